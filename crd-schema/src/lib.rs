@@ -1,0 +1,32 @@
+//! What users of composed may say and read: one YAML document a service, and the status that comes back.
+//!
+//! Types, validation and the generated JSON Schema; no I/O and no clock. The envelope is Kubernetes' (`apiVersion`,
+//! `kind`, `metadata`, `spec`); inside `spec` the language is the [Compose specification](https://compose-spec.io)'s
+//! own, short and long forms alike, normalised into one shape while it is read.
+
+mod diagnostic;
+mod parse;
+mod schema;
+pub mod status;
+mod types;
+
+pub use diagnostic::Diagnostic;
+pub use parse::{MAX_FILE_BYTES, Parsed, parse, parse_bytes};
+pub use schema::schema;
+pub use types::{
+    attach::{Dependency, DependencyCondition, EnvFile, NetworkAttachment},
+    deploy::{Deploy, Limits, Reservations, Resources},
+    environment::Environment,
+    health::{Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
+    mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},
+    object::{
+        ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service,
+        ServiceKind, ServiceMetadata,
+    },
+    port::{Port, PortMode, Protocol},
+    project::{Ipam, IpamConfig, Network, Volume},
+    rollout::{FailureAction, Order, Rollout},
+    runtime::{Device, Logging, PullPolicy, RestartPolicy, SwapLimit, Ulimit},
+    scalar::{ByteSize, ComposeDuration, Decimal, IntOrPercent, Rounding, ScalarError},
+    service::ServiceSpec,
+};

@@ -1,0 +1,208 @@
+//! What composed says about a service: Kubernetes' conditions in camelCase, written by the controller alone.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The state of one service as composed last saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// The project of the service.
+    pub project: String,
+    /// The service.
+    pub name: String,
+    /// Counts the changes of its spec.
+    pub generation: u64,
+    /// The generation this status speaks of.
+    pub observed_generation: u64,
+    /// The revision that is wanted.
+    pub revision: String,
+    /// The revision that last became available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_revision: Option<String>,
+    /// How many replicas are wanted.
+    pub replicas: u32,
+    /// How many exist and run, of any revision.
+    pub live: u32,
+    /// How many of them are of the wanted revision.
+    pub updated: u32,
+    /// How many are available, of any revision.
+    pub available: u32,
+    /// What holds of the service.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// How it is rolled out, in words: which order and why.
+    #[serde(default)]
+    pub strategy: String,
+    /// The replicas.
+    #[serde(default)]
+    pub instances: Vec<ReplicaStatus>,
+    /// Where ready replicas that are not draining listen, as `ip:port`.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// Where its spec is written, as `file:line`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The last error, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl ServiceStatus {
+    /// The condition of a type, if it is known.
+    pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
+        self.conditions
+            .iter()
+            .find(|condition| condition.kind == kind)
+    }
+}
+
+/// One thing that holds of a service, or does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it speaks of.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: bool,
+    /// Why, as one word.
+    pub reason: Reason,
+    /// Why, as a sentence.
+    pub message: String,
+    /// Since when `status` is what it is.
+    pub last_transition: Timestamp,
+}
+
+/// What a condition speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConditionType {
+    /// Enough replicas are available.
+    Available,
+    /// The rollout moves, or is complete.
+    Progressing,
+    /// A replica could not be created or does not live.
+    ReplicaFailure,
+}
+
+/// Why a condition is what it is: a closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// At least `replicas - max_unavailable` replicas are available.
+    MinimumReplicasAvailable,
+    /// Fewer than that.
+    MinimumReplicasUnavailable,
+    /// The wanted revision became available.
+    NewRevisionAvailable,
+    /// The rollout moves.
+    RolloutInProgress,
+    /// No progress within `progress_deadline`.
+    ProgressDeadlineExceeded,
+    /// The wanted revision failed.
+    RevisionFailed,
+    /// The revision before it runs again.
+    RolledBack,
+    /// There is no revision to go back to.
+    RollbackImpossible,
+    /// The rollout failed and `failure_action` is `pause`.
+    Paused,
+    /// Only the number of replicas changes.
+    ScalingOnly,
+    /// A container could not be created.
+    CreateFailed,
+    /// A container could not be started.
+    StartFailed,
+    /// The image could not be pulled.
+    PullFailed,
+    /// A replica is unhealthy.
+    Unhealthy,
+    /// A replica ended by itself.
+    Exited,
+    /// A replica ends again and again.
+    CrashLoop,
+    /// A container of that name belongs to somebody else.
+    NameConflict,
+    /// A service it depends on is not ready.
+    DependencyNotReady,
+    /// A network it joins does not exist.
+    NetworkMissing,
+    /// The spec cannot be read; the last good one stays in force.
+    InvalidSpec,
+    /// It is gone from the source, but its removal is held back.
+    DeletionHeld,
+    /// The engine does not answer.
+    EngineUnavailable,
+    /// Everything is as the spec says.
+    Complete,
+}
+
+impl fmt::Display for Reason {
+    /// The variant's name, as it is serialised.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ConditionType {
+    /// The variant's name, as it is serialised.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Something the service waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// What, in words.
+    pub on: String,
+    /// When the wait ends by itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// One replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaStatus {
+    /// The container's name.
+    pub name: String,
+    /// The container's id.
+    pub id: String,
+    /// Its revision.
+    pub revision: String,
+    /// Its phase: Pending, Available, Failed, Draining or Exited.
+    pub phase: String,
+    /// Since when it is in that phase.
+    pub since: Timestamp,
+    /// Where it listens, as `ip:port`.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// Why it is in that phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// One thing composed did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// The project.
+    pub project: String,
+    /// The service; empty for the project itself.
+    pub service: String,
+    /// What was done.
+    pub action: String,
+    /// Why.
+    pub cause: String,
+    /// How it ended; absent while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}

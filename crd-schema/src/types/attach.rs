@@ -1,0 +1,82 @@
+//! What a service refers to: networks, other services, files of variables.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{is_false, is_true, yes};
+
+/// How the service joins one network. Source: compose-spec 05-services, "networks".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkAttachment {
+    /// Further names of the service on this network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// A fixed IPv4 address; only with one replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_address: Option<String>,
+    /// A fixed IPv6 address; only with one replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<String>,
+    /// A fixed hardware address on this network; only with one replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// Link-local addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local_ips: Vec<String>,
+    /// Networks are joined in descending order of it; default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+}
+
+/// A service that must be there first. Source: compose-spec 05-services, "depends_on".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// What must hold of it; default `service_started`.
+    #[serde(default)]
+    pub condition: DependencyCondition,
+    /// Restart this service, too, after the other one was replaced. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restart: bool,
+    /// Wait for it even when it does not exist (yet). Default true.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub required: bool,
+}
+
+impl Default for Dependency {
+    fn default() -> Self {
+        Self {
+            condition: DependencyCondition::default(),
+            restart: false,
+            required: true,
+        }
+    }
+}
+
+/// What must hold of a service before one that depends on it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyCondition {
+    /// A replica of it runs.
+    #[default]
+    ServiceStarted,
+    /// A replica of it is healthy.
+    ServiceHealthy,
+    /// A replica of it ended with exit code 0.
+    ServiceCompletedSuccessfully,
+}
+
+/// A file of `NAME=value` lines, merged into the environment before `environment`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvFile {
+    /// The path, relative to the document's directory.
+    pub path: String,
+    /// Whether it must exist; default true.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub required: bool,
+    /// `raw` takes the lines as they are, without quotes and interpolation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+}

@@ -1,0 +1,258 @@
+//! The spec of a service: Compose's service keys that composed supports, and its own.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    attach::{Dependency, EnvFile, NetworkAttachment},
+    deploy::Deploy,
+    environment::Environment,
+    health::{Healthcheck, Hook, Readiness},
+    is_false,
+    mount::Mount,
+    port::Port,
+    rollout::Rollout,
+    runtime::{Device, Logging, PullPolicy, RestartPolicy, SwapLimit, Ulimit},
+    scalar::{ByteSize, ComposeDuration, Decimal},
+};
+
+/// What a service should be. The keys are Compose's (compose-spec 05-services) in one normalised shape; the last four
+/// are composed's own. A key that says nothing is not serialised, so a key added later changes no old spec.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// The image of every replica.
+    pub image: String,
+    /// How many replicas should run. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// The command, in place of the image's. A string is split as a shell would; an empty list or string clears the
+    /// image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// The entrypoint, in place of the image's. A string is split as a shell would; an empty list or string clears the
+    /// image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Environment variables, as a map or a list of `NAME=value`. Every name needs a value: composed never passes its
+    /// own environment on.
+    #[serde(default, skip_serializing_if = "Environment::is_empty")]
+    pub environment: Environment,
+    /// Files of `NAME=value` lines, merged before `environment`: a path, a list of paths, or a list of maps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_file: Vec<EnvFile>,
+    /// Labels of the containers, as a map or a list of `name=value`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the containers, as a map or a list of `name=value`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// The networks to join, as a list or a map. Absent: the project's default network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<BTreeMap<String, NetworkAttachment>>,
+    /// `none`, `host` or `bridge` in place of `networks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_mode: Option<String>,
+    /// What is mounted, in short (`source:target:ro`) or long form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Mount>,
+    /// Ports published on the host, in short (`8080:80/tcp`) or long form; ranges become one entry each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// Ports other containers may use, such as `80` or `8000-8010/udp`. Information only: networks hold nothing back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expose: Vec<String>,
+    /// The signal that asks a replica to end. Default: the image's, then `SIGTERM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// The time between that signal and `SIGKILL`. Default `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_grace_period: Option<ComposeDuration>,
+    /// What the engine does when the container ends by itself: `no`, `always`, `on-failure[:times]`, `unless-stopped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
+    /// The user, as `name`, `uid` or `uid:gid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// The host name. Default: the container's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The NIS domain name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domainname: Option<String>,
+    /// Lines for `/etc/hosts` as `host:ip`, from a list (`host=ip` or `host:ip`) or a map.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_hosts: Vec<String>,
+    /// Name servers, as a string or a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Search domains, as a string or a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_search: Vec<String>,
+    /// Options for the resolver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_opt: Vec<String>,
+    /// Capabilities to add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cap_add: Vec<String>,
+    /// Capabilities to drop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cap_drop: Vec<String>,
+    /// Security options, such as `no-new-privileges:true`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_opt: Vec<String>,
+    /// Further groups of the user, by name or number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_add: Vec<String>,
+    /// All privileges of the host.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub privileged: bool,
+    /// The root file system may not be written to.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+    /// Give it a terminal.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tty: bool,
+    /// Keep its standard input open.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stdin_open: bool,
+    /// Paths in memory, as a string or a list; options follow a colon (`/run:size=64m`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<String>,
+    /// The size of `/dev/shm`. Default: the engine's (`64m`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shm_size: Option<ByteSize>,
+    /// Kernel parameters, as a map or a list of `name=value`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits by resource: a number for both, or `soft` and `hard`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Devices of the host, in short (`source:target:rwm`) or long form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// Device rules of the control group, such as `c 1:3 mr`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub device_cgroup_rules: Vec<String>,
+    /// Run an init that forwards signals and reaps children. Default: the engine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<bool>,
+    /// Where the engine sends the container's output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logging: Option<Logging>,
+    /// The most CPUs a replica may use, such as `0.5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Decimal>,
+    /// Its weight against other containers. Default 1024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_shares: Option<i64>,
+    /// CPU time in microseconds within each `cpu_period`; `cpus` says the same more plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<i64>,
+    /// The period of `cpu_quota` in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_period: Option<i64>,
+    /// The CPUs it may run on, such as `0-2,4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
+    /// The most memory a replica may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_limit: Option<ByteSize>,
+    /// The memory the engine should keep for a replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_reservation: Option<ByteSize>,
+    /// The most memory and swap together; -1 for no limit on swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memswap_limit: Option<SwapLimit>,
+    /// How readily its memory is swapped out, 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_swappiness: Option<i64>,
+    /// How readily the kernel kills it, -1000 (never) to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<i64>,
+    /// Never kill it when memory runs out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oom_kill_disable: bool,
+    /// The most processes; -1 for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_limit: Option<i64>,
+    /// Compose's second place for resource limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<Deploy>,
+    /// When the image is pulled. Default `missing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_policy: Option<PullPolicy>,
+    /// The platform of the image, such as `linux/arm64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Services that must be there first, as a list or a map.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub depends_on: BTreeMap<String, Dependency>,
+    /// The engine's healthcheck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// A fixed name for the container. Forbids a second replica, and so start-first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    /// The IPC namespace: `private`, `shareable`, `host` or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipc: Option<String>,
+    /// The process namespace: `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<String>,
+    /// The user namespace: `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userns_mode: Option<String>,
+    /// The control group namespace: `host` or `private`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The parent control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_parent: Option<String>,
+    /// The container runtime, such as `runsc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// A fixed hardware address; only with one replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// The UTS namespace: `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uts: Option<String>,
+    /// Options of the storage driver, such as `size: 1G`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage_opt: BTreeMap<String, String>,
+    /// How long a replica that gets no more requests may finish those it has, before `stop_signal`. Default `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_timeout: Option<ComposeDuration>,
+    /// How the service moves from one revision to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// composed's own probe of a replica, over the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Readiness>,
+    /// Commands run in a replica before `stop_signal`, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pre_stop: Vec<Hook>,
+}
+
+impl ServiceSpec {
+    /// Only what reaches the container.
+    pub fn container_side(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Names the container side.
+    pub fn revision(&self) -> String {
+        String::new()
+    }
+
+    /// Names the whole spec.
+    pub fn digest(&self) -> String {
+        String::new()
+    }
+}
