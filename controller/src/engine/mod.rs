@@ -1,0 +1,84 @@
+//! THE DOOR OUT. One trait for everything the controller asks of a container engine; `docker` is the real one and the
+//! only user of bollard, `sim` an honest simulation that passes the same contract suite.
+
+pub mod docker;
+pub mod sim;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crd_schema::{Network, Volume};
+use futures_util::{future::BoxFuture, stream::BoxStream};
+
+use crate::model::{Key, ServiceName, Snapshot};
+use crate::plan::action::Verb;
+
+/// What one look at the engine covers.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// The services whose replicas are wanted in full; `None` for all of ours.
+    pub services: Option<BTreeSet<ServiceName>>,
+    /// The images whose state is wanted.
+    pub images: BTreeSet<String>,
+}
+
+/// What an action needs to know beyond itself: its project's networks and volumes.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The project.
+    pub project: String,
+    /// Networks by key, with their engine name.
+    pub networks: BTreeMap<String, (String, Network)>,
+    /// Volumes by key, with their engine name.
+    pub volumes: BTreeMap<String, (String, Volume)>,
+}
+
+/// Why the engine did not do it, as the three ways to go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The world is not what the plan saw (gone, already there, being removed): look again at once.
+    #[error("the engine's state has changed: {0}")]
+    Stale(String),
+    /// No answer, or a server error: back off and try again. Whether it was done is unknown.
+    #[error("the engine does not answer: {0}")]
+    Unavailable(String),
+    /// The engine refuses, and will again: report.
+    #[error("{message}")]
+    Rejected {
+        /// The engine's words.
+        message: String,
+        /// Another's container has the name.
+        name_taken: bool,
+    },
+}
+
+/// Who may act on this engine: one controller at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// We may.
+    Held,
+    /// Somebody else does; the text says who, and how to end it if it is a leftover.
+    HeldBy(String),
+}
+
+/// A container engine.
+pub trait Engine: Send + Sync + 'static {
+    /// For people: `Docker 20.10.24 (API 1.41) at unix:///var/run/docker.sock`.
+    fn describe(&self) -> String;
+
+    /// Keys to look at again. Lossy by contract: events may be missed, repeated or reordered; after a gap an item
+    /// `None` says that everything must be looked at. Ends only with the engine.
+    fn watch(&self) -> BoxStream<'static, Option<Key>>;
+
+    /// One look.
+    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>>;
+
+    /// Exactly one mutating call. Idempotent: doing it again when it is done is `Ok` or `Stale`. Returns promptly:
+    /// pulls, stops and hooks are begun here and observed later; their end wakes the key through `watch`.
+    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Takes or confirms the right to act, for as long as this process lives.
+    fn claim(&self) -> BoxFuture<'_, Result<Claim, EngineError>>;
+
+    /// Gives the right back.
+    fn release(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+}

@@ -1,0 +1,467 @@
+//! The simulated world: a state machine with the engine facts that the controller meets. No clock of its own, no async:
+//! it is told the time and says when something would change next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crd_schema::ServiceSpec;
+use jiff::Timestamp;
+
+use crate::engine::{Claim, Context, EngineError, Scope};
+use crate::model::{Health, ImageState, InFlight, Key, Pending, Probe, Replica, ServiceName, Snapshot, State};
+use crate::plan::action::{Blueprint, Verb};
+
+/// How a simulated image behaves.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// From start to the first moment at which it answers.
+    pub ready_after: Duration,
+    /// It never answers.
+    pub never_ready: bool,
+    /// It ends by itself so long after each start, with code 1.
+    pub exits_after: Option<Duration>,
+    /// It becomes unhealthy so long after each start.
+    pub sickens_after: Option<Duration>,
+    /// The engine cannot start it.
+    pub unstartable: bool,
+    /// From the stop signal to its end; longer than the grace period means SIGKILL.
+    pub stop_takes: Duration,
+    /// Requests in flight end so long after it has left traffic.
+    pub busy_for: Duration,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            ready_after: Duration::from_millis(500),
+            never_ready: false,
+            exits_after: None,
+            sickens_after: None,
+            unstartable: false,
+            stop_takes: Duration::from_millis(100),
+            busy_for: Duration::from_millis(300),
+        }
+    }
+}
+
+/// A simulated container.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// What the controller sees, but for health and probe, which follow from the time.
+    pub replica: Replica,
+    /// What it was made of.
+    pub spec: ServiceSpec,
+    /// How it behaves.
+    pub behaviour: Behaviour,
+    /// When a stop that was begun ends.
+    pub stops_at: Option<Timestamp>,
+    /// When pre-stop hooks that were begun end.
+    pub hooks_end_at: Option<Timestamp>,
+    /// Made by this controller; others are never shown and never touched.
+    pub ours: bool,
+    shown: Option<(State, Health, Probe)>,
+}
+
+/// The whole simulated engine.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Containers by id.
+    pub containers: BTreeMap<String, Container>,
+    /// Images here, with their behaviour.
+    pub images: BTreeMap<String, Behaviour>,
+    /// Images that a registry has: pulled in so long.
+    pub registry: BTreeMap<String, (Duration, Behaviour)>,
+    /// Pulls under way or failed.
+    pub pulls: BTreeMap<String, Pull>,
+    /// Networks; true for ours.
+    pub networks: BTreeMap<String, bool>,
+    /// Volumes; true for ours.
+    pub volumes: BTreeMap<String, bool>,
+    /// Who may act.
+    pub holder: Option<String>,
+    /// Every mutating call that took effect: the verb, for tests.
+    pub log: Vec<String>,
+    next_id: u64,
+}
+
+/// A pull.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    since: Timestamp,
+    ends_at: Option<Timestamp>,
+    failures: u32,
+}
+
+impl Container {
+    /// Whether it answers requests.
+    pub fn answers(&self, now: Timestamp) -> bool {
+        let Some(started) = self.replica.started_at.filter(|_| self.replica.state == State::Running) else {
+            return false;
+        };
+        let sick = self.behaviour.sickens_after.is_some_and(|after| now >= started + after);
+        !self.behaviour.never_ready && !sick && now >= started + self.behaviour.ready_after
+    }
+
+    fn has_check(&self) -> bool {
+        self.spec.healthcheck.as_ref().is_some_and(|check| !check.disable)
+    }
+
+    /// `start_period + retries x interval`, with the engine's defaults: from then on a silent one is unhealthy.
+    fn patience(&self) -> Duration {
+        let check = self.spec.healthcheck.clone().unwrap_or_default();
+        let interval = check.interval.map_or(Duration::from_secs(30), |d| d.get());
+        let start_period = check.start_period.map_or(Duration::ZERO, |d| d.get());
+        start_period + interval * check.retries.unwrap_or(3)
+    }
+
+    fn health(&self, now: Timestamp) -> Health {
+        if !self.has_check() {
+            return Health::None;
+        }
+        // The engine says unhealthy of whatever does not run.
+        let Some(started) = self.replica.started_at.filter(|_| self.replica.state == State::Running) else {
+            return Health::Unhealthy;
+        };
+        let sick = self.behaviour.sickens_after.is_some_and(|after| now >= started + after);
+        if self.answers(now) {
+            Health::Healthy
+        } else if sick || now >= started + self.patience() {
+            Health::Unhealthy
+        } else {
+            Health::Starting
+        }
+    }
+
+    fn probe(&self, now: Timestamp) -> Probe {
+        match &self.spec.readiness {
+            None => Probe::None,
+            Some(_) if self.answers(now) => Probe::Passing,
+            Some(_) => Probe::Failing("connection refused".to_owned()),
+        }
+    }
+
+    fn busy_with(&self) -> Option<Pending> {
+        let stop = self.stops_at.map(|_| Pending::Stop);
+        stop.or(self.hooks_end_at.map(|_| Pending::PreStop))
+    }
+
+    fn changes_at(&self) -> [Option<Timestamp>; 6] {
+        let started = self.replica.started_at.filter(|_| self.replica.state == State::Running);
+        let after = |span: Option<Duration>| started.zip(span).map(|(at, span)| at + span);
+        [
+            self.stops_at,
+            self.hooks_end_at,
+            after(Some(self.behaviour.ready_after)),
+            after(self.behaviour.exits_after),
+            after(self.behaviour.sickens_after),
+            after(Some(self.patience())),
+        ]
+    }
+}
+
+impl World {
+    /// Brings the world to `now`; returns the keys of all that changed visibly.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<Key> {
+        let mut keys = BTreeSet::new();
+        for container in self.containers.values_mut() {
+            container.advance(now);
+            let shown = (container.replica.state, container.health(now), container.probe(now));
+            if container.shown.as_ref() != Some(&shown) {
+                container.shown = Some(shown);
+                if container.ours {
+                    keys.insert(Key::Service(container.replica.service.clone()));
+                }
+            }
+        }
+        for (image, pull) in &mut self.pulls {
+            if pull.ends_at.is_some_and(|end| now >= end) {
+                pull.ends_at = None;
+                match self.registry.get(image) {
+                    Some((_, behaviour)) => {
+                        self.images.insert(image.clone(), behaviour.clone());
+                        pull.failures = 0;
+                    }
+                    None => pull.failures += 1,
+                }
+                let users =
+                    self.containers.values().filter(|c| c.ours).map(|c| Key::Service(c.replica.service.clone()));
+                keys.extend(users);
+            }
+        }
+        keys.into_iter().collect()
+    }
+
+    /// When something changes by itself next, after `now`.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let containers = self.containers.values().flat_map(Container::changes_at);
+        let pulls = self.pulls.values().map(|pull| pull.ends_at);
+        containers.chain(pulls).flatten().filter(|at| *at > now).min()
+    }
+
+    /// One look at `now`.
+    pub fn observe(&self, scope: &Scope, now: Timestamp) -> Snapshot {
+        let ours = || self.containers.values().filter(|container| container.ours);
+        let asked = |name: &ServiceName| scope.services.as_ref().is_none_or(|services| services.contains(name));
+        let mut replicas: BTreeMap<ServiceName, Vec<Replica>> = BTreeMap::new();
+        // Only the services asked for are looked into; finding them costs no more than their own containers do.
+        for container in ours().filter(|container| asked(&container.replica.service)) {
+            let seen = Replica {
+                health: container.health(now),
+                probe: container.probe(now),
+                busy_with: container.busy_with(),
+                ..container.replica.clone()
+            };
+            replicas.entry(seen.service.clone()).or_default().push(seen);
+        }
+        Snapshot {
+            replicas,
+            owned: ours().map(|container| container.replica.service.clone()).collect(),
+            images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
+            networks: self.networks.clone(),
+            volumes: self.volumes.clone(),
+        }
+    }
+
+    fn image(&self, image: &str) -> ImageState {
+        match self.pulls.get(image) {
+            Some(pull) if pull.ends_at.is_some() => ImageState::Pulling(pull.since),
+            Some(pull) if pull.failures > 0 => ImageState::PullFailed {
+                at: pull.since,
+                message: format!("manifest for {image} not found"),
+                count: pull.failures,
+            },
+            _ if self.images.contains_key(image) => ImageState::Present(format!("sha256:{image}")),
+            _ => ImageState::Absent,
+        }
+    }
+
+    /// Requests in flight on a replica that left traffic at `since`.
+    pub fn in_flight(&self, id: &str, since: Timestamp, now: Timestamp) -> InFlight {
+        match self.containers.get(id) {
+            Some(container) if now < since + container.behaviour.busy_for => InFlight::Count(1),
+            Some(_) => InFlight::Count(0),
+            None => InFlight::Unknown,
+        }
+    }
+
+    /// One mutating call at `now`.
+    pub fn apply(&mut self, verb: &Verb, context: &Context, now: Timestamp) -> Result<(), EngineError> {
+        let before = self.log.len();
+        self.log.push(verb.to_string());
+        let done = match verb {
+            Verb::Withdraw(_) | Verb::Conclude { .. } => Ok(()),
+            Verb::Pull { image, .. } => {
+                let takes = self.registry.get(image).map_or(Duration::from_secs(1), |(takes, _)| *takes);
+                let failures = self.pulls.get(image).map_or(0, |pull| pull.failures);
+                let pull = Pull { since: now, ends_at: Some(now + takes), failures };
+                self.pulls.insert(image.clone(), pull);
+                Ok(())
+            }
+            Verb::Create(blueprint) => self.create(blueprint, context, now),
+            Verb::Start(target) => self.start(&target.id, now),
+            Verb::PreStop { target, .. } => {
+                self.with(&target.id, |c| c.hooks_end_at = Some(now + Duration::from_millis(50)))
+            }
+            Verb::DisableRestart(target) => self.with(&target.id, |c| c.replica.restarts = false),
+            Verb::Stop(target) => self.with(&target.id, |c| c.stop(now)),
+            Verb::Remove(target) => self.remove(&target.id),
+            Verb::Rename { target, to } => self.rename(&target.id, to),
+            Verb::CreateNetwork { name, .. } => {
+                self.networks.entry(name.clone()).or_insert(true);
+                Ok(())
+            }
+            Verb::CreateVolume { name, .. } => {
+                self.volumes.entry(name.clone()).or_insert(true);
+                Ok(())
+            }
+            Verb::RemoveNetwork { name } => self.remove_network(name),
+        };
+        if done.is_err() {
+            self.log.truncate(before);
+        }
+        done
+    }
+
+    /// Takes the right to act.
+    pub fn claim(&mut self, who: &str) -> Claim {
+        match &self.holder {
+            Some(holder) if holder != who => Claim::HeldBy(holder.clone()),
+            _ => {
+                self.holder = Some(who.to_owned());
+                Claim::Held
+            }
+        }
+    }
+
+    /// Ends a container's process behind the controller's back.
+    pub fn kill(&mut self, id: &str, code: i64) {
+        if let Some(container) = self.containers.get_mut(id) {
+            container.exit(code);
+        }
+    }
+
+    /// A container of somebody else.
+    pub fn add_foreign(&mut self, name: &str, now: Timestamp) {
+        let service = ServiceName::new("foreign", name);
+        let blueprint = Blueprint {
+            service,
+            number: 1,
+            name: name.to_owned(),
+            revision: String::new(),
+            generation: 0,
+            spec: ServiceSpec::default(),
+        };
+        let id = self.insert(&blueprint, Behaviour::default(), now);
+        if let Some(container) = self.containers.get_mut(&id) {
+            container.ours = false;
+        }
+    }
+
+    fn create(&mut self, blueprint: &Blueprint, context: &Context, now: Timestamp) -> Result<(), EngineError> {
+        if let Some(other) = self.containers.values().find(|c| c.replica.name == blueprint.name) {
+            let same =
+                other.ours && other.replica.service == blueprint.service && other.replica.number == blueprint.number;
+            let message = format!("the container name /{} is already in use", blueprint.name);
+            return Err(if same {
+                EngineError::Stale(message)
+            } else {
+                EngineError::Rejected { message, name_taken: true }
+            });
+        }
+        let Some(behaviour) = self.images.get(&blueprint.spec.image).cloned() else {
+            return Err(EngineError::Stale(format!("no such image: {}", blueprint.spec.image)));
+        };
+        for (name, _) in context.networks.values() {
+            if !self.networks.contains_key(name) {
+                return Err(EngineError::Stale(format!("network {name} not found")));
+            }
+        }
+        self.insert(blueprint, behaviour, now);
+        Ok(())
+    }
+
+    fn insert(&mut self, blueprint: &Blueprint, behaviour: Behaviour, now: Timestamp) -> String {
+        self.next_id += 1;
+        let id = format!("{:064x}", self.next_id);
+        let ports = blueprint.spec.expose.iter().map(|port| (format!("{port}/tcp"), Vec::new()));
+        let replica = Replica {
+            id: id.clone(),
+            name: blueprint.name.clone(),
+            number: blueprint.number,
+            service: blueprint.service.clone(),
+            revision: blueprint.revision.clone(),
+            generation: blueprint.generation,
+            created_at: now,
+            state: State::Created,
+            started_at: None,
+            restart_count: 0,
+            restarts: !matches!(blueprint.spec.restart, None | Some(crd_schema::RestartPolicy::No)),
+            health: Health::None,
+            probe: Probe::None,
+            in_flight: InFlight::Unknown,
+            busy_with: None,
+            pre_stop_done: false,
+            addresses: BTreeMap::from([(
+                "default".to_owned(),
+                format!("10.0.{}.{}", self.next_id / 250, self.next_id % 250 + 2),
+            )]),
+            ports: ports.collect(),
+            pid: 0,
+        };
+        let container = Container {
+            replica,
+            spec: blueprint.spec.clone(),
+            behaviour,
+            stops_at: None,
+            hooks_end_at: None,
+            ours: true,
+            shown: None,
+        };
+        self.containers.insert(id.clone(), container);
+        id
+    }
+
+    fn start(&mut self, id: &str, now: Timestamp) -> Result<(), EngineError> {
+        let container = self.find(id)?;
+        if container.behaviour.unstartable {
+            let message = "OCI runtime create failed: exec: \"/app\": no such file or directory".to_owned();
+            return Err(EngineError::Rejected { message, name_taken: false });
+        }
+        if !container.replica.state.is_live() {
+            container.replica.state = State::Running;
+            container.replica.started_at = Some(now);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &str) -> Result<(), EngineError> {
+        if self.find(id)?.replica.state.is_live() {
+            return Err(EngineError::Stale("cannot remove a running container".to_owned()));
+        }
+        self.containers.remove(id);
+        Ok(())
+    }
+
+    fn rename(&mut self, id: &str, to: &str) -> Result<(), EngineError> {
+        if self.containers.values().any(|c| c.replica.name == to && c.replica.id != id) {
+            return Err(EngineError::Rejected {
+                message: format!("the container name /{to} is already in use"),
+                name_taken: true,
+            });
+        }
+        self.with(id, |c| to.clone_into(&mut c.replica.name))
+    }
+
+    fn remove_network(&mut self, name: &str) -> Result<(), EngineError> {
+        let used = self.containers.values().any(|c| name == format!("{}_default", c.replica.service.project));
+        if used {
+            return Err(EngineError::Stale(format!("network {name} has active endpoints")));
+        }
+        self.networks.remove(name);
+        Ok(())
+    }
+
+    fn with(&mut self, id: &str, change: impl FnOnce(&mut Container)) -> Result<(), EngineError> {
+        self.find(id).map(change)
+    }
+
+    fn find(&mut self, id: &str) -> Result<&mut Container, EngineError> {
+        let found = self.containers.get_mut(id).filter(|container| container.ours);
+        found.ok_or_else(|| EngineError::Stale(format!("no such container: {id}")))
+    }
+}
+
+impl Container {
+    fn advance(&mut self, now: Timestamp) {
+        if self.hooks_end_at.is_some_and(|end| now >= end) {
+            self.hooks_end_at = None;
+            self.replica.pre_stop_done = true;
+        }
+        if self.stops_at.is_some_and(|end| now >= end) {
+            self.exit(0);
+        }
+        let started = self.replica.started_at.filter(|_| self.replica.state == State::Running);
+        let ends = started.zip(self.behaviour.exits_after).map(|(at, after)| at + after);
+        if ends.is_some_and(|end| now >= end) {
+            if self.replica.restarts {
+                self.replica.restart_count += 1;
+                self.replica.started_at = Some(now);
+            } else {
+                self.exit(1);
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Timestamp) {
+        if self.replica.state.is_live() {
+            let grace = self.spec.stop_grace_period.map_or(Duration::from_secs(10), |d| d.get());
+            self.stops_at.get_or_insert(now + self.behaviour.stop_takes.min(grace));
+        }
+    }
+
+    fn exit(&mut self, code: i64) {
+        self.replica.state = State::Exited(code);
+        self.stops_at = None;
+        self.hooks_end_at = None;
+    }
+}

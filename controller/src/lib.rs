@@ -1,0 +1,10 @@
+//! `composed`: a Kubernetes-style reconciling controller for Compose projects on Docker.
+//!
+//! Rooms, in the order data walks through them: `source` (desired state comes in), `model` (nouns), `plan` (decisions),
+//! `reconcile` and `act` (the loop), `engine` (the door out), `traffic` (who gets requests), `api` (status goes out),
+//! `cli` (verbs for people).
+
+pub mod clock;
+pub mod engine;
+pub mod model;
+pub mod plan;

@@ -1,0 +1,307 @@
+//! What is remembered of a service between two passes: a fold over what was seen, persisted so that timers go on after
+//! a restart. All of it may be lost: that makes the controller slower, never unsafe.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crd_schema::{ServiceSpec, status::Reason};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{DesiredService, Health, Observed, Probe, Replica, State};
+
+/// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
+pub const HISTORY: usize = 10;
+
+/// Failures further apart than this do not belong together (seconds).
+const TROUBLE_WINDOW: i64 = 300;
+
+/// What is remembered of one service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Counts the meanings that the document has had; never decreases.
+    pub generation: u64,
+    /// The digest of the document that `generation` stands for.
+    pub digest: String,
+    /// The revisions that were wanted, newest last.
+    pub history: Vec<RevisionRecord>,
+    /// Why the present generation was given up, if it was.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+    /// Replicas taken out of traffic, by container id, and since when.
+    #[serde(default)]
+    pub withdrawn: BTreeMap<String, Timestamp>,
+    /// What the controller saw of each running replica with its own clock.
+    #[serde(default)]
+    pub sightings: BTreeMap<String, Sighting>,
+    /// Failures in a row.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+    /// The revision that an image was last fetched for.
+    #[serde(default)]
+    pub pulled: Option<String>,
+    /// When the rollout last came nearer to its end.
+    #[serde(default)]
+    pub progress_since: Option<Timestamp>,
+}
+
+/// One revision of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RevisionRecord {
+    /// Its name, the hash of what reaches the container.
+    pub revision: String,
+    /// The newest generation that asked for it.
+    pub generation: u64,
+    /// What it was made of: needed to make more of it during a rollback.
+    pub spec: ServiceSpec,
+    /// When it was first asked for.
+    pub since: Timestamp,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Not known yet, or replaced before it was.
+    Pending,
+    /// All its replicas were available at once.
+    Available,
+    /// It was given up.
+    Failed,
+}
+
+/// Why a generation was given up. It is not tried again until its document changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The document's digest.
+    pub digest: String,
+    /// Its revision.
+    pub revision: String,
+    /// The kind of failure.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the controller saw of a replica's present run. Times are the controller's own, so that a jump of the engine's
+/// clock cannot make a replica ready early.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// The run that this is about: a restart begins another.
+    pub started_at: Option<Timestamp>,
+    /// The engine's restart count in that run.
+    pub restart_count: u32,
+    /// Running since.
+    pub running_since: Timestamp,
+    /// Running, healthy and ready without a break since.
+    pub ready_since: Option<Timestamp>,
+}
+
+/// Failures in a row, for backoff and flap limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The revision that failed.
+    pub revision: String,
+    /// How often.
+    pub count: u32,
+    /// When last.
+    pub last_at: Timestamp,
+    /// The kind of the last failure.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// Ends already counted: container id and restart count.
+    pub counted: BTreeSet<String>,
+}
+
+impl Memory {
+    /// Takes in what is wanted and seen now. Called once before each plan; calling it twice with the same arguments
+    /// changes nothing.
+    pub fn notice(&mut self, desired: Option<&DesiredService>, observed: &Observed, now: Timestamp) {
+        if let Some(desired) = desired {
+            self.notice_generation(desired, observed, now);
+            self.notice_kept(desired, observed, now);
+        }
+        let first_look = self.sightings.is_empty();
+        for replica in &observed.replicas {
+            self.notice_replica(replica, first_look, now);
+            self.notice_end(replica, now);
+        }
+        let there = |id: &String| observed.replicas.iter().any(|replica| replica.id == *id);
+        self.sightings.retain(|id, _| there(id));
+        self.withdrawn.retain(|id, _| there(id));
+    }
+
+    /// The record of a revision.
+    pub fn record(&self, revision: &str) -> Option<&RevisionRecord> {
+        self.history.iter().rev().find(|record| record.revision == revision)
+    }
+
+    /// The newest revision that was available, other than `except`.
+    pub fn last_available(&self, except: &str) -> Option<&RevisionRecord> {
+        let usable = |record: &&RevisionRecord| record.outcome == Outcome::Available && record.revision != except;
+        self.history.iter().rev().find(usable)
+    }
+
+    /// Counts a failure that is no replica's end: a pull, create or start that the engine refused.
+    pub fn notice_refusal(&mut self, revision: &str, reason: Reason, message: String, now: Timestamp) {
+        self.count(revision, reason, message, now);
+    }
+
+    /// Writes down what became of a revision.
+    pub fn conclude(&mut self, revision: &str, outcome: Outcome) {
+        if let Some(record) = self.history.iter_mut().rev().find(|record| record.revision == revision) {
+            record.outcome = outcome;
+        }
+        if outcome == Outcome::Available {
+            self.failure = None;
+        }
+    }
+
+    /// Writes down that the present generation has failed with this revision.
+    pub fn fail(&mut self, revision: &str, reason: Reason, message: String, now: Timestamp) {
+        self.failure =
+            Some(Failure { digest: self.digest.clone(), revision: revision.to_owned(), reason, message, at: now });
+        self.conclude(revision, Outcome::Failed);
+    }
+
+    fn notice_generation(&mut self, desired: &DesiredService, observed: &Observed, now: Timestamp) {
+        // Without a memory of our own the containers know the generation they were made for.
+        let seen = observed.replicas.iter().map(|replica| replica.generation).max();
+        if self.digest == desired.digest {
+            return;
+        }
+        let adopted = self.digest.is_empty() && observed.replicas.iter().any(|r| r.revision == desired.revision);
+        self.generation = self.generation.max(seen.unwrap_or(0));
+        if !adopted || self.generation == 0 {
+            self.generation += 1;
+        }
+        self.digest.clone_from(&desired.digest);
+        self.failure = None;
+        self.trouble = None;
+        self.progress_since = Some(now);
+        let known = self.history.iter().position(|record| record.revision == desired.revision);
+        let mut record = RevisionRecord {
+            revision: desired.revision.clone(),
+            generation: self.generation,
+            spec: desired.spec.clone(),
+            since: now,
+            outcome: Outcome::Pending,
+        };
+        if let Some(old) = known.map(|at| self.history.remove(at)) {
+            record.since = old.since;
+            // It has to prove itself again unless it still runs.
+            let runs = observed.replicas.iter().any(|r| r.revision == desired.revision && r.state.is_live());
+            if old.outcome == Outcome::Available && runs {
+                record.outcome = Outcome::Available;
+            }
+        }
+        self.history.push(record);
+        let surplus = self.history.len().saturating_sub(HISTORY);
+        self.forget_oldest(surplus, &desired.revision);
+    }
+
+    // A kept replica of the present generation is the world's own record that it has failed.
+    fn notice_kept(&mut self, desired: &DesiredService, observed: &Observed, now: Timestamp) {
+        let kept = observed.replicas.iter().find(|r| {
+            r.name == r.service.kept_container() && r.revision == desired.revision && r.generation == self.generation
+        });
+        let available = self.record(&desired.revision).is_some_and(|record| record.outcome == Outcome::Available);
+        if let (Some(kept), None, false) = (kept, &self.failure, available) {
+            self.fail(&desired.revision, Reason::RevisionFailed, format!("{} is kept of it", kept.name), now);
+        }
+    }
+
+    // The last available revision outlives the limit: a rollback needs it.
+    fn forget_oldest(&mut self, mut surplus: usize, current: &str) {
+        let keep = self.last_available(current).map(|record| record.revision.clone());
+        self.history.retain(|record| {
+            let goes = surplus > 0 && Some(&record.revision) != keep.as_ref() && record.revision != current;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    fn notice_replica(&mut self, replica: &Replica, first_look: bool, now: Timestamp) {
+        if replica.state != State::Running {
+            if let Some(sighting) = self.sightings.get_mut(&replica.id) {
+                sighting.ready_since = None;
+            }
+            return;
+        }
+        let same_run = |s: &Sighting| s.started_at == replica.started_at && s.restart_count == replica.restart_count;
+        let known = self.sightings.get(&replica.id).filter(|sighting| same_run(sighting));
+        // At the first look after a start of the controller the engine's clock is believed: what has run for long
+        // must not count as new. Later only our own clock is.
+        let began = match replica.started_at {
+            Some(started) if first_look => started.min(now),
+            _ => now,
+        };
+        let ready = is_ready(replica);
+        let sighting = Sighting {
+            started_at: replica.started_at,
+            restart_count: replica.restart_count,
+            running_since: known.map_or(began, |sighting| sighting.running_since),
+            ready_since: match known {
+                _ if !ready => None,
+                Some(sighting) => Some(sighting.ready_since.unwrap_or(now)),
+                None => Some(began),
+            },
+        };
+        let newly_ready = ready && known.is_none_or(|sighting| sighting.ready_since.is_none());
+        if newly_ready && Some(&replica.revision) == self.history.last().map(|record| &record.revision) {
+            self.progress_since = Some(now);
+        }
+        self.sightings.insert(replica.id.clone(), sighting);
+    }
+
+    fn notice_end(&mut self, replica: &Replica, now: Timestamp) {
+        if self.withdrawn.contains_key(&replica.id) || replica.name == replica.service.kept_container() {
+            return;
+        }
+        let ended = match replica.state {
+            State::Exited(code) => Some(format!("{} exited with code {code}", replica.name)),
+            State::Dead => Some(format!("{} is dead", replica.name)),
+            State::Running if replica.health == Health::Unhealthy => {
+                return self.count_once(replica, Reason::Unhealthy, format!("{} is unhealthy", replica.name), now);
+            }
+            _ if replica.restart_count > 0 => {
+                Some(format!("{} was restarted {} times", replica.name, replica.restart_count))
+            }
+            _ => None,
+        };
+        if let Some(message) = ended {
+            self.count_once(replica, Reason::Exited, message, now);
+        }
+    }
+
+    // Once for each run of a container.
+    fn count_once(&mut self, replica: &Replica, reason: Reason, message: String, now: Timestamp) {
+        let run = format!("{} {} {:?} {reason}", replica.id, replica.restart_count, replica.started_at);
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.counted.contains(&run)) {
+            return;
+        }
+        self.count(&replica.revision, reason, message, now);
+        if let Some(trouble) = &mut self.trouble {
+            trouble.counted.insert(run);
+        }
+    }
+
+    fn count(&mut self, revision: &str, reason: Reason, message: String, now: Timestamp) {
+        let recent = |t: &Trouble| now.duration_since(t.last_at).as_secs() < TROUBLE_WINDOW && t.revision == revision;
+        let before = self.trouble.take().filter(recent);
+        let (count, counted) = before.map_or_else(Default::default, |t| (t.count, t.counted));
+        self.trouble =
+            Some(Trouble { revision: revision.to_owned(), count: count + 1, last_at: now, reason, message, counted });
+    }
+}
+
+/// Running, healthy if it has a healthcheck, passing its probe if it has one. Not yet: for how long.
+fn is_ready(replica: &Replica) -> bool {
+    replica.state == State::Running
+        && matches!(replica.health, Health::None | Health::Healthy)
+        && matches!(replica.probe, Probe::None | Probe::Passing)
+}

@@ -1,0 +1,14 @@
+//! NOUNS. What the controller thinks in: keys, desired and observed state, replicas, and what is remembered of a
+//! service. Pure: no I/O, no clock, no decisions.
+
+mod desired;
+mod key;
+mod memory;
+mod observed;
+mod replica;
+
+pub use desired::{Desired, DesiredProject, DesiredService};
+pub use key::{Key, ServiceName};
+pub use memory::{Failure, HISTORY, Memory, Outcome, RevisionRecord, Sighting, Trouble};
+pub use observed::{ImageState, Observed, Snapshot};
+pub use replica::{Health, InFlight, Pending, Probe, Replica, State};

@@ -1,0 +1,142 @@
+//! A replica as the engine and the controller's own senses show it. Facts only; what they mean is decided in `plan`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ServiceName;
+
+/// One container of a service that carries this controller's labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replica {
+    /// The engine's full id: every call that changes something names a container by it.
+    pub id: String,
+    /// The container's name, without the slash.
+    pub name: String,
+    /// Compose's container-number.
+    pub number: u32,
+    /// The service it belongs to.
+    pub service: ServiceName,
+    /// The revision it was created from.
+    pub revision: String,
+    /// The generation it was created for.
+    pub generation: u64,
+    /// When the engine created it.
+    pub created_at: Timestamp,
+    /// What the engine says it is doing.
+    pub state: State,
+    /// When its present run began.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// How often the engine restarted it by its restart policy.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// Whether its restart policy would bring it back after a stop.
+    #[serde(default)]
+    pub restarts: bool,
+    /// Docker's own healthcheck.
+    #[serde(default)]
+    pub health: Health,
+    /// The controller's own readiness probe.
+    #[serde(default)]
+    pub probe: Probe,
+    /// Requests in flight; looked for only while it is leaving.
+    #[serde(default)]
+    pub in_flight: InFlight,
+    /// A stop or a pre-stop hook that this controller began and that has not ended yet.
+    #[serde(default)]
+    pub busy_with: Option<Pending>,
+    /// Whether its pre-stop hooks have run.
+    #[serde(default)]
+    pub pre_stop_done: bool,
+    /// Its address on each network.
+    #[serde(default)]
+    pub addresses: BTreeMap<String, String>,
+    /// The container ports it listens on, as `spec` and image declare them (`8080/tcp`), with the published host
+    /// addresses.
+    #[serde(default)]
+    pub ports: BTreeMap<String, Vec<String>>,
+    /// The host's process id of its main process; 0 when it is not running.
+    #[serde(default)]
+    pub pid: u32,
+}
+
+/// The engine's word for what a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Created and never started.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen by hand.
+    Paused,
+    /// Between two runs of its restart policy.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Ended, with its exit code.
+    Exited(i64),
+    /// A removal that the engine could not finish.
+    Dead,
+}
+
+impl State {
+    /// Whether a process of it lives, or is about to live again without our doing.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+}
+
+/// Docker's healthcheck. Read it only together with `State::Running`: the engine says `unhealthy` of a paused or
+/// stopping container too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It has none.
+    #[default]
+    None,
+    /// No verdict yet.
+    Starting,
+    /// The last look succeeded.
+    Healthy,
+    /// `retries` looks in a row failed.
+    Unhealthy,
+}
+
+/// The controller's own readiness probe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// None was asked for.
+    #[default]
+    None,
+    /// Not answered yet, or answered wrong; the text says what was seen last.
+    Failing(String),
+    /// The last answer was right.
+    Passing,
+}
+
+/// Requests in flight on a replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InFlight {
+    /// Not looked for, or the look failed this time.
+    #[default]
+    Unknown,
+    /// Cannot be counted on this host; only `drain_timeout` bounds the drain.
+    Uncountable,
+    /// So many.
+    Count(u32),
+}
+
+/// Work that the engine does in its own time after it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pending {
+    /// A stop signal was sent and the grace period runs.
+    Stop,
+    /// The pre-stop hooks run.
+    PreStop,
+}

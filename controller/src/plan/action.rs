@@ -1,0 +1,179 @@
+//! What a plan is made of: actions, each one engine call or one record, with its cause; and what it waits for.
+
+use std::fmt;
+
+use crd_schema::{Hook, ServiceSpec, status::Reason};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::{Outcome, ServiceName};
+
+/// What is safe to do now, what is waited for, and when to look again if nothing else happens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Any subset of these, in any order, keeps the promises.
+    pub actions: Vec<Action>,
+    /// Why it is not finished, if there is nothing to do.
+    pub waiting: Vec<WaitingOn>,
+    /// When time alone changes the answer.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Adds an action.
+    pub fn act(&mut self, verb: Verb, cause: impl Into<String>) {
+        self.actions.push(Action { verb, cause: cause.into() });
+    }
+
+    /// Says what is waited for; where time ends the wait, that moment is looked at again.
+    pub fn wait(&mut self, on: impl Into<String>, until: Option<Timestamp>) {
+        self.waiting.push(WaitingOn { on: on.into(), until });
+        if let Some(until) = until {
+            self.wake(until);
+        }
+    }
+
+    /// Asks to be looked at again then, or earlier.
+    pub fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
+    }
+
+    /// Nothing to do, and nothing that will come by itself.
+    pub fn settled(&self) -> bool {
+        self.actions.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// One call, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    /// What.
+    pub verb: Verb,
+    /// Why, for people.
+    pub cause: String,
+}
+
+/// Everything that the controller can do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verb {
+    /// Start fetching an image. Observed later as `ImageState`.
+    Pull {
+        /// Its reference.
+        image: String,
+        /// Its platform, if one is asked for.
+        platform: Option<String>,
+    },
+    /// Create a replica; its name and labels make a repeated create a conflict with ourselves, never a twin.
+    Create(Box<Blueprint>),
+    /// Start a created replica.
+    Start(Target),
+    /// Take a replica out of traffic. Recorded, not an engine call; observable in status from then on.
+    Withdraw(Target),
+    /// Begin to run the pre-stop hooks, one after the other, inside the container.
+    PreStop {
+        /// Which.
+        target: Target,
+        /// What to run.
+        hooks: Vec<Hook>,
+    },
+    /// Switch the restart policy off, so that nothing brings it back after the stop.
+    DisableRestart(Target),
+    /// Begin to stop: its own stop signal, then SIGKILL after its own grace period.
+    Stop(Target),
+    /// Remove a container that does not run. Its volumes stay.
+    Remove(Target),
+    /// Give it another name.
+    Rename {
+        /// Which.
+        target: Target,
+        /// The new name.
+        to: String,
+    },
+    /// Write down that a revision became available or was given up.
+    Conclude {
+        /// Which.
+        revision: String,
+        /// What became of it.
+        outcome: Outcome,
+        /// The kind of failure, with a message, if it is one.
+        failure: Option<(Reason, String)>,
+    },
+    /// Create a network of a project.
+    CreateNetwork {
+        /// Its key in the project, which Compose's label carries.
+        key: String,
+        /// Its name.
+        name: String,
+    },
+    /// Create a named volume of a project.
+    CreateVolume {
+        /// Its key in the project.
+        key: String,
+        /// Its name.
+        name: String,
+    },
+    /// Remove a network that this controller made and that no service needs any more.
+    RemoveNetwork {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The container that an action is about: by id, since a name may by now be another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The engine's full id.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// All that is needed to create a replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blueprint {
+    /// Whose replica.
+    pub service: ServiceName,
+    /// Its number.
+    pub number: u32,
+    /// The container's name.
+    pub name: String,
+    /// Its revision.
+    pub revision: String,
+    /// The generation it is made for.
+    pub generation: u64,
+    /// What to make.
+    pub spec: ServiceSpec,
+}
+
+/// A thing waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitingOn {
+    /// For people: `shop-web-4 to become healthy`.
+    pub on: String,
+    /// When the wait ends at the latest, if time ends it.
+    pub until: Option<Timestamp>,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pull { image, .. } => write!(f, "pull {image}"),
+            Self::Create(print) => write!(f, "create {} (revision {})", print.name, print.revision),
+            Self::Start(target) => write!(f, "start {}", target.name),
+            Self::Withdraw(target) => write!(f, "withdraw {}", target.name),
+            Self::PreStop { target, .. } => write!(f, "run pre_stop in {}", target.name),
+            Self::DisableRestart(target) => write!(f, "switch off the restart policy of {}", target.name),
+            Self::Stop(target) => write!(f, "stop {}", target.name),
+            Self::Remove(target) => write!(f, "remove {}", target.name),
+            Self::Rename { target, to } => write!(f, "rename {} to {to}", target.name),
+            Self::Conclude { revision, outcome, .. } => match outcome {
+                Outcome::Available => write!(f, "conclude: revision {revision} is available"),
+                Outcome::Failed => write!(f, "conclude: revision {revision} has failed"),
+                Outcome::Pending => write!(f, "conclude: revision {revision} is open"),
+            },
+            Self::CreateNetwork { name, .. } => write!(f, "create network {name}"),
+            Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
+            Self::RemoveNetwork { name } => write!(f, "remove network {name}"),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What must be true before a revision may go on: images, networks, dependencies, backoff. And the verdict: whether
+//! it has failed.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crd_schema::PullPolicy;
+use crd_schema::status::Reason;
+use jiff::Timestamp;
+
+use crate::model::{ImageState, Observed, Outcome, ServiceName};
+
+use super::Scene;
+use super::action::{Plan, Verb};
+use super::backoff;
+use super::cast::{Cast, earliest};
+use super::phase::{Fault, Phase};
+use super::target::{Goal, GoalKind};
+
+/// Ends, restarts or refusals in a row after which a revision that was never available has failed.
+pub const ATTEMPTS: u32 = 3;
+
+/// Whether new replicas of the goal may be created now; what is missing is added to `plan`.
+pub fn may_create(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
+    let (observed, memory, now) = (scene.observed, scene.memory, scene.now);
+    let mut open = true;
+    for missing in &observed.missing {
+        plan.wait(format!("{missing} to be created"), None);
+        open = false;
+    }
+    let proven = memory.record(goal.revision).is_some_and(|record| record.outcome == Outcome::Available);
+    if !proven {
+        for (dependency, why) in &observed.unmet {
+            plan.wait(format!("{dependency}: {why}"), None);
+            open = false;
+        }
+    }
+    if let Some(until) = backoff_until(scene, goal).filter(|until| now < *until) {
+        plan.wait("the backoff after failures in a row".to_owned(), Some(until));
+        open = false;
+    }
+    image_present(plan, scene, goal) && open
+}
+
+/// When the next attempt at the goal may be made, if it failed lately.
+pub fn backoff_until(scene: &Scene<'_>, goal: &Goal<'_>) -> Option<Timestamp> {
+    let trouble = scene.memory.trouble.as_ref().filter(|trouble| trouble.revision == goal.revision)?;
+    Some(backoff::not_before(trouble, seed(scene.service())))
+}
+
+fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
+    let image = &goal.spec.image;
+    let policy = goal.spec.pull_policy.unwrap_or(PullPolicy::Missing);
+    let pull = Verb::Pull { image: image.clone(), platform: goal.spec.platform.clone() };
+    let asked = scene.memory.pulled.as_deref() == Some(goal.revision);
+    match scene.observed.images.get(image).unwrap_or(&ImageState::Absent) {
+        ImageState::Pulling(_) => plan.wait(format!("image {image} to be pulled"), None),
+        ImageState::Present(_) if policy == PullPolicy::Always && !asked && goal.kind != GoalKind::Rollback => {
+            plan.act(pull, "pull_policy is always");
+        }
+        ImageState::Present(_) => return true,
+        ImageState::Absent if policy == PullPolicy::Never => {
+            plan.wait(format!("image {image} to appear on this host (pull_policy is never)"), None);
+        }
+        ImageState::Absent => plan.act(pull, "the image is not on this host"),
+        ImageState::PullFailed { at, message, count } => {
+            let retry = *at + backoff::delay(*count, seed(scene.service()));
+            if scene.now >= retry {
+                plan.act(pull, "the last pull failed");
+            } else {
+                plan.wait(format!("the next try to pull {image}: {message}"), Some(retry));
+            }
+        }
+    }
+    false
+}
+
+/// Why the desired revision has failed, if it has; else the moment at which it will have, if nothing improves.
+pub fn verdict(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Result<Option<Timestamp>, (Reason, String)> {
+    let (observed, memory, now) = (scene.observed, scene.memory, scene.now);
+    let open = memory.record(goal.revision).is_none_or(|record| record.outcome == Outcome::Pending);
+    if goal.kind != GoalKind::Desired || !open {
+        return Ok(None);
+    }
+    for member in cast.leavers.iter().filter(|m| m.replica.revision == goal.revision) {
+        let name = &member.replica.name;
+        match member.phase {
+            Phase::Failed(Fault::Unhealthy) => return Err((Reason::Unhealthy, format!("{name} is unhealthy"))),
+            Phase::Failed(Fault::Late) => {
+                return Err((Reason::Unhealthy, format!("{name} did not become healthy in time")));
+            }
+            _ => {}
+        }
+    }
+    let trouble = memory.trouble.as_ref().filter(|t| t.revision == goal.revision && t.reason != Reason::NameConflict);
+    if let Some(trouble) = trouble.filter(|t| t.count >= ATTEMPTS) {
+        let reason = if trouble.reason == Reason::Exited { Reason::CrashLoop } else { trouble.reason };
+        return Err((reason, format!("{} ({} failures in a row)", trouble.message, trouble.count)));
+    }
+    let never = goal.spec.pull_policy == Some(PullPolicy::Never);
+    if never && matches!(observed.images.get(&goal.spec.image), Some(ImageState::Absent)) {
+        return Err((
+            Reason::PullFailed,
+            format!("image {} is not on this host and pull_policy is never", goal.spec.image),
+        ));
+    }
+    // Waiting for others is not a failure of this one.
+    let waits = !observed.unmet.is_empty() && cast.keepers.is_empty();
+    let Some(since) = memory.progress_since.filter(|_| !waits) else {
+        return Ok(None);
+    };
+    let deadline = since + scene.policy.progress_deadline;
+    if now < deadline {
+        return Ok(Some(deadline));
+    }
+    let last = memory.trouble.as_ref().map_or_else(|| stuck(cast, observed), |t| t.message.clone());
+    Err((Reason::ProgressDeadlineExceeded, format!("no progress for {:?}: {last}", scene.policy.progress_deadline)))
+}
+
+/// What a rollout hangs on, for people.
+fn stuck(cast: &Cast<'_>, observed: &Observed) -> String {
+    let pending = cast.keepers.iter().find_map(|m| match &m.phase {
+        Phase::Pending(what) => Some(format!("{} still has {what}", m.replica.name)),
+        _ => None,
+    });
+    let pull = observed.images.values().find_map(|state| match state {
+        ImageState::PullFailed { message, .. } => Some(format!("the image cannot be pulled: {message}")),
+        _ => None,
+    });
+    pull.or(pending).unwrap_or_else(|| "nothing came of it".to_owned())
+}
+
+/// The same service backs off the same way each time; two services do not march in step.
+fn seed(service: &ServiceName) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    service.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The earlier of the plan's wake-up and `at`.
+pub fn also_wake(plan: &mut Plan, at: Option<Timestamp>) {
+    plan.wake_at = earliest(plan.wake_at, at);
+}

@@ -1,0 +1,97 @@
+//! The way out of one replica: withdrawn, left, idle, pre-stop hooks, restart policy off, stopped, removed. At most one
+//! step of it in a pass; after each the world is looked at again.
+
+use std::time::Duration;
+
+use crd_schema::Hook;
+use jiff::Timestamp;
+
+use crate::model::{InFlight, Memory, Pending, State};
+
+use super::action::{Plan, Verb};
+use super::cast::Member;
+use super::policy::drain_timeout;
+
+/// A follower of the endpoints in status has so long to hear that one has left.
+pub const LEFT: Duration = Duration::from_millis(250);
+/// How often the requests in flight are counted meanwhile.
+const LOOK: Duration = Duration::from_millis(150);
+
+/// What its own revision says about leaving.
+pub struct Farewell<'a> {
+    drain_timeout: Duration,
+    hooks: &'a [Hook],
+}
+
+impl<'a> Farewell<'a> {
+    /// As the revision of `member` has it; a revision that nobody remembers leaves with the defaults.
+    pub fn of(member: &Member<'_>, memory: &'a Memory) -> Self {
+        match memory.record(&member.replica.revision) {
+            Some(record) => Self { drain_timeout: drain_timeout(&record.spec), hooks: &record.spec.pre_stop },
+            None => Self { drain_timeout: drain_timeout(&crd_schema::ServiceSpec::default()), hooks: &[] },
+        }
+    }
+}
+
+/// Adds the next step of `member` on its way out to `plan`. With `keep`, its last step is the name under which it is
+/// kept for looking at.
+pub fn leave(plan: &mut Plan, member: &Member<'_>, memory: &Memory, keep: bool, now: Timestamp) {
+    let replica = member.replica;
+    let name = &replica.name;
+    match replica.state {
+        State::Removing => plan.wait(format!("{name} to be removed"), None),
+        State::Created | State::Exited(_) | State::Dead if keep => {
+            let to = replica.service.kept_container();
+            plan.act(Verb::Rename { target: member.target(), to }, "kept for looking at: it is the last that failed");
+        }
+        State::Created | State::Exited(_) | State::Dead => plan.act(Verb::Remove(member.target()), "it does not run"),
+        State::Running | State::Paused | State::Restarting => stop(plan, member, memory, now),
+    }
+}
+
+fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
+    let replica = member.replica;
+    let name = &replica.name;
+    match replica.busy_with {
+        Some(Pending::Stop) => return plan.wait(format!("{name} to stop"), None),
+        Some(Pending::PreStop) => return plan.wait(format!("pre_stop of {name} to end"), None),
+        None => {}
+    }
+    let Some(since) = memory.withdrawn.get(&replica.id).copied() else {
+        return plan.act(Verb::Withdraw(member.target()), "it is on its way out");
+    };
+    let farewell = Farewell::of(member, memory);
+    let deadline = since + farewell.drain_timeout;
+    let left = (since + LEFT).min(deadline);
+    if now < left {
+        plan.wait(format!("{name} to leave traffic"), Some(left));
+        return;
+    }
+    let cause = match replica.in_flight {
+        InFlight::Count(0) => "idle: no request is in flight",
+        _ if replica.state != State::Running => "it serves nothing",
+        _ if now >= deadline => "drain_timeout has passed",
+        InFlight::Count(busy) => {
+            plan.wait(format!("{busy} requests in flight on {name}"), Some(deadline));
+            plan.wake((now + LOOK).min(deadline));
+            return;
+        }
+        InFlight::Unknown => {
+            plan.wait(format!("the requests in flight on {name} to be counted"), Some(deadline));
+            plan.wake((now + LOOK).min(deadline));
+            return;
+        }
+        InFlight::Uncountable => {
+            plan.wait(format!("drain_timeout of {name} (requests in flight cannot be counted here)"), Some(deadline));
+            return;
+        }
+    };
+    if !farewell.hooks.is_empty() && !replica.pre_stop_done && replica.state == State::Running {
+        let hooks = farewell.hooks.to_vec();
+        plan.act(Verb::PreStop { target: member.target(), hooks }, cause);
+    } else if replica.restarts {
+        plan.act(Verb::DisableRestart(member.target()), cause);
+    } else {
+        plan.act(Verb::Stop(member.target()), cause);
+    }
+}

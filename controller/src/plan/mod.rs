@@ -1,0 +1,240 @@
+//! DECISIONS. Pure, sync, total: what is wanted and what is seen make a plan. Names only `model` and crd-schema.
+//!
+//! A plan is what is safe now, not the road to the end: the loop is the road. Any subset of its actions, in any order,
+//! keeps the promises, so a crash anywhere is harmless.
+
+pub mod action;
+pub mod backoff;
+pub mod cast;
+pub mod gate;
+pub mod leave;
+pub mod phase;
+pub mod policy;
+pub mod project;
+pub mod rollout;
+pub mod status;
+pub mod target;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::model::{Desired, DesiredService, Memory, Observed, Outcome, Replica, ServiceName, State};
+
+use action::{Blueprint, Plan, Verb};
+use cast::{Cast, Member};
+use policy::Policy;
+use target::{Goal, GoalKind, goal};
+
+/// What is safe to do for one service now, and what it waits for.
+pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
+    match desired {
+        Desired::Held(why) => {
+            let mut plan = Plan::default();
+            plan.wait(why.clone(), None);
+            plan
+        }
+        Desired::Gone => gone(observed, memory, now),
+        Desired::Run(desired) => run(&Scene { desired, observed, memory, policy: &Policy::of(&desired.spec), now }),
+    }
+}
+
+/// Gone is `replicas: 0`, then forget: everything leaves, what was kept for looking at too.
+fn gone(observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    for replica in &observed.replicas {
+        leave::leave(&mut plan, &Member::leaving(replica), memory, false, now);
+    }
+    plan
+}
+
+/// Everything that a decision about a running service may look at.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// What is wanted.
+    pub desired: &'a DesiredService,
+    /// What is seen.
+    pub observed: &'a Observed,
+    /// What is remembered.
+    pub memory: &'a Memory,
+    /// The rollout policy.
+    pub policy: &'a Policy,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+impl Scene<'_> {
+    /// The service.
+    pub fn service(&self) -> &ServiceName {
+        &self.desired.name
+    }
+}
+
+fn run(scene: &Scene<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let goal = match goal(scene) {
+        Ok(goal) => goal,
+        Err(frozen) => {
+            plan.wait(frozen, None);
+            for replica in scene.observed.replicas.iter().filter(|r| scene.memory.withdrawn.contains_key(&r.id)) {
+                leave::leave(&mut plan, &Member::leaving(replica), scene.memory, false, scene.now);
+            }
+            return plan;
+        }
+    };
+    let cast = Cast::of(scene, goal.revision);
+    gate::also_wake(&mut plan, cast.wake_at);
+    if scene.policy.replicas > 0 && !cast.complete(scene.policy) {
+        match gate::verdict(scene, &goal, &cast) {
+            Ok(deadline) => gate::also_wake(&mut plan, deadline),
+            Err((reason, message)) => {
+                let cause = message.clone();
+                let verb = Verb::Conclude {
+                    revision: goal.revision.to_owned(),
+                    outcome: Outcome::Failed,
+                    failure: Some((reason, message)),
+                };
+                plan.act(verb, cause);
+                return plan;
+            }
+        }
+    }
+    part(&mut plan, scene, &cast);
+    roll(&mut plan, scene, &goal, &cast);
+    conclude(&mut plan, scene, &goal, &cast);
+    plan
+}
+
+/// Those who leave go on; the last one that failed is kept.
+fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>) {
+    let failed = target::failed(scene.desired, scene.memory).map(|failure| failure.revision.as_str());
+    let is_failed = |member: &&Member<'_>| Some(member.replica.revision.as_str()) == failed;
+    // One that still runs will be the last of them: until it has ended, those that have ended are kept back.
+    let leaving = cast.leavers.iter().chain(&cast.leaving).filter(is_failed);
+    let newest = leaving.max_by_key(|m| (m.replica.created_at, m.replica.number)).map(|m| m.replica.id.as_str());
+    let already = cast.kept.iter().any(|m| Some(m.replica.revision.as_str()) == failed);
+    for member in &cast.leaving {
+        let keep = !already && newest == Some(member.replica.id.as_str());
+        if keep && !cast.kept.is_empty() && !member.started() {
+            // The name is taken by the one kept before; it goes first.
+            continue;
+        }
+        leave::leave(plan, member, scene.memory, keep, scene.now);
+    }
+    for member in &cast.kept {
+        let outdated = Some(member.replica.revision.as_str()) != failed;
+        let replaced = failed.is_some() && newest.is_some();
+        let healed = failed.is_none() && plan.waiting.is_empty() && cast.leavers.is_empty();
+        if outdated && (replaced || healed) {
+            plan.act(Verb::Remove(member.target()), "a newer outcome has replaced it");
+        }
+    }
+}
+
+fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
+    let observed = scene.observed;
+    let step = rollout::step(cast, scene.policy);
+    if step.create > 0 && gate::may_create(plan, scene, goal) {
+        let mut names = Names::taken(&observed.replicas);
+        for _ in 0..step.create {
+            let (number, name) = names.next(scene.service(), goal);
+            let blueprint = Blueprint {
+                service: scene.service().clone(),
+                number,
+                name,
+                revision: goal.revision.to_owned(),
+                generation: goal.generation,
+                spec: goal.spec.clone(),
+            };
+            plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
+        }
+    }
+    let standby = cast.keepers.iter().filter(|m| m.replica.state == State::Created);
+    let held = gate::backoff_until(scene, goal).filter(|until| scene.now < *until);
+    for (at, member) in standby.enumerate() {
+        if let Some(fixed) = goal.spec.container_name.as_ref().filter(|name| names_free(&observed.replicas, name)) {
+            let target = member.target();
+            let to = fixed.clone();
+            plan.act(Verb::Rename { target, to }, "its container_name is free now");
+        }
+        if at >= step.start {
+            let name = &member.replica.name;
+            plan.wait(format!("a place for {name}: its predecessor is still there"), None);
+        } else if let Some(until) = held {
+            plan.wait("the backoff after failures in a row", Some(until));
+        } else {
+            plan.act(Verb::Start(member.target()), cause(goal, cast));
+        }
+    }
+    for member in cast.keepers.iter().filter(|m| m.started() && !m.available()) {
+        if let phase::Phase::Pending(what) = &member.phase {
+            plan.wait(format!("{} {what}", member.replica.name), None);
+        }
+    }
+    for member in cast.leavers.iter().take(step.withdraw) {
+        plan.act(Verb::Withdraw(member.target()), farewell(goal, member));
+    }
+}
+
+fn conclude(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
+    let (memory, policy) = (scene.memory, scene.policy);
+    let known = memory.record(goal.revision).is_some_and(|record| record.outcome == Outcome::Available);
+    let open = !known || (memory.failure.is_some() && goal.kind == GoalKind::Retry);
+    if policy.replicas > 0 && goal.kind != GoalKind::Rollback && open && cast.complete(policy) {
+        let verb = Verb::Conclude { revision: goal.revision.to_owned(), outcome: Outcome::Available, failure: None };
+        plan.act(verb, "all replicas are available");
+    }
+}
+
+fn cause(goal: &Goal<'_>, cast: &Cast<'_>) -> String {
+    let others = cast.leavers.iter().any(|m| m.replica.revision != goal.revision);
+    match goal.kind {
+        GoalKind::Rollback => "rolling back to the last available revision".to_owned(),
+        GoalKind::Retry => "trying again after a failure".to_owned(),
+        GoalKind::Desired if others => "rolling out a changed revision".to_owned(),
+        GoalKind::Desired => "fewer replicas than wanted".to_owned(),
+    }
+}
+
+fn farewell(goal: &Goal<'_>, member: &Member<'_>) -> String {
+    if member.replica.revision != goal.revision {
+        return match goal.kind {
+            GoalKind::Rollback => "its revision has failed".to_owned(),
+            _ => "its successor is there".to_owned(),
+        };
+    }
+    match member.phase {
+        phase::Phase::Failed(fault) => format!("it has been replaced: {fault:?}").to_lowercase(),
+        _ => "more replicas than wanted".to_owned(),
+    }
+}
+
+/// Whether no replica, in whatever state, has the name.
+fn names_free(replicas: &[Replica], name: &str) -> bool {
+    replicas.iter().all(|replica| replica.name != name)
+}
+
+/// Names and numbers for new replicas: the lowest that no container of the service holds.
+struct Names {
+    names: BTreeSet<String>,
+    numbers: BTreeSet<u32>,
+}
+
+impl Names {
+    fn taken(replicas: &[Replica]) -> Self {
+        Self {
+            names: replicas.iter().map(|replica| replica.name.clone()).collect(),
+            numbers: replicas.iter().filter(|r| r.name != r.service.kept_container()).map(|r| r.number).collect(),
+        }
+    }
+
+    fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
+        let free = |number: &u32| !self.numbers.contains(number) && !self.names.contains(&service.container(*number));
+        let number = (1..).find(free).unwrap_or(u32::MAX);
+        let fixed = goal.spec.container_name.clone().filter(|name| !self.names.contains(name));
+        let name = fixed.unwrap_or_else(|| service.container(number));
+        self.numbers.insert(number);
+        self.names.insert(name.clone());
+        (number, name)
+    }
+}

@@ -1,0 +1,139 @@
+//! The rollout policy of a specification with every default applied: Kubernetes' numbers, Compose's words.
+
+use std::time::Duration;
+
+use crd_schema::{FailureAction, Healthcheck, IntOrPercent, MountKind, Order, Rounding, ServiceSpec};
+
+/// Time from leaving traffic to the stop signal, at most (kamal-proxy, Argo).
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Kubernetes, Argo, Flagger and Nomad agree on it.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
+/// Swarm's monitor, uncloud.
+const MIN_READY: Duration = Duration::from_secs(5);
+/// docker-rollout's wait where nothing tells whether the application is ready.
+const MIN_READY_BLIND: Duration = Duration::from_secs(10);
+/// No healthcheck is given up earlier than this (docker-rollout's timeout).
+const HEALTH_DEADLINE_FLOOR: Duration = Duration::from_secs(60);
+/// The engine's own healthcheck defaults (moby daemon/health.go).
+const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
+const HEALTH_RETRIES: u32 = 3;
+
+/// How a service moves from one revision to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Replicas wanted.
+    pub replicas: u32,
+    /// So many more than that may be live at once.
+    pub surge: u32,
+    /// So many fewer than that may be available.
+    pub unavailable: u32,
+    /// Two copies may not run at once: the old one is stopped first.
+    pub stop_first: bool,
+    /// The order and its reason, for people.
+    pub strategy: String,
+    /// Ready without a break for so long makes a replica available.
+    pub min_ready: Duration,
+    /// A replica with a healthcheck that has no verdict by then has failed.
+    pub health_deadline: Option<Duration>,
+    /// A rollout that comes no nearer to its end for so long has failed.
+    pub progress_deadline: Duration,
+    /// What a failed rollout does.
+    pub failure_action: FailureAction,
+    /// From leaving traffic to the stop signal, at most.
+    pub drain_timeout: Duration,
+}
+
+impl Policy {
+    /// The policy that `spec` asks for.
+    pub fn of(spec: &ServiceSpec) -> Self {
+        let rollout = spec.rollout.clone().unwrap_or_default();
+        let replicas = spec.replicas.unwrap_or(1);
+        let exclusive = exclusive(spec);
+        let (stop_first, strategy) = match (rollout.order.unwrap_or_default(), exclusive) {
+            (Order::StopFirst, _) => (true, "stop-first: asked for".to_owned()),
+            (Order::StartFirst, _) => (false, "start-first: asked for".to_owned()),
+            (Order::Auto, Some(reason)) => (true, format!("stop-first: {reason}")),
+            (Order::Auto, None) => (false, "start-first".to_owned()),
+        };
+        let surge = rollout.max_surge.unwrap_or(IntOrPercent::Int(1)).of(replicas, Rounding::Up);
+        let unavailable = rollout.max_unavailable.unwrap_or(IntOrPercent::Int(0)).of(replicas, Rounding::Down);
+        let surge = if stop_first { 0 } else { surge };
+        // Kubernetes: with both at zero nothing could ever move, so one may be unavailable.
+        let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
+        let seen = has_healthcheck(spec) || spec.readiness.is_some();
+        Self {
+            replicas,
+            surge,
+            unavailable,
+            stop_first,
+            strategy,
+            min_ready: match rollout.min_ready {
+                Some(asked) => asked.get(),
+                None if seen => MIN_READY,
+                None => MIN_READY_BLIND,
+            },
+            health_deadline: spec.healthcheck.as_ref().filter(|_| has_healthcheck(spec)).map(health_deadline),
+            progress_deadline: rollout.progress_deadline.map_or(PROGRESS_DEADLINE, |asked| asked.get()),
+            failure_action: rollout.failure_action.unwrap_or_default(),
+            drain_timeout: drain_timeout(spec),
+        }
+    }
+
+    /// At least so many are available at every moment of a rollout.
+    pub fn floor(&self) -> usize {
+        self.replicas.saturating_sub(self.unavailable) as usize
+    }
+
+    /// At most so many run at every moment of a rollout.
+    pub fn ceiling(&self) -> usize {
+        (self.replicas + self.surge) as usize
+    }
+}
+
+/// From leaving traffic to the stop signal, at most.
+pub fn drain_timeout(spec: &ServiceSpec) -> Duration {
+    spec.drain_timeout.map_or(DRAIN_TIMEOUT, |asked| asked.get())
+}
+
+/// Why two copies of it cannot, or should not, run at once.
+fn exclusive(spec: &ServiceSpec) -> Option<String> {
+    if let Some(name) = &spec.container_name {
+        return Some(format!("container_name {name} can belong to one container at a time"));
+    }
+    if let Some(port) = spec.ports.iter().find_map(|port| port.published) {
+        return Some(format!("host port {port} can be published by one container at a time"));
+    }
+    if spec.network_mode.as_deref() == Some("host") {
+        return Some("network_mode host: two copies would claim the same ports".to_owned());
+    }
+    let fixed_address = |attachment: &crd_schema::NetworkAttachment| {
+        attachment.ipv4_address.is_some() || attachment.ipv6_address.is_some()
+    };
+    if spec.networks.iter().flatten().any(|(_, attachment)| fixed_address(attachment)) {
+        return Some("a fixed network address can belong to one container at a time".to_owned());
+    }
+    let writes = |mount: &&crd_schema::Mount| mount.kind == MountKind::Volume && !mount.read_only;
+    let volume = spec.volumes.iter().filter(writes).find_map(|mount| mount.source.as_ref());
+    match volume {
+        Some(volume) if spec.replicas.unwrap_or(1) <= 1 => Some(format!(
+            "one replica owns the data in volume {volume} (rollout.order: start-first if two may share it)"
+        )),
+        _ => None,
+    }
+}
+
+fn has_healthcheck(spec: &ServiceSpec) -> bool {
+    let none = |check: &Healthcheck| check.disable || check.test.first().is_some_and(|word| word == "NONE");
+    spec.healthcheck.as_ref().is_some_and(|check| !none(check))
+}
+
+/// The latest moment at which the engine can still say `healthy` for the first time, with one more round as margin.
+/// start_period 10 s, interval 5 s, timeout 3 s, retries 3: 10 + (3 + 1) x (5 + 3) = 42 s, so the floor of 60 s counts.
+fn health_deadline(check: &Healthcheck) -> Duration {
+    let interval = check.interval.map_or(HEALTH_INTERVAL, |asked| asked.get());
+    let timeout = check.timeout.map_or(HEALTH_TIMEOUT, |asked| asked.get());
+    let rounds = check.retries.filter(|retries| *retries > 0).unwrap_or(HEALTH_RETRIES) + 1;
+    let start_period = check.start_period.map_or(Duration::ZERO, |asked| asked.get());
+    (start_period + (interval + timeout) * rounds).max(HEALTH_DEADLINE_FLOOR)
+}

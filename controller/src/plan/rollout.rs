@@ -1,0 +1,59 @@
+//! The arithmetic of a rollout: how many may be created, started and withdrawn now. Any subset of what it allows keeps
+//! `available >= floor` and `started <= ceiling`, whatever else happens meanwhile.
+
+use super::cast::Cast;
+use super::policy::Policy;
+
+/// What may happen now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// New replicas to create.
+    pub create: usize,
+    /// Created replicas to start.
+    pub start: usize,
+    /// Leavers to withdraw, from the front.
+    pub withdraw: usize,
+}
+
+/// The step that `cast` allows under `policy`.
+///
+/// ```text
+/// 3 replicas, surge 1, unavailable 0 (floor 3, ceiling 4):
+///   old 3 available                    -> create 1           (3 + 1 <= 4)
+///   old 3 available, new 1 created     -> start 1
+///   old 3 available, new 1 pending     -> nothing            (4 started, 3 available)
+///   old 3 available, new 1 available   -> withdraw 1         (4 - 1 >= 3)
+///   old 2 available, new 1 available   -> create 1           (3 + 1 <= 4; the withdrawn one no longer counts)
+/// 1 replica, stop-first (surge 0, unavailable 1: floor 0, ceiling 1):
+///   old 1 available                    -> create 1           (a standby, not started: proves that it can be made)
+///   old 1 available, new 1 created     -> withdraw 1
+///   old 1 draining,  new 1 created     -> nothing            (two may not run at once)
+///   new 1 created                      -> start 1
+/// ```
+pub fn step(cast: &Cast<'_>, policy: &Policy) -> Step {
+    let wanted = policy.replicas as usize;
+    let keepers = cast.keepers.len();
+    let standby = cast.keepers.iter().filter(|m| !m.started()).filter(|m| !m.available()).count();
+    let started = cast.started();
+    // Where two may not run at once, the one that drains still holds the place.
+    let occupied = if policy.stop_first { started + cast.draining() } else { started };
+    let room = policy.ceiling().saturating_sub(occupied);
+    // Without surge a successor is created, not started, before its predecessor goes: a create that fails costs nothing.
+    let ahead = if policy.surge == 0 { policy.unavailable as usize } else { 0 };
+    let create = (wanted - keepers.min(wanted)).min((room + ahead).saturating_sub(standby));
+    Step { create, start: standby.min(room), withdraw: withdrawals(cast, policy) }
+}
+
+fn withdrawals(cast: &Cast<'_>, policy: &Policy) -> usize {
+    let wanted = policy.replicas as usize;
+    let floor = policy.floor();
+    // Kubernetes: what is new and not available yet is not counted upon.
+    let on_their_way = cast.keepers.iter().filter(|m| m.started() && !m.available()).count();
+    let by_number = cast.started().saturating_sub(floor + on_their_way);
+    // Nobody goes before a successor is at least created.
+    let by_successor = (cast.keepers.len() + cast.leavers.len()).saturating_sub(wanted);
+    // The unavailable go first, at no cost; each available one must leave enough behind.
+    let free = cast.leavers.iter().filter(|m| !m.available()).count();
+    let spare = cast.available().saturating_sub(floor);
+    by_number.min(by_successor).min(free + spare)
+}

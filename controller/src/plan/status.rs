@@ -1,0 +1,233 @@
+//! What people may read of a service: derived from the same facts as the plan, with Kubernetes' conditions.
+
+use crd_schema::status::{Condition, ConditionType, Reason, ReplicaStatus, ServiceStatus, Waiting};
+use jiff::Timestamp;
+
+use crate::model::{DesiredService, Memory, Observed, Outcome, Replica, ServiceName};
+
+use super::Scene;
+use super::action::Plan;
+use super::cast::Cast;
+use super::phase::{Fault, Phase, phase};
+use super::policy::Policy;
+use super::target::{GoalKind, failed, goal};
+
+/// The status of a service that shall run. `before` is its last one: what stays keeps its time.
+pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) -> ServiceStatus {
+    let Scene { desired, memory, policy, now, .. } = *scene;
+    let cast = Cast::of(scene, &desired.revision);
+    let mut status = ServiceStatus {
+        project: desired.name.project.clone(),
+        name: desired.name.name.clone(),
+        generation: memory.generation,
+        observed_generation: memory.generation,
+        revision: desired.revision.clone(),
+        current_revision: current(memory),
+        replicas: policy.replicas,
+        live: count(cast.started()),
+        updated: count(cast.keepers.iter().filter(|m| m.started()).count()),
+        available: count(cast.available()),
+        strategy: policy.strategy.clone(),
+        source: Some(desired.source.clone()),
+        error: desired.error.clone(),
+        ..replicas(scene, before)
+    };
+    status.waiting = waiting(plan);
+    let available = available(&status, policy);
+    let progressing = progressing(scene, &cast, plan);
+    let failure = replica_failure(desired, memory, &cast);
+    status.conditions = [available, progressing, failure]
+        .into_iter()
+        .map(|(kind, holds, reason, message)| Condition {
+            kind,
+            status: holds,
+            reason,
+            message,
+            last_transition: transition(before, kind, holds, now),
+        })
+        .collect();
+    status
+}
+
+/// The status of a service whose containers are there while nothing, or nothing credible, is wanted of it. With
+/// `held`, nothing is done, for that reason.
+pub fn unwanted(
+    name: &ServiceName,
+    observed: &Observed,
+    memory: &Memory,
+    plan: &Plan,
+    held: Option<&str>,
+    before: Option<&ServiceStatus>,
+    now: Timestamp,
+) -> ServiceStatus {
+    let nothing = DesiredService::new(name.clone(), crd_schema::ServiceSpec::default(), String::new());
+    let scene = Scene { desired: &nothing, observed, memory, policy: &Policy::of(&nothing.spec), now };
+    let mut status = replicas(&scene, before);
+    status.project.clone_from(&name.project);
+    status.name.clone_from(&name.name);
+    status.generation = memory.generation;
+    status.observed_generation = memory.generation;
+    status.current_revision = current(memory);
+    status.live = count(observed.replicas.iter().filter(|r| r.state.is_live()).count());
+    status.available = count(status.instances.iter().filter(|i| i.phase == "Available").count());
+    status.waiting = waiting(plan);
+    let (holds, reason, message) = match held {
+        Some(why) => (false, Reason::DeletionHeld, why.to_owned()),
+        None => (true, Reason::ScalingOnly, "its document is gone: it is drained and removed".to_owned()),
+    };
+    status.conditions = vec![Condition {
+        kind: ConditionType::Progressing,
+        status: holds,
+        reason,
+        message,
+        last_transition: transition(before, ConditionType::Progressing, holds, now),
+    }];
+    status
+}
+
+type Finding = (ConditionType, bool, Reason, String);
+
+fn available(status: &ServiceStatus, policy: &Policy) -> Finding {
+    let floor = policy.floor().max(usize::from(policy.replicas > 0));
+    let holds = status.available as usize >= floor;
+    let reason = if holds { Reason::MinimumReplicasAvailable } else { Reason::MinimumReplicasUnavailable };
+    let message = format!("{} of {} replicas are available", status.available, policy.replicas);
+    (ConditionType::Available, holds, reason, message)
+}
+
+fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
+    let Scene { desired, observed, memory, policy, .. } = *scene;
+    let kind = ConditionType::Progressing;
+    let Some(failure) = failed(desired, memory) else {
+        return if cast.complete(policy) {
+            let message = format!("revision {} is available", desired.revision);
+            (kind, true, Reason::NewRevisionAvailable, message)
+        } else if !observed.unmet.is_empty() && cast.keepers.is_empty() {
+            (kind, true, Reason::DependencyNotReady, unmet(observed))
+        } else {
+            let what = plan.actions.first().map(|a| a.verb.to_string());
+            let what = what.or_else(|| plan.waiting.first().map(|w| format!("waiting for {}", w.on)));
+            (kind, true, Reason::RolloutInProgress, what.unwrap_or_default())
+        };
+    };
+    let why = format!("revision {} has failed: {}", failure.revision, failure.message);
+    match goal(scene) {
+        Ok(goal) if goal.kind == GoalKind::Rollback => {
+            let message = format!("{why}; rolled back to revision {}", goal.revision);
+            (kind, false, Reason::RolledBack, message)
+        }
+        Ok(_) => {
+            let reason = match failure.reason {
+                Reason::ProgressDeadlineExceeded => Reason::ProgressDeadlineExceeded,
+                _ => Reason::RevisionFailed,
+            };
+            (kind, false, reason, format!("{why}; there is no earlier revision, so it is tried again ever more slowly"))
+        }
+        Err(frozen) if policy.failure_action == crd_schema::FailureAction::Pause => {
+            (kind, false, Reason::Paused, frozen)
+        }
+        Err(frozen) => (kind, false, Reason::RollbackImpossible, frozen),
+    }
+}
+
+fn replica_failure(desired: &DesiredService, memory: &Memory, cast: &Cast<'_>) -> Finding {
+    let kind = ConditionType::ReplicaFailure;
+    if let Some(failure) = failed(desired, memory) {
+        return (kind, true, failure.reason, failure.message.clone());
+    }
+    if let Some(member) = cast.leavers.iter().find(|m| matches!(m.phase, Phase::Failed(_))) {
+        let message =
+            format!("{} {}", member.replica.name, reason_of(member.replica, &member.phase).unwrap_or_default());
+        return (kind, true, Reason::Unhealthy, message);
+    }
+    match &memory.trouble {
+        Some(trouble) if !cast.keepers.iter().all(super::cast::Member::available) || cast.keepers.is_empty() => {
+            (kind, true, trouble.reason, trouble.message.clone())
+        }
+        _ => (kind, false, Reason::Complete, String::new()),
+    }
+}
+
+fn replicas(scene: &Scene<'_>, before: Option<&ServiceStatus>) -> ServiceStatus {
+    let mut status = ServiceStatus::default();
+    for replica in &scene.observed.replicas {
+        let (phase, _) = phase(scene, replica);
+        let name = phase_name(&phase);
+        let known = before.and_then(|b| b.instances.iter().find(|i| i.id == replica.id && i.phase == name));
+        let endpoints = endpoints(replica);
+        if phase == Phase::Available {
+            status.endpoints.extend(endpoints.iter().cloned());
+        }
+        status.instances.push(ReplicaStatus {
+            name: replica.name.clone(),
+            id: replica.id.clone(),
+            revision: replica.revision.clone(),
+            phase: name.to_owned(),
+            since: known.map_or(scene.now, |instance| instance.since),
+            endpoints,
+            reason: reason_of(replica, &phase),
+        });
+    }
+    status.instances.sort_by(|a, b| a.name.cmp(&b.name));
+    status.endpoints.sort();
+    status
+}
+
+fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Pending(_) => "Pending",
+        Phase::Available => "Available",
+        Phase::Completed => "Completed",
+        Phase::Failed(_) => "Failed",
+        Phase::Draining => "Draining",
+        Phase::Exited => "Exited",
+        Phase::Kept => "Kept",
+    }
+}
+
+fn reason_of(replica: &Replica, phase: &Phase) -> Option<String> {
+    match phase {
+        Phase::Pending(what) => Some(format!("waits {what}")),
+        Phase::Failed(Fault::Unhealthy) => Some("is unhealthy".to_owned()),
+        Phase::Failed(Fault::Late) => Some("did not become healthy in time".to_owned()),
+        Phase::Failed(Fault::Paused) => Some("was paused by hand".to_owned()),
+        Phase::Exited | Phase::Kept => match replica.state {
+            crate::model::State::Exited(code) => Some(format!("exited with code {code}")),
+            _ => None,
+        },
+        Phase::Available | Phase::Completed | Phase::Draining => None,
+    }
+}
+
+/// Where a running replica listens: its published host addresses, then each network address with each TCP port.
+fn endpoints(replica: &Replica) -> Vec<String> {
+    let tcp = || replica.ports.iter().filter_map(|(port, hosts)| Some((port.strip_suffix("/tcp")?, hosts)));
+    let published = tcp().flat_map(|(_, hosts)| hosts.iter().cloned());
+    let addresses = replica.addresses.values();
+    let inside = addresses.flat_map(|address| tcp().map(move |(port, _)| format!("{address}:{port}")));
+    published.chain(inside).collect()
+}
+
+fn waiting(plan: &Plan) -> Vec<Waiting> {
+    let each = plan.waiting.iter().map(|w| Waiting { on: w.on.clone(), until: w.until });
+    each.collect()
+}
+
+fn current(memory: &Memory) -> Option<String> {
+    let mut available = memory.history.iter().rev().filter(|record| record.outcome == Outcome::Available);
+    available.next().map(|record| record.revision.clone())
+}
+
+fn unmet(observed: &Observed) -> String {
+    let each: Vec<_> = observed.unmet.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    each.join("; ")
+}
+
+fn transition(before: Option<&ServiceStatus>, kind: ConditionType, holds: bool, now: Timestamp) -> Timestamp {
+    let same = before.and_then(|before| before.condition(kind)).filter(|condition| condition.status == holds);
+    same.map_or(now, |condition| condition.last_transition)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,74 @@
+//! Which revision the replicas shall have now: the desired one, or after its failure the last available one.
+
+use crd_schema::{FailureAction, ServiceSpec};
+
+use crate::model::{DesiredService, Failure, Memory};
+
+use super::Scene;
+
+/// The revision to move to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Goal<'a> {
+    /// Its name.
+    pub revision: &'a str,
+    /// The generation that new replicas are made for.
+    pub generation: u64,
+    /// What they are made of.
+    pub spec: &'a ServiceSpec,
+    /// How it came to be the goal.
+    pub kind: GoalKind,
+}
+
+/// How a revision came to be the goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoalKind {
+    /// It is what the document says.
+    Desired,
+    /// It is what the document says, it has failed, and there is nothing to go back to: keep trying, ever more slowly.
+    Retry,
+    /// The last available one, after the desired one has failed.
+    Rollback,
+}
+
+/// The goal, or why everything stays as it is.
+pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
+    let (desired, memory) = (scene.desired, scene.memory);
+    let wanted = Goal {
+        revision: &desired.revision,
+        generation: memory.generation,
+        spec: &desired.spec,
+        kind: GoalKind::Desired,
+    };
+    let Some(failure) = failed(desired, memory) else {
+        return Ok(wanted);
+    };
+    if scene.policy.failure_action == FailureAction::Pause {
+        return Err(format!(
+            "revision {} has failed ({}) and failure_action is pause: change the document to go on",
+            failure.revision, failure.message
+        ));
+    }
+    if let Some(record) = memory.last_available(&failure.revision) {
+        return Ok(Goal {
+            revision: &record.revision,
+            generation: record.generation,
+            spec: &record.spec,
+            kind: GoalKind::Rollback,
+        });
+    }
+    let others = scene.observed.replicas.iter().any(|r| r.state.is_live() && r.revision != failure.revision);
+    if others {
+        // The history is lost: what runs can be kept, not multiplied.
+        return Err(format!(
+            "revision {} has failed ({}); what runs of other revisions is kept, but no history tells how to make more \
+             of it: change the document to go on",
+            failure.revision, failure.message
+        ));
+    }
+    Ok(Goal { kind: GoalKind::Retry, ..wanted })
+}
+
+/// The failure of the document as it is now.
+pub fn failed<'a>(desired: &DesiredService, memory: &'a Memory) -> Option<&'a Failure> {
+    memory.failure.as_ref().filter(|failure| failure.digest == desired.digest)
+}
