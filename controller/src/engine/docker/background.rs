@@ -1,0 +1,285 @@
+//! Work that the engine does in its own time: pulls, stops and pre-stop hooks. Begun here as tasks, observed as data,
+//! their ends announced through the watch. What is lost with the process is begun again by the next plan.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bollard::query_parameters::{CreateImageOptions, StopContainerOptions};
+use crd_schema::Hook;
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+use super::{connect::Api, errors::chain, hooks};
+use crate::model::{ImageState, Key, Pending, ServiceName};
+
+/// A pull that says nothing for so long has failed; the engine itself sets no limit.
+const SILENT_PULL: Duration = Duration::from_secs(600);
+/// What a stop may take beyond the container's own grace period: the engine kills, then waits for the end.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+/// The grace period of a container that names none. Source: moby `daemon/config`, `DefaultStopTimeout`.
+const DEFAULT_GRACE: i64 = 10;
+/// A failed stop stays busy for so long, so that a broken engine is not asked again and again without a pause.
+const AFTER_A_FAILED_STOP: Duration = Duration::from_secs(5);
+
+/// The tasks in flight, and what became of those that ended.
+#[derive(Debug)]
+pub(super) struct Background {
+    jobs: Mutex<Jobs>,
+    ends: broadcast::Sender<Option<Key>>,
+}
+
+/// One consistent look at all of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Jobs {
+    pulls: HashMap<String, ImageState>,
+    failures: HashMap<String, u32>,
+    busy: HashMap<String, Pending>,
+    hooks_done: HashSet<String>,
+}
+
+impl Background {
+    /// Nothing in flight.
+    pub(super) fn new() -> Arc<Self> {
+        let (ends, _) = broadcast::channel(256);
+        Arc::new(Self {
+            jobs: Mutex::default(),
+            ends,
+        })
+    }
+
+    /// The ends of tasks, as keys to look at again.
+    pub(super) fn ends(&self) -> broadcast::Receiver<Option<Key>> {
+        self.ends.subscribe()
+    }
+
+    /// What is in flight now.
+    pub(super) fn jobs(&self) -> Jobs {
+        self.lock().clone()
+    }
+
+    /// Forgets containers that are gone.
+    pub(super) fn retain(&self, there: impl Fn(&str) -> bool) {
+        let mut jobs = self.lock();
+        let Jobs { busy, hooks_done, .. } = &mut *jobs;
+        hooks_done.retain(|id| there(id) || busy.contains_key(id));
+    }
+
+    /// Begins to fetch an image, unless that is under way.
+    pub(super) fn pull(self: &Arc<Self>, api: &Api, image: &str, platform: Option<&str>) {
+        {
+            let mut jobs = self.lock();
+            if matches!(jobs.pulls.get(image), Some(ImageState::Pulling(_))) {
+                return;
+            }
+            jobs.pulls.insert(image.to_owned(), ImageState::Pulling(Timestamp::now()));
+        }
+        let (background, api) = (Arc::clone(self), api.clone());
+        let (image, platform) = (image.to_owned(), platform.unwrap_or_default().to_owned());
+        drop(tokio::spawn(async move {
+            let result = fetch(&api, &image, platform).await;
+            background.pulled(&image, result);
+        }));
+    }
+
+    /// Begins to stop a container, unless that is under way. `grace` is its own stop timeout: -1 waits for ever.
+    pub(super) fn stop(self: &Arc<Self>, api: &Api, id: &str, service: ServiceName, grace: Option<i64>) {
+        if !self.begin(id, Pending::Stop) {
+            return;
+        }
+        let (background, api, id) = (Arc::clone(self), api.clone(), id.to_owned());
+        drop(tokio::spawn(async move {
+            // No `t`: the container's own timeout rules, and its own signal.
+            let stop = api.client.stop_container(&id, None::<StopContainerOptions>);
+            let stopped = match u64::try_from(grace.unwrap_or(DEFAULT_GRACE)) {
+                Ok(secs) => tokio::time::timeout(Duration::from_secs(secs) + STOP_MARGIN, stop).await,
+                Err(_) => Ok(stop.await),
+            };
+            let failure = match stopped {
+                Ok(Ok(()) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })) => None,
+                Ok(Err(error)) => Some(chain(&error)),
+                Err(_) => Some("the engine did not end it in time".to_owned()),
+            };
+            if let Some(failure) = failure {
+                tracing::warn!(%service, container = id, "stop: {failure}");
+                tokio::time::sleep(AFTER_A_FAILED_STOP).await;
+            }
+            background.end(&id, service);
+        }));
+    }
+
+    /// Begins to run hooks in a container, one after the other, unless they run or have run. A hook that fails counts
+    /// as run: a container that cannot say goodbye still has to go.
+    pub(super) fn pre_stop(self: &Arc<Self>, api: &Api, id: &str, service: ServiceName, hooks: Vec<Hook>) {
+        if self.lock().hooks_done.contains(id) || !self.begin(id, Pending::PreStop) {
+            return;
+        }
+        let (background, api, id) = (Arc::clone(self), api.clone(), id.to_owned());
+        drop(tokio::spawn(async move {
+            for hook in &hooks {
+                if let Err(failure) = hooks::run(&api, &id, hook).await {
+                    tracing::warn!(%service, container = id, "pre_stop: {failure}");
+                }
+            }
+            background.lock().hooks_done.insert(id.clone());
+            background.end(&id, service);
+        }));
+    }
+
+    fn begin(&self, id: &str, what: Pending) -> bool {
+        let mut jobs = self.lock();
+        if jobs.busy.contains_key(id) {
+            return false;
+        }
+        jobs.busy.insert(id.to_owned(), what);
+        true
+    }
+
+    fn end(&self, id: &str, service: ServiceName) {
+        self.lock().busy.remove(id);
+        self.announce(Some(Key::Service(service)));
+    }
+
+    fn pulled(&self, image: &str, result: Result<(), String>) {
+        {
+            let mut jobs = self.lock();
+            match result {
+                Ok(()) => {
+                    jobs.pulls.remove(image);
+                    jobs.failures.remove(image);
+                }
+                Err(message) => {
+                    let count = jobs.failures.entry(image.to_owned()).or_default();
+                    *count = count.saturating_add(1);
+                    let failed = ImageState::PullFailed {
+                        at: Timestamp::now(),
+                        message,
+                        count: *count,
+                    };
+                    jobs.pulls.insert(image.to_owned(), failed);
+                }
+            }
+        }
+        // Any service may wait for this image: only the plans know.
+        self.announce(None);
+    }
+
+    fn announce(&self, key: Option<Key>) {
+        // Nobody listening is fine: who looks later sees the outcome itself.
+        drop(self.ends.send(key));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Jobs {
+    /// The work under way on a container.
+    pub(super) fn busy_with(&self, id: &str) -> Option<Pending> {
+        self.busy.get(id).copied()
+    }
+
+    /// Whether its pre-stop hooks have run.
+    pub(super) fn hooks_done(&self, id: &str) -> bool {
+        self.hooks_done.contains(id)
+    }
+
+    /// What is known of an image, given the id it has on this host, if it is there. A pull under way hides an older
+    /// image, so that nothing is created from it; an image that came another way hides an old failure.
+    pub(super) fn image(&self, name: &str, id: Option<String>) -> ImageState {
+        match (self.pulls.get(name), id) {
+            (Some(ImageState::Pulling(since)), _) => ImageState::Pulling(*since),
+            (_, Some(id)) => ImageState::Present(id),
+            (Some(failed), None) => failed.clone(),
+            (None, None) => ImageState::Absent,
+        }
+    }
+}
+
+async fn fetch(api: &Api, image: &str, platform: String) -> Result<(), String> {
+    let options = CreateImageOptions {
+        from_image: Some(image.to_owned()),
+        // Without a tag the engine would fetch all of them.
+        tag: (!has_tag(image)).then(|| "latest".to_owned()),
+        platform,
+        ..CreateImageOptions::default()
+    };
+    // Credentials of ~/.docker/config.json belong here.
+    let mut progress = Box::pin(api.client.create_image(Some(options), None, None));
+    loop {
+        match tokio::time::timeout(SILENT_PULL, progress.next()).await {
+            Err(_) => return Err(format!("no progress within {} s", SILENT_PULL.as_secs())),
+            Ok(Some(Err(error))) => return Err(words(&error)),
+            Ok(Some(Ok(_))) => {}
+            Ok(None) => break,
+        }
+    }
+    // An error may come in a form that bollard does not know, inside the answer with status 200.
+    let name = super::connect::reference(image).map_err(|error| error.to_string())?;
+    match api.answer(api.client.inspect_image(name)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("the pull ended without the image: {}", words(&error))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn has_tag(image: &str) -> bool {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    image.contains('@') || name.contains(':')
+}
+
+fn words(error: &bollard::errors::Error) -> String {
+    use bollard::errors::Error;
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
+        Error::DockerStreamError { error } => error.trim().to_owned(),
+        other => chain(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_after_the_last_slash() {
+        assert!(has_tag("a:1") && has_tag("r:5000/a:1") && has_tag("a@sha256:00"));
+        assert!(!has_tag("a") && !has_tag("r:5000/a"));
+    }
+
+    #[tokio::test]
+    async fn an_image_is_what_its_last_pull_and_this_host_say() {
+        let background = Background::new();
+        let mut ends = background.ends();
+        let state = |id: Option<&str>| background.jobs().image("a:1", id.map(str::to_owned));
+        assert_eq!(state(None), ImageState::Absent);
+
+        background.lock().pulls.insert("a:1".to_owned(), ImageState::Pulling(Timestamp::UNIX_EPOCH));
+        assert_eq!(state(Some("id")), ImageState::Pulling(Timestamp::UNIX_EPOCH));
+
+        background.pulled("a:1", Err("denied".to_owned()));
+        background.pulled("a:1", Err("denied".to_owned()));
+        assert!(matches!(state(None), ImageState::PullFailed { count: 2, message, .. } if message == "denied"));
+        assert_eq!(state(Some("id")), ImageState::Present("id".to_owned()));
+
+        background.pulled("a:1", Ok(()));
+        assert_eq!(state(None), ImageState::Absent);
+        assert_eq!(ends.try_recv().ok(), Some(None), "the end of a pull is announced");
+    }
+
+    #[tokio::test]
+    async fn work_on_a_container_is_begun_once() {
+        let background = Background::new();
+        assert!(background.begin("c", Pending::Stop));
+        assert!(!background.begin("c", Pending::PreStop));
+        assert_eq!(background.jobs().busy_with("c"), Some(Pending::Stop));
+        let mut ends = background.ends();
+        background.end("c", ServiceName::new("p", "s"));
+        assert_eq!(background.jobs().busy_with("c"), None);
+        assert_eq!(ends.try_recv().ok(), Some(Some(Key::Service(ServiceName::new("p", "s")))));
+    }
+}

@@ -1,0 +1,217 @@
+//! The way to the engine: address and TLS as the docker CLI takes them, the API version both sides speak, and a time
+//! limit round every call. The only place that opens connections.
+
+use std::{
+    env,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
+
+use super::{
+    errors::{Asked, chain, reaction, rejected},
+    wire,
+};
+use crate::engine::EngineError;
+
+/// The oldest API that works: Docker 20.10.
+const OLDEST: usize = 41;
+/// The newest API that bollard's types know.
+const NEWEST: usize = API_DEFAULT_VERSION.minor_version;
+/// The most a plain call may take, body included: bollard's own limit ends when the headers arrive.
+pub(super) const PLAIN: Duration = Duration::from_secs(30);
+/// bollard's own limit, out of the way: it would cut a stop with a long grace period short.
+const NEVER: u64 = 366 * 24 * 3600;
+
+/// A negotiated connection. Clones share it.
+#[derive(Clone)]
+pub(super) struct Api {
+    /// Requests of the negotiated version.
+    pub(super) client: Docker,
+    /// Requests without a version: only `/version` itself.
+    raw: Docker,
+    /// Where the engine is.
+    pub(super) host: Arc<str>,
+    minor: Arc<AtomicUsize>,
+    engine: Arc<RwLock<String>>,
+}
+
+impl Api {
+    /// Connects and negotiates. `host` is `--host`; else `DOCKER_HOST`, else the default socket.
+    pub(super) async fn connect(host: Option<&str>) -> Result<Self, EngineError> {
+        let host = match host {
+            Some(host) => host.to_owned(),
+            None => non_empty("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned()),
+        };
+        let raw = open(&host)?;
+        let minor = Arc::new(AtomicUsize::new(OLDEST));
+        let negotiated = Arc::clone(&minor);
+        let client = raw
+            .clone()
+            .with_request_modifier(move |request| wire::of_version(request, negotiated.load(Ordering::Relaxed)));
+        let api = Self {
+            client,
+            raw,
+            host: host.into(),
+            minor,
+            engine: Arc::default(),
+        };
+        api.negotiate().await?;
+        Ok(api)
+    }
+
+    /// Asks for the engine's version and takes the newest that both know. Again after each lost connection: behind
+    /// the same socket there may be another engine by then.
+    pub(super) async fn negotiate(&self) -> Result<(), EngineError> {
+        let version = self.call(self.raw.version()).await?;
+        let name = version.version.unwrap_or_default();
+        let newest = minor_of(version.api_version.as_deref());
+        let oldest = minor_of(version.min_api_version.as_deref()).unwrap_or(0);
+        let Some(newest) = newest else {
+            return Err(rejected(format!("the engine at {} names no API version", self.host)));
+        };
+        if newest < OLDEST || oldest > NEWEST {
+            return Err(rejected(format!(
+                "composed speaks the Docker Engine API 1.{OLDEST} (Docker 20.10) to 1.{NEWEST}, but the engine {name} \
+                 at {} speaks 1.{oldest} to 1.{newest}",
+                self.host
+            )));
+        }
+        self.minor.store(newest.min(NEWEST), Ordering::Relaxed);
+        if let Ok(mut engine) = self.engine.write() {
+            *engine = name;
+        }
+        Ok(())
+    }
+
+    /// The minor number of the negotiated API version.
+    pub(super) fn minor(&self) -> usize {
+        self.minor.load(Ordering::Relaxed)
+    }
+
+    /// `Docker 20.10.24 (API 1.41) at unix:///var/run/docker.sock`.
+    pub(super) fn describe(&self) -> String {
+        let engine = self.engine.read().map(|engine| engine.clone()).unwrap_or_default();
+        format!("Docker {engine} (API 1.{}) at {}", self.minor(), self.host)
+    }
+
+    /// Whether the engine is reached by a socket file.
+    pub(super) fn by_socket(&self) -> bool {
+        self.host.starts_with("unix://")
+    }
+
+    /// A plain call, within 30 s.
+    pub(super) async fn call<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, EngineError> {
+        match self.answer(call).await? {
+            Ok(value) => Ok(value),
+            Err(error) => Err(reaction(&error, Asked::Plainly)),
+        }
+    }
+
+    /// A plain call, within 30 s, whose caller judges a refusal itself.
+    pub(super) async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Result<T, Error>, EngineError> {
+        tokio::time::timeout(PLAIN, call).await.map_err(|_| {
+            EngineError::Unavailable(format!("no answer from {} within {} s", self.host, PLAIN.as_secs()))
+        })
+    }
+}
+
+/// A name as part of a path: bollard does not escape it, and a `/` or `?` would make it another call.
+pub(super) fn segment(name: &str) -> Result<&str, EngineError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | ':' | '@');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(rejected(format!("`{name}` is not a name that the engine's API can carry")));
+    }
+    Ok(name)
+}
+
+/// An image reference as the rest of a path.
+pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
+    for part in image.split('/') {
+        segment(part).map_err(|_| rejected(format!("`{image}` is not an image reference")))?;
+    }
+    Ok(image)
+}
+
+fn open(host: &str) -> Result<Docker, EngineError> {
+    let tls = non_empty("DOCKER_TLS_VERIFY").is_some();
+    let opened = match host.split_once("://") {
+        Some(("unix", _)) => Docker::connect_with_unix(host, NEVER, API_DEFAULT_VERSION),
+        Some(("tcp", _)) if tls => open_tls(host),
+        Some(("https", _)) => open_tls(host),
+        Some(("tcp" | "http", _)) => Docker::connect_with_http(host, NEVER, API_DEFAULT_VERSION),
+        _ => {
+            return Err(rejected(format!(
+                "the engine's address `{host}` is none of unix://, tcp://, http:// and https:// (for ssh, forward the \
+                 socket: ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST)"
+            )));
+        }
+    };
+    opened.map_err(|error| EngineError::Unavailable(format!("cannot reach the engine at {host}: {}", chain(&error))))
+}
+
+fn open_tls(host: &str) -> Result<Docker, Error> {
+    let home = || PathBuf::from(non_empty("HOME").unwrap_or_default()).join(".docker");
+    let directory = non_empty("DOCKER_CERT_PATH").or_else(|| non_empty("DOCKER_CONFIG"));
+    let directory = directory.map_or_else(home, PathBuf::from);
+    let file = |name: &str| Path::new(&directory).join(name);
+    let (key, cert, ca) = (file("key.pem"), file("cert.pem"), file("ca.pem"));
+    Docker::connect_with_ssl(host, &key, &cert, &ca, NEVER, API_DEFAULT_VERSION)
+}
+
+fn non_empty(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `1.41` is 41. There has never been another major version.
+fn minor_of(version: Option<&str>) -> Option<usize> {
+    version?.strip_prefix("1.")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_go_into_paths() {
+        for good in ["shop-web-1", "composed-lock-default", "a.b_c", "0123abc"] {
+            assert!(segment(good).is_ok(), "{good}");
+        }
+        for bad in ["", "..", ".", "a/b", "a?force=1", "a#b", "a%2fb", "a b"] {
+            assert!(segment(bad).is_err(), "{bad}");
+        }
+        assert!(reference("ghcr.io:5000/a/b:1@sha256:00").is_ok());
+        assert!(reference("../containers/x").is_err());
+        assert!(reference("a//b").is_err());
+    }
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(minor_of(Some("1.41")), Some(41));
+        assert_eq!(minor_of(Some("2.0")), None);
+        assert_eq!(minor_of(None), None);
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_kind_is_refused_with_a_hint() {
+        let refused = Api::connect(Some("ssh://host")).await.err().map(|error| error.to_string());
+        assert!(refused.is_some_and(|text| text.contains("forward the socket")));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_away_is_unavailable() {
+        let refused = Api::connect(Some("unix:///nowhere/docker.sock")).await.err();
+        assert!(matches!(refused, Some(EngineError::Unavailable(text)) if text.contains("/nowhere/docker.sock")));
+        let refused = Api::connect(Some("tcp://127.0.0.1:1")).await.err();
+        assert!(matches!(refused, Some(EngineError::Unavailable(text)) if text.contains("refused")));
+    }
+}

@@ -1,0 +1,217 @@
+//! The verbs that change containers. Each looks first whether the container is ours: nothing without our instance
+//! label is ever changed, whatever the plan believes.
+
+use bollard::{
+    errors::Error,
+    models::{ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest, RestartPolicy, RestartPolicyNameEnum},
+    query_parameters::{
+        CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions,
+    },
+};
+use crd_schema::Hook;
+
+use super::{
+    Docker,
+    create::{self, Engine},
+    endpoints::Endpoints,
+    errors::{Asked, reaction, start_reaction, words},
+    labels::{self, Labels},
+    observe::{inspect, state},
+};
+use crate::{
+    engine::{Context, EngineError},
+    model::{ServiceName, State},
+    plan::action::{Blueprint, Target},
+};
+
+impl Docker {
+    /// Creates a replica, or completes one that an earlier attempt left half-made.
+    pub(super) async fn create(&self, print: &Blueprint, context: &Context) -> Result<(), EngineError> {
+        let image_id = self.seen.image_id(&print.spec.image);
+        let engine = Engine {
+            minor: self.api.minor(),
+            instance: &self.instance,
+            image_id: image_id.as_deref(),
+        };
+        let creation = create::creation(print, context, engine)?;
+        let options = CreateContainerOptions {
+            name: Some(print.name.clone()),
+            platform: creation.platform,
+        };
+        let call = self.api.client.create_container(Some(options), creation.body);
+        let id = match self.api.answer(call).await? {
+            Ok(created) => created.id,
+            Err(error) => return self.not_created(&error, print).await,
+        };
+        self.seen.container(&id, print.service.clone());
+        self.join(&id, creation.later).await
+    }
+
+    /// Starts a replica.
+    pub(super) async fn start(&self, target: &Target) -> Result<(), EngineError> {
+        let (container, _) = self.ours(target).await?;
+        self.complete(&container).await?;
+        let call = self.api.client.start_container(&target.id, None::<StartContainerOptions>);
+        self.api.answer(call).await?.map_err(|error| start_reaction(&error))
+    }
+
+    /// Begins to stop a replica.
+    pub(super) async fn stop(&self, target: &Target) -> Result<(), EngineError> {
+        let (container, service) = self.ours(target).await?;
+        if state(container.state.as_ref()).is_live() {
+            let grace = container.config.and_then(|config| config.stop_timeout);
+            self.background.stop(&self.api, &target.id, service, grace);
+        }
+        Ok(())
+    }
+
+    /// Begins to run its pre-stop hooks.
+    pub(super) async fn pre_stop(&self, target: &Target, hooks: &[Hook]) -> Result<(), EngineError> {
+        let (_, service) = self.ours(target).await?;
+        self.background.pre_stop(&self.api, &target.id, service, hooks.to_vec());
+        Ok(())
+    }
+
+    /// Switches its restart policy off.
+    pub(super) async fn disable_restart(&self, target: &Target) -> Result<(), EngineError> {
+        self.ours(target).await?;
+        let off = RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        };
+        let update = ContainerUpdateBody {
+            restart_policy: Some(off),
+            ..ContainerUpdateBody::default()
+        };
+        self.api.call(self.api.client.update_container(&target.id, update)).await
+    }
+
+    /// Removes a replica that does not run, never by force and never with its volumes.
+    pub(super) async fn remove(&self, target: &Target) -> Result<(), EngineError> {
+        let Some((container, _)) = self.find(target).await? else {
+            return Ok(());
+        };
+        match state(container.state.as_ref()) {
+            State::Running | State::Paused | State::Restarting => {
+                return Err(EngineError::Stale(format!("{} is running", target.name)));
+            }
+            State::Removing => return Ok(()),
+            State::Created | State::Exited(_) | State::Dead => {}
+        }
+        let options = RemoveContainerOptions {
+            v: false,
+            force: false,
+            link: false,
+        };
+        match self.api.answer(self.api.client.remove_container(&target.id, Some(options))).await? {
+            Ok(()) => Ok(()),
+            Err(error) if words(&error, &[404]).is_some() => Ok(()),
+            Err(error) if words(&error, &[409]).is_some_and(|text| text.contains("already in progress")) => Ok(()),
+            Err(error) => Err(reaction(&error, Asked::Plainly)),
+        }
+    }
+
+    /// Gives it another name.
+    pub(super) async fn rename(&self, target: &Target, to: &str) -> Result<(), EngineError> {
+        let (container, _) = self.ours(target).await?;
+        if container.name.as_deref().map(|name| name.trim_start_matches('/')) == Some(to) {
+            return Ok(());
+        }
+        let options = RenameContainerOptions { name: to.to_owned() };
+        match self.api.answer(self.api.client.rename_container(&target.id, options)).await? {
+            Ok(()) => Ok(()),
+            Err(error) => match self.holder(&error, to).await? {
+                Some(holder) if self.owns(&holder) => Err(EngineError::Stale(format!("another of ours is named {to}"))),
+                Some(_) => Err(name_taken(&error)),
+                None => Err(reaction(&error, Asked::ForTheUser)),
+            },
+        }
+    }
+
+    /// The container of a target, if it is there and ours.
+    async fn find(&self, target: &Target) -> Result<Option<(ContainerInspectResponse, ServiceName)>, EngineError> {
+        let Some(container) = inspect(&self.api, &target.id).await? else {
+            return Ok(None);
+        };
+        let service = container_labels(&container).and_then(labels::service);
+        match service.filter(|_| self.owns(&container)) {
+            Some(service) => Ok(Some((container, service))),
+            None => Err(EngineError::Stale(format!("{} is not ours to change", target.name))),
+        }
+    }
+
+    async fn ours(&self, target: &Target) -> Result<(ContainerInspectResponse, ServiceName), EngineError> {
+        let found = self.find(target).await?;
+        found.ok_or_else(|| EngineError::Stale(format!("{} is gone", target.name)))
+    }
+
+    fn owns(&self, container: &ContainerInspectResponse) -> bool {
+        labels::are_ours(container_labels(container), &self.instance)
+    }
+
+    /// After a refused create: is the one that has the name the very replica that was to be made?
+    async fn not_created(&self, error: &Error, print: &Blueprint) -> Result<(), EngineError> {
+        let Some(holder) = self.holder(error, &print.name).await? else {
+            return Err(reaction(error, Asked::ForTheUser));
+        };
+        let found = container_labels(&holder).cloned().unwrap_or_default();
+        let same_place = self.owns(&holder)
+            && labels::service(&found).as_ref() == Some(&print.service)
+            && labels::number(&found) == print.number;
+        if !same_place {
+            return Err(name_taken(error));
+        }
+        if found.get(labels::REVISION) != Some(&print.revision) {
+            return Err(EngineError::Stale(format!("{} is there, from another revision", print.name)));
+        }
+        self.complete(&holder).await
+    }
+
+    /// Who has a name that was refused with a conflict. `None`: it was no conflict, or the holder is gone by now.
+    async fn holder(&self, error: &Error, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let conflict = words(error, &[409]).is_some_and(|text| text.contains("already in use"));
+        if conflict { inspect(&self.api, name).await } else { Ok(None) }
+    }
+
+    /// Joins the networks that a never-started container of ours still lacks: its creator may have died in between.
+    async fn complete(&self, container: &ContainerInspectResponse) -> Result<(), EngineError> {
+        let wanted = container_labels(container).and_then(|labels| labels.get(labels::ENDPOINTS));
+        let (Some(wanted), State::Created) = (wanted, state(container.state.as_ref())) else {
+            return Ok(());
+        };
+        let mut missing: Endpoints = serde_json::from_str(wanted).unwrap_or_default();
+        let joined = container.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+        missing.retain(|name, _| joined.is_none_or(|joined| !joined.contains_key(name)));
+        match &container.id {
+            Some(id) => self.join(id, missing).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn join(&self, id: &str, networks: Endpoints) -> Result<(), EngineError> {
+        for (network, endpoint) in networks {
+            let name = super::connect::segment(&network)?;
+            let request = NetworkConnectRequest {
+                container: id.to_owned(),
+                endpoint_config: Some(endpoint),
+            };
+            match self.api.answer(self.api.client.connect_network(name, request)).await? {
+                Ok(()) => {}
+                Err(error) if words(&error, &[403]).is_some_and(|text| text.contains("already exists")) => {}
+                Err(error) => return Err(reaction(&error, Asked::ForTheUser)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn container_labels(container: &ContainerInspectResponse) -> Option<&Labels> {
+    container.config.as_ref().and_then(|config| config.labels.as_ref())
+}
+
+fn name_taken(error: &Error) -> EngineError {
+    EngineError::Rejected {
+        message: words(error, &[409]).unwrap_or_default().to_owned(),
+        name_taken: true,
+    }
+}

@@ -1,0 +1,143 @@
+//! What is written on containers, networks and volumes, and read back from them: Compose's labels, so that `docker
+//! compose ps`, `logs` and `exec` see them, and our own. Labels are the controller's memory in the world.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    engine::EngineError,
+    model::ServiceName,
+    plan::action::Blueprint,
+};
+use crd_schema::DependencyCondition;
+
+use super::errors::rejected;
+
+/// Whose it is: nothing without our own value of it is ever changed.
+pub(super) const INSTANCE: &str = "dev.composed.instance";
+/// `project/service`.
+pub(super) const SERVICE: &str = "dev.composed.service";
+/// The revision that a container was made from.
+pub(super) const REVISION: &str = "dev.composed.revision";
+/// The generation that it was made for.
+pub(super) const GENERATION: &str = "dev.composed.generation";
+/// Before API 1.44: the networks still to be joined after the creation, as JSON, so that a half-made container can be
+/// completed by whoever finds it.
+pub(super) const ENDPOINTS: &str = "dev.composed.endpoints";
+/// Compose's project.
+pub(super) const PROJECT: &str = "com.docker.compose.project";
+/// Compose's number of a container within its service.
+pub(super) const NUMBER: &str = "com.docker.compose.container-number";
+
+const COMPOSE: &str = "com.docker.compose.";
+const OURS: &str = "dev.composed.";
+const VERSION: &str = concat!("composed-", env!("CARGO_PKG_VERSION"));
+
+/// Labels as the engine's answers have them.
+pub(super) type Labels = HashMap<String, String>;
+
+/// The labels of a new container.
+pub(super) fn of_container(
+    print: &Blueprint,
+    instance: &str,
+    image_id: Option<&str>,
+) -> Result<BTreeMap<String, String>, EngineError> {
+    let mut labels = of_users(&print.spec.labels)?;
+    let depends_on = print.spec.depends_on.iter().map(|(name, dependency)| {
+        let condition = match dependency.condition {
+            DependencyCondition::ServiceStarted => "service_started",
+            DependencyCondition::ServiceHealthy => "service_healthy",
+            DependencyCondition::ServiceCompletedSuccessfully => "service_completed_successfully",
+        };
+        format!("{name}:{condition}:{}", dependency.restart)
+    });
+    let mut put = |name: &str, value: String| labels.insert(name.to_owned(), value);
+    put(PROJECT, print.service.project.clone());
+    put("com.docker.compose.service", print.service.name.clone());
+    put(NUMBER, print.number.to_string());
+    put("com.docker.compose.oneoff", "False".to_owned());
+    put("com.docker.compose.config-hash", print.revision.clone());
+    put("com.docker.compose.depends_on", depends_on.collect::<Vec<_>>().join(","));
+    put("com.docker.compose.version", VERSION.to_owned());
+    if let Some(id) = image_id {
+        put("com.docker.compose.image", id.to_owned());
+    }
+    put(INSTANCE, instance.to_owned());
+    put(SERVICE, print.service.to_string());
+    put(REVISION, print.revision.clone());
+    put(GENERATION, print.generation.to_string());
+    Ok(labels)
+}
+
+/// The labels of a project's network or volume; `kind` is `network` or `volume`.
+pub(super) fn of_object(
+    kind: &str,
+    key: &str,
+    project: &str,
+    instance: &str,
+    users: &BTreeMap<String, String>,
+) -> Result<Labels, EngineError> {
+    let mut labels = of_users(users)?;
+    labels.insert(PROJECT.to_owned(), project.to_owned());
+    labels.insert(format!("{COMPOSE}{kind}"), key.to_owned());
+    labels.insert(format!("{COMPOSE}version"), VERSION.to_owned());
+    labels.insert(INSTANCE.to_owned(), instance.to_owned());
+    Ok(labels.into_iter().collect())
+}
+
+/// Whether these labels say that it is this controller's.
+pub(super) fn are_ours(labels: Option<&Labels>, instance: &str) -> bool {
+    labels.and_then(|labels| labels.get(INSTANCE)).is_some_and(|value| value == instance)
+}
+
+/// The service that they name.
+pub(super) fn service(labels: &Labels) -> Option<ServiceName> {
+    let (project, name) = labels.get(SERVICE)?.split_once('/')?;
+    (!project.is_empty() && !name.is_empty()).then(|| ServiceName::new(project, name))
+}
+
+/// The number that they give, 0 if none can be read.
+pub(super) fn number(labels: &Labels) -> u32 {
+    labels.get(NUMBER).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// People's own labels, which may not speak for Compose or for us.
+fn of_users(users: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, EngineError> {
+    let reserved = |name: &&String| name.starts_with(COMPOSE) || name.starts_with(OURS);
+    match users.keys().find(reserved) {
+        Some(name) => Err(rejected(format!("the label `{name}` is composed's own to write; remove it"))),
+        None => Ok(users.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_ours_says_so_with_our_own_instance() {
+        assert!(are_ours(Some(&labels(&[(INSTANCE, "a")])), "a"));
+        assert!(!are_ours(Some(&labels(&[(INSTANCE, "b")])), "a"));
+        assert!(!are_ours(Some(&labels(&[(PROJECT, "a")])), "a"));
+        assert!(!are_ours(None, "a"));
+    }
+
+    #[test]
+    fn a_service_is_project_and_name() {
+        assert_eq!(service(&labels(&[(SERVICE, "shop/web")])), Some(ServiceName::new("shop", "web")));
+        assert_eq!(service(&labels(&[(SERVICE, "shop")])), None);
+        assert_eq!(service(&labels(&[(SERVICE, "/web")])), None);
+    }
+
+    #[test]
+    fn people_may_not_speak_for_us() {
+        let users = |name: &str| BTreeMap::from([(name.to_owned(), String::new())]);
+        for name in ["dev.composed.instance", "com.docker.compose.project"] {
+            assert!(of_users(&users(name)).is_err_and(|error| error.to_string().contains(name)));
+        }
+        assert!(of_users(&users("traefik.enable")).is_ok());
+    }
+}

@@ -1,0 +1,150 @@
+//! The real engine: Docker, or what speaks its API from 1.41 on. The only user of bollard, which is pinned exactly: its
+//! 0.21 leaves the API version out of every path, `wire` puts it in, and 0.22 would double it.
+
+mod background;
+mod connect;
+mod containers;
+mod create;
+mod endpoints;
+mod errors;
+mod events;
+mod hooks;
+mod identity;
+mod labels;
+mod lease;
+mod limits;
+mod mounts;
+mod objects;
+mod observe;
+mod seen;
+mod wire;
+
+use std::sync::Arc;
+
+use bollard::{
+    body_full,
+    query_parameters::{CreateImageOptions, RemoveImageOptions},
+};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream::BoxStream};
+
+use self::{background::Background, connect::Api, lease::Lease, observe::Observer, seen::Seen};
+use super::{Claim, Context, Engine, EngineError, Scope};
+use crate::{
+    model::{Key, Snapshot},
+    plan::action::Verb,
+};
+
+/// A Docker engine, seen as one instance of composed.
+pub struct Docker {
+    api: Api,
+    instance: Arc<str>,
+    lease: Lease,
+    background: Arc<Background>,
+    seen: Arc<Seen>,
+}
+
+impl Docker {
+    /// Connects to the engine at `host`, or where `DOCKER_HOST`, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` say, and
+    /// agrees on an API version. `instance` tells this controller's objects from those of others on the same engine.
+    ///
+    /// # Errors
+    /// `Unavailable` when nobody answers, `Rejected` when the address or the engine's version cannot be used.
+    pub async fn connect(host: Option<&str>, instance: &str) -> Result<Self, EngineError> {
+        let api = Api::connect(host).await?;
+        Ok(Self {
+            lease: Lease::new(instance, api.by_socket())?,
+            api,
+            instance: instance.into(),
+            background: Background::new(),
+            seen: Arc::default(),
+        })
+    }
+
+    /// Makes an image of a tar archive, named `reference`. `changes` are lines of a Dockerfile, such as
+    /// `ENTRYPOINT ["/app"]`. Returns its id.
+    pub async fn import_image(&self, tar: Vec<u8>, reference: &str, changes: &[String]) -> Result<String, EngineError> {
+        let options = CreateImageOptions {
+            from_src: Some("-".to_owned()),
+            repo: Some(reference.to_owned()),
+            changes: changes.to_vec(),
+            ..CreateImageOptions::default()
+        };
+        let import = self.api.client.create_image(Some(options), Some(body_full(tar.into())), None);
+        self.api.call(import.try_for_each(|_| async { Ok(()) })).await?;
+        let image = self.api.call(self.api.client.inspect_image(connect::reference(reference)?)).await?;
+        Ok(image.id.unwrap_or_default())
+    }
+
+    /// Removes an image that no container uses. One that is not there is `Ok`.
+    pub async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+        let name = connect::reference(reference)?;
+        match self.api.answer(self.api.client.remove_image(name, None::<RemoveImageOptions>, None)).await? {
+            Err(error) if errors::words(&error, &[404]).is_none() => Err(errors::reaction(&error, errors::Asked::Plainly)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn carry_out(&self, verb: &Verb, context: &Context) -> Result<(), EngineError> {
+        match verb {
+            Verb::Pull { image, platform } => {
+                self.background.pull(&self.api, image, platform.as_deref());
+                Ok(())
+            }
+            Verb::Create(print) => self.create(print, context).await,
+            Verb::Start(target) => self.start(target).await,
+            Verb::PreStop { target, hooks } => self.pre_stop(target, hooks).await,
+            Verb::DisableRestart(target) => self.disable_restart(target).await,
+            Verb::Stop(target) => self.stop(target).await,
+            Verb::Remove(target) => self.remove(target).await,
+            Verb::Rename { target, to } => self.rename(target, to).await,
+            Verb::CreateNetwork { key, name } => self.create_network(key, name, context).await,
+            Verb::CreateVolume { key, name } => self.create_volume(key, name, context).await,
+            Verb::RemoveNetwork { name } => self.remove_network(name).await,
+            // Records of the loop: nothing for an engine to do.
+            Verb::Withdraw(_) | Verb::Conclude { .. } => Ok(()),
+        }
+    }
+}
+
+impl Engine for Docker {
+    fn describe(&self) -> String {
+        self.api.describe()
+    }
+
+    fn watch(&self) -> BoxStream<'static, Option<Key>> {
+        let watch = events::Watch {
+            api: self.api.clone(),
+            instance: Arc::clone(&self.instance),
+            seen: Arc::clone(&self.seen),
+            background: Arc::clone(&self.background),
+        };
+        watch.stream().boxed()
+    }
+
+    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+        async move {
+            let observer = Observer {
+                api: &self.api,
+                instance: &self.instance,
+                jobs: self.background.jobs(),
+                seen: &self.seen,
+            };
+            let (snapshot, ids) = observer.look(scope).await?;
+            self.background.retain(|id| ids.contains(id));
+            Ok(snapshot)
+        }
+        .boxed()
+    }
+
+    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
+        self.carry_out(verb, context).boxed()
+    }
+
+    fn claim(&self) -> BoxFuture<'_, Result<Claim, EngineError>> {
+        self.lease.claim(&self.api).boxed()
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.lease.release(&self.api).boxed()
+    }
+}

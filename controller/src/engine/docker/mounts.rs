@@ -1,0 +1,124 @@
+//! The mounts of a create body. Pure.
+
+use bollard::models::{
+    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountTmpfsOptions,
+    MountType, MountVolumeOptions,
+};
+use crd_schema::{Mount, MountKind};
+
+use super::{create::Engine, errors::rejected};
+use crate::engine::{Context, EngineError};
+
+/// Mounts in the two ways in which the engine takes them.
+#[derive(Debug, Default)]
+pub(super) struct Mounts {
+    /// `source:target:options`: the way that creates a missing host directory.
+    pub(super) binds: Vec<String>,
+    /// Everything else: here a missing host directory is an error.
+    pub(super) mounts: Vec<EngineMount>,
+}
+
+/// The mounts of a service.
+pub(super) fn of(mounts: &[Mount], context: &Context, engine: Engine<'_>) -> Result<Mounts, EngineError> {
+    let mut all = Mounts::default();
+    for mount in mounts {
+        let creates_path = mount.bind.as_ref().and_then(|bind| bind.create_host_path).unwrap_or(false);
+        match mount.kind {
+            MountKind::Bind if creates_path => all.binds.push(bind_line(mount)?),
+            MountKind::Bind => all.mounts.push(bind(mount)?),
+            MountKind::Volume => all.mounts.push(volume(mount, context, engine)?),
+            MountKind::Tmpfs => all.mounts.push(tmpfs(mount)),
+        }
+    }
+    Ok(all)
+}
+
+fn bind_line(mount: &Mount) -> Result<String, EngineError> {
+    let source = host_path(mount)?;
+    if source.contains(':') || mount.target.contains(':') {
+        return Err(rejected(format!(
+            "`volumes`: the engine cannot create `{source}`, since its path or target has a colon; create it yourself \
+             and set `create_host_path: false`"
+        )));
+    }
+    let propagation = mount.bind.as_ref().and_then(|bind| bind.propagation.as_deref());
+    let options = [mount.read_only.then_some("ro"), propagation].into_iter().flatten().collect::<Vec<_>>().join(",");
+    let colon = if options.is_empty() { "" } else { ":" };
+    Ok(format!("{source}:{}{colon}{options}", mount.target))
+}
+
+fn bind(mount: &Mount) -> Result<EngineMount, EngineError> {
+    let propagation = mount.bind.as_ref().and_then(|bind| bind.propagation.as_deref());
+    Ok(EngineMount {
+        source: Some(host_path(mount)?.to_owned()),
+        bind_options: propagation
+            .map(|word| {
+                Ok(MountBindOptions {
+                    propagation: Some(propagation_of(word)?),
+                    ..MountBindOptions::default()
+                })
+            })
+            .transpose()?,
+        ..plain(mount, MountType::BIND)
+    })
+}
+
+fn volume(mount: &Mount, context: &Context, engine: Engine<'_>) -> Result<EngineMount, EngineError> {
+    let source = match &mount.source {
+        None => None,
+        Some(key) => match context.volumes.get(key) {
+            Some((name, _)) => Some(name.clone()),
+            None => return Err(rejected(format!("the volume `{key}` is not declared in the project"))),
+        },
+    };
+    let options = mount.volume.clone().unwrap_or_default();
+    if options.subpath.is_some() {
+        engine.since(45, "volumes.volume.subpath")?;
+    }
+    Ok(EngineMount {
+        source,
+        volume_options: (options.nocopy || options.subpath.is_some()).then(|| MountVolumeOptions {
+            no_copy: options.nocopy.then_some(true),
+            subpath: options.subpath,
+            ..MountVolumeOptions::default()
+        }),
+        ..plain(mount, MountType::VOLUME)
+    })
+}
+
+fn tmpfs(mount: &Mount) -> EngineMount {
+    EngineMount {
+        tmpfs_options: mount.tmpfs.as_ref().map(|options| MountTmpfsOptions {
+            size_bytes: options.size.and_then(|size| i64::try_from(size.get()).ok()),
+            mode: options.mode.map(i64::from),
+            options: None,
+        }),
+        ..plain(mount, MountType::TMPFS)
+    }
+}
+
+fn plain(mount: &Mount, typ: MountType) -> EngineMount {
+    EngineMount {
+        typ: Some(typ),
+        target: Some(mount.target.clone()),
+        read_only: mount.read_only.then_some(true),
+        ..EngineMount::default()
+    }
+}
+
+fn host_path(mount: &Mount) -> Result<&str, EngineError> {
+    let missing = || rejected(format!("`volumes`: the bind on `{}` has no source", mount.target));
+    mount.source.as_deref().ok_or_else(missing)
+}
+
+fn propagation_of(word: &str) -> Result<Propagation, EngineError> {
+    Ok(match word {
+        "private" => Propagation::PRIVATE,
+        "rprivate" => Propagation::RPRIVATE,
+        "shared" => Propagation::SHARED,
+        "rshared" => Propagation::RSHARED,
+        "slave" => Propagation::SLAVE,
+        "rslave" => Propagation::RSLAVE,
+        _ => return Err(rejected(format!("`volumes`: unknown bind propagation `{word}`"))),
+    })
+}

@@ -1,0 +1,95 @@
+//! The verbs that change networks and volumes. There is none that removes a volume.
+
+use std::collections::HashMap;
+
+use bollard::{
+    models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest},
+    query_parameters::ListNetworksOptions,
+};
+
+use super::{
+    Docker,
+    create::{list, map},
+    errors::{Asked, reaction, rejected, words},
+    labels,
+};
+use crate::engine::{Context, EngineError};
+
+impl Docker {
+    /// Creates a network of a project. One that is there already, whoever made it, is `Ok`.
+    pub(super) async fn create_network(&self, key: &str, name: &str, context: &Context) -> Result<(), EngineError> {
+        let spec = context.networks.get(key).map(|(_, network)| network.clone()).unwrap_or_default();
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: spec.driver,
+            internal: spec.internal.then_some(true),
+            attachable: spec.attachable.then_some(true),
+            enable_ipv6: spec.enable_ipv6,
+            options: map(spec.driver_opts),
+            labels: Some(labels::of_object("network", key, &context.project, &self.instance, &spec.labels)?),
+            ipam: spec.ipam.map(ipam),
+            ..NetworkCreateRequest::default()
+        };
+        self.seen.object(name, &context.project);
+        match self.api.answer(self.api.client.create_network(request)).await? {
+            Ok(_) => Ok(()),
+            Err(error) if words(&error, &[409]).is_some_and(|text| text.contains("already exists")) => Ok(()),
+            Err(error) => Err(reaction(&error, Asked::ForTheUser)),
+        }
+    }
+
+    /// Removes a network of ours that nobody uses.
+    pub(super) async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        let options = ListNetworksOptions {
+            filters: Some(HashMap::from([("name".to_owned(), vec![name.to_owned()])])),
+        };
+        let named = self.api.call(self.api.client.list_networks(Some(options))).await?;
+        // The filter finds parts of names, too.
+        let Some(network) = named.into_iter().find(|one| one.name.as_deref() == Some(name)) else {
+            return Ok(());
+        };
+        if !labels::are_ours(network.labels.as_ref(), &self.instance) {
+            return Err(rejected(format!("the network {name} is not ours to remove")));
+        }
+        let id = network.id.unwrap_or_default();
+        match self.api.call(self.api.client.remove_network(super::connect::segment(&id)?)).await {
+            Err(EngineError::Stale(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Creates a named volume of a project. One that is there already, whoever made it, is `Ok`.
+    pub(super) async fn create_volume(&self, key: &str, name: &str, context: &Context) -> Result<(), EngineError> {
+        let spec = context.volumes.get(key).map(|(_, volume)| volume.clone()).unwrap_or_default();
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            driver: spec.driver,
+            driver_opts: map(spec.driver_opts),
+            labels: Some(labels::of_object("volume", key, &context.project, &self.instance, &spec.labels)?),
+            cluster_volume_spec: None,
+        };
+        self.seen.object(name, &context.project);
+        match self.api.answer(self.api.client.create_volume(request)).await? {
+            Ok(_) => Ok(()),
+            // There, but with another driver: no repetition helps.
+            Err(error) => Err(match words(&error, &[409]) {
+                Some(text) => rejected(text),
+                None => reaction(&error, Asked::ForTheUser),
+            }),
+        }
+    }
+}
+
+fn ipam(ipam: crd_schema::Ipam) -> Ipam {
+    let subnets = ipam.config.into_iter().map(|subnet| IpamConfig {
+        subnet: subnet.subnet,
+        ip_range: subnet.ip_range,
+        gateway: subnet.gateway,
+        auxiliary_addresses: map(subnet.aux_addresses),
+    });
+    Ipam {
+        driver: ipam.driver,
+        config: list(subnets.collect()),
+        options: map(ipam.options),
+    }
+}

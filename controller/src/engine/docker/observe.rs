@@ -1,0 +1,285 @@
+//! One look: a list of all our containers, an inspect of each that was asked for, and the images, networks and volumes.
+//! Reads only, and remembers nothing that it decides by.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bollard::{
+    models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum, PortMap},
+    query_parameters::{
+        InspectContainerOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions,
+    },
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::{
+    background::Jobs,
+    connect::{Api, reference},
+    errors::{Asked, reaction},
+    labels::{self, Labels},
+    seen::Seen,
+};
+use crate::{
+    engine::{EngineError, Scope},
+    model::{Health, ImageState, InFlight, Probe, Replica, ServiceName, Snapshot, State},
+};
+
+/// Calls in flight at once.
+const PARALLEL: usize = 16;
+
+/// What an observation needs.
+pub(super) struct Observer<'a> {
+    /// The engine.
+    pub(super) api: &'a Api,
+    /// Our instance.
+    pub(super) instance: &'a str,
+    /// What was in flight before the look began: a stop that ends during the look is better reported once too often.
+    pub(super) jobs: Jobs,
+    /// What to remember for events.
+    pub(super) seen: &'a Seen,
+}
+
+/// A container of ours, from the list.
+struct Listed {
+    id: String,
+    service: ServiceName,
+}
+
+impl Observer<'_> {
+    /// One look. Also says which containers of ours there are, for whoever keeps notes on them.
+    pub(super) async fn look(&self, scope: &Scope) -> Result<(Snapshot, BTreeSet<String>), EngineError> {
+        let (replicas, images, networks, volumes) = futures_util::try_join!(
+            self.replicas(scope.services.as_ref()),
+            self.images(&scope.images),
+            self.networks(),
+            self.volumes(),
+        )?;
+        let (replicas, owned, ids) = replicas;
+        let snapshot = Snapshot {
+            replicas,
+            owned,
+            images,
+            networks,
+            volumes,
+        };
+        Ok((snapshot, ids))
+    }
+
+    async fn replicas(
+        &self,
+        services: Option<&BTreeSet<ServiceName>>,
+    ) -> Result<(BTreeMap<ServiceName, Vec<Replica>>, BTreeSet<ServiceName>, BTreeSet<String>), EngineError> {
+        let listed = self.list().await?;
+        let owned = listed.iter().map(|one| one.service.clone()).collect();
+        let ids = listed.iter().map(|one| one.id.clone()).collect();
+        self.seen.containers(listed.iter().map(|one| (one.id.clone(), one.service.clone())).collect());
+        let wanted = listed.into_iter().filter(|one| services.is_none_or(|all| all.contains(&one.service)));
+        let found: Vec<Replica> = stream::iter(wanted)
+            .map(|one| self.replica(one))
+            .buffer_unordered(PARALLEL)
+            .try_filter_map(|found| async move { Ok(found) })
+            .try_collect()
+            .await?;
+        let mut replicas: BTreeMap<ServiceName, Vec<Replica>> = BTreeMap::new();
+        for replica in found {
+            replicas.entry(replica.service.clone()).or_default().push(replica);
+        }
+        for group in replicas.values_mut() {
+            group.sort_by(|a, b| (a.number, &a.name, &a.id).cmp(&(b.number, &b.name, &b.id)));
+        }
+        Ok((replicas, owned, ids))
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, EngineError> {
+        let label = format!("{}={}", labels::INSTANCE, self.instance);
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
+            ..ListContainersOptions::default()
+        };
+        let list = self.api.call(self.api.client.list_containers(Some(options))).await?;
+        let ours = list.into_iter().filter_map(|one| {
+            let service = labels::service(one.labels.as_ref()?)?;
+            Some(Listed { id: one.id?, service })
+        });
+        Ok(ours.collect())
+    }
+
+    /// `None` when it went away since the list.
+    async fn replica(&self, listed: Listed) -> Result<Option<Replica>, EngineError> {
+        let inspected = inspect(self.api, &listed.id).await?;
+        Ok(inspected.map(|container| replica(listed, container, &self.jobs)))
+    }
+
+    async fn images(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, ImageState>, EngineError> {
+        stream::iter(names.iter().cloned())
+            .map(|name| async move {
+                let id = self.image_id(&name).await?;
+                if let Some(id) = &id {
+                    self.seen.image(&name, id);
+                }
+                let state = self.jobs.image(&name, id);
+                Ok((name, state))
+            })
+            .buffer_unordered(PARALLEL)
+            .try_collect()
+            .await
+    }
+
+    async fn image_id(&self, name: &str) -> Result<Option<String>, EngineError> {
+        // What is no reference cannot be there; a pull will say so in the engine's words.
+        let Ok(path) = reference(name) else { return Ok(None) };
+        match self.api.answer(self.api.client.inspect_image(path)).await? {
+            Ok(image) => Ok(image.id),
+            Err(error) => match reaction(&error, Asked::Plainly) {
+                EngineError::Stale(_) | EngineError::Rejected { .. } => Ok(None),
+                unavailable @ EngineError::Unavailable(_) => Err(unavailable),
+            },
+        }
+    }
+
+    async fn networks(&self) -> Result<BTreeMap<String, bool>, EngineError> {
+        let list = self.api.call(self.api.client.list_networks(None::<ListNetworksOptions>)).await?;
+        let named = list.into_iter().filter_map(|one| Some((one.name?, one.labels)));
+        Ok(named.map(|(name, labels)| self.object(name, labels.as_ref())).collect())
+    }
+
+    async fn volumes(&self) -> Result<BTreeMap<String, bool>, EngineError> {
+        let list = self.api.call(self.api.client.list_volumes(None::<ListVolumesOptions>)).await?;
+        let all = list.volumes.unwrap_or_default();
+        Ok(all.into_iter().map(|one| self.object(one.name, Some(&one.labels))).collect())
+    }
+
+    fn object(&self, name: String, labels: Option<&Labels>) -> (String, bool) {
+        let ours = labels::are_ours(labels, self.instance);
+        if let (true, Some(project)) = (ours, labels.and_then(|labels| labels.get(labels::PROJECT))) {
+            self.seen.object(&name, project);
+        }
+        (name, ours)
+    }
+}
+
+/// A container in full; `None` when there is none of that id or name.
+pub(super) async fn inspect(api: &Api, id: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+    let id = super::connect::segment(id)?;
+    match api.call(api.client.inspect_container(id, None::<InspectContainerOptions>)).await {
+        Ok(container) => Ok(Some(container)),
+        Err(EngineError::Stale(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the engine says a container is doing.
+pub(super) fn state(state: Option<&ContainerState>) -> State {
+    let status = state.and_then(|state| state.status).unwrap_or(Status::EMPTY);
+    match status {
+        Status::CREATED | Status::EMPTY => State::Created,
+        // `stopping` is Podman's: the process still lives.
+        Status::RUNNING | Status::STOPPING => State::Running,
+        Status::PAUSED => State::Paused,
+        Status::RESTARTING => State::Restarting,
+        Status::REMOVING => State::Removing,
+        Status::EXITED => State::Exited(state.and_then(|state| state.exit_code).unwrap_or(0)),
+        Status::DEAD => State::Dead,
+    }
+}
+
+fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> Replica {
+    let config = container.config.unwrap_or_default();
+    let labels = config.labels.unwrap_or_default();
+    let network = container.network_settings.unwrap_or_default();
+    let policy = container.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
+    let current = container.state.as_ref();
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    let addresses = network.networks.unwrap_or_default().into_iter().filter_map(|(name, endpoint)| {
+        let address = [endpoint.ip_address, endpoint.global_ipv6_address].into_iter().flatten();
+        Some((name, address.into_iter().find(|address| !address.is_empty())?))
+    });
+    Replica {
+        name: container.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
+        number: labels::number(&labels),
+        revision: label(labels::REVISION),
+        generation: label(labels::GENERATION).parse().unwrap_or(0),
+        created_at: time(container.created.as_deref()).unwrap_or(Timestamp::UNIX_EPOCH),
+        state: state(current),
+        started_at: time(current.and_then(|state| state.started_at.as_deref())),
+        restart_count: container.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        restarts: policy.is_some_and(|name| !matches!(name.to_string().as_str(), "" | "no")),
+        health: health(current),
+        probe: Probe::None,
+        in_flight: InFlight::Unknown,
+        busy_with: jobs.busy_with(&listed.id),
+        pre_stop_done: jobs.hooks_done(&listed.id),
+        addresses: addresses.collect(),
+        ports: ports(config.exposed_ports.unwrap_or_default(), network.ports.unwrap_or_default()),
+        pid: current.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
+        service: listed.service,
+        id: listed.id,
+    }
+}
+
+fn health(state: Option<&ContainerState>) -> Health {
+    match state.and_then(|state| state.health.as_ref()).and_then(|health| health.status) {
+        None | Some(HealthStatusEnum::EMPTY | HealthStatusEnum::NONE) => Health::None,
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+    }
+}
+
+/// The engine's time; its zero, year 1, is none.
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    text.filter(|text| !text.starts_with("0001-")).and_then(|text| text.parse().ok())
+}
+
+fn ports(exposed: Vec<String>, bound: PortMap) -> BTreeMap<String, Vec<String>> {
+    let mut ports: BTreeMap<String, Vec<String>> = exposed.into_iter().map(|port| (port, Vec::new())).collect();
+    let bound: BTreeMap<_, _> = bound.into_iter().collect();
+    for (port, bindings) in bound {
+        let addresses = bindings.unwrap_or_default().into_iter().filter_map(|binding| {
+            let host_port = binding.host_port.filter(|port| !port.is_empty())?;
+            let host = binding.host_ip.filter(|host| !host.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
+            let bracketed = if host.contains(':') { format!("[{host}]") } else { host };
+            Some(format!("{bracketed}:{host_port}"))
+        });
+        ports.entry(port).or_default().extend(addresses);
+    }
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zero_time_is_none() {
+        assert_eq!(time(Some("0001-01-01T00:00:00Z")), None);
+        assert_eq!(time(Some("2026-11-22T10:00:00.123456789Z")), "2026-11-22T10:00:00.123456789Z".parse().ok());
+    }
+
+    #[test]
+    fn all_exposed_ports_are_there_with_the_addresses_they_are_published_at() {
+        let bound: PortMap = serde_json::from_value(serde_json::json!({
+            "8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}, {"HostIp": "::", "HostPort": "80"}],
+            "53/udp": null,
+        }))
+        .expect("a port map");
+        let ports = ports(vec!["8080/tcp".to_owned(), "9090/tcp".to_owned()], bound);
+        let expected = [("53/udp", vec![]), ("8080/tcp", vec!["127.0.0.1:80", "[::]:80"]), ("9090/tcp", vec![])];
+        let expected = expected.map(|(port, all)| (port.to_owned(), all.into_iter().map(str::to_owned).collect()));
+        assert_eq!(ports, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_state_is_the_engines_word() {
+        let of = |status: &str, code: i64| {
+            let json = serde_json::json!({"Status": status, "ExitCode": code});
+            state(Some(&serde_json::from_value(json).expect("a state")))
+        };
+        assert_eq!(of("created", 0), State::Created);
+        assert_eq!(of("running", 0), State::Running);
+        assert_eq!(of("exited", 137), State::Exited(137));
+        assert_eq!(of("removing", 0), State::Removing);
+        assert_eq!(of("dead", 0), State::Dead);
+    }
+}

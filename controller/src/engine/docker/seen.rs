@@ -1,0 +1,61 @@
+//! What was learnt from the engine and stays true, to understand events that carry a name or an id only. Never used to
+//! decide anything: an event is a hint, and a missing entry costs one look too many.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::model::ServiceName;
+
+/// Names and ids, and whose they are.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    services: HashMap<String, ServiceName>,
+    projects: HashMap<String, String>,
+    images: HashMap<String, String>,
+}
+
+impl Seen {
+    /// Our containers of this moment, in place of those known before.
+    pub(super) fn containers(&self, services: HashMap<String, ServiceName>) {
+        self.known().services = services;
+    }
+
+    /// One container of ours.
+    pub(super) fn container(&self, id: &str, service: ServiceName) {
+        self.known().services.insert(id.to_owned(), service);
+    }
+
+    /// A network or volume of a project.
+    pub(super) fn object(&self, name: &str, project: &str) {
+        self.known().projects.insert(name.to_owned(), project.to_owned());
+    }
+
+    /// An image's id.
+    pub(super) fn image(&self, name: &str, id: &str) {
+        self.known().images.insert(name.to_owned(), id.to_owned());
+    }
+
+    /// The service of a container.
+    pub(super) fn service_of(&self, id: &str) -> Option<ServiceName> {
+        self.known().services.get(id).cloned()
+    }
+
+    /// The project of a network or volume.
+    pub(super) fn project_of(&self, name: &str) -> Option<String> {
+        self.known().projects.get(name).cloned()
+    }
+
+    /// The id that an image had when it was last looked at.
+    pub(super) fn image_id(&self, name: &str) -> Option<String> {
+        self.known().images.get(name).cloned()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
