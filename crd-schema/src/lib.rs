@@ -4,11 +4,17 @@
 //! `kind`, `metadata`, `spec`); inside `spec` the language is the [Compose specification](https://compose-spec.io)'s
 //! own, short and long forms alike, normalised into one shape while it is read.
 
+mod advice;
+mod check;
 mod diagnostic;
+mod forms;
+mod mask;
 mod parse;
+mod revision;
 mod schema;
 pub mod status;
 mod types;
+mod yaml;
 
 pub use diagnostic::Diagnostic;
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, parse_bytes};
@@ -20,8 +26,7 @@ pub use types::{
     health::{Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
     mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},
     object::{
-        ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service,
-        ServiceKind, ServiceMetadata,
+        ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service, ServiceKind, ServiceMetadata,
     },
     port::{Port, PortMode, Protocol},
     project::{Ipam, IpamConfig, Network, Volume},

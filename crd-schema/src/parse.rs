@@ -1,32 +1,249 @@
 //! From text to objects, or to everything that is wrong with it.
 
-use crate::{Diagnostic, Object};
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::{
+    Diagnostic, Object, Project, Service, advice, check,
+    mask::Lines,
+    yaml::{self, Failure, Fault, Kind, Node, Place, Problem},
+};
 
 /// The largest file that is read: 1 MiB.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
+/// How many problems of one document are told, so that a broken file does not scroll away its own first line.
+const MAX_PROBLEMS: usize = 20;
+/// How many problems of one file are told.
+const MAX_PROBLEMS_OF_A_FILE: usize = 100;
 
 /// One object of a file, and where it starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// The object, normalised and validated.
     pub object: Object,
-    /// The line its document starts on, from 1.
+    /// The line its document starts on (its first key), from 1.
     pub line: usize,
 }
 
 /// Reads every document of `text`; empty documents are skipped. `file` is only a name for messages.
 ///
+/// Never panics, and refuses hostile text (over [`MAX_FILE_BYTES`], too deep, too many values by alias) within a
+/// second.
+///
 /// # Errors
-/// Every problem found: of the text as YAML, of the shape of a document, of its meaning. Then no object is returned.
+/// Every problem found, in the order of the file: of the text as YAML, of the shape of a document, and, when the shape
+/// is right, of its meaning. Up to 20 a document and 100 a file. No object is returned then.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Diagnostic>> {
-    drop((file, text));
-    Ok(Vec::new())
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Err(problem) = yaml::precheck(text, MAX_FILE_BYTES) {
+        return Err(vec![diagnostic(file, None, problem)]);
+    }
+    let text = if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
+    };
+    let mut objects = Vec::new();
+    let mut problems = Vec::new();
+    for (line, document) in yaml::documents(&text) {
+        match yaml::read(document, line).and_then(read) {
+            Ok(found) => objects.extend(found),
+            Err(found) => problems.extend(found),
+        }
+        if problems.len() >= MAX_PROBLEMS_OF_A_FILE {
+            problems.truncate(MAX_PROBLEMS_OF_A_FILE);
+            break;
+        }
+    }
+    if problems.is_empty() {
+        return Ok(objects);
+    }
+    let lines = Lines::new(&text);
+    Err(problems.into_iter().map(|problem| diagnostic(file, Some(&lines), problem)).collect())
 }
 
 /// [`parse`] for bytes as they lie on the disk: UTF-8, with or without a byte order mark.
 ///
 /// # Errors
-/// As [`parse`], and when the bytes are no UTF-8.
+/// As [`parse`], and when the bytes are not UTF-8.
 pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Vec<Parsed>, Vec<Diagnostic>> {
-    parse(file, &String::from_utf8_lossy(bytes))
+    let head = bytes.get(..MAX_FILE_BYTES + 1).unwrap_or(bytes);
+    let wrong = match std::str::from_utf8(bytes.get(..head.len()).unwrap_or_default()) {
+        Ok(text) if head.len() == bytes.len() => return parse(file, text),
+        // Too large: what is wrong with the size is said first, and of the size only.
+        Ok(_) => None,
+        Err(_) if head.len() < bytes.len() => None,
+        Err(error) => Some(error.valid_up_to()),
+    };
+    let Some(valid) = wrong else {
+        let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len());
+        let help = Some("split it: several files, or one file a service".into());
+        return Err(vec![diagnostic(file, None, Problem::new(Place::START, message, help))]);
+    };
+    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let place = Place { line, column, width: 1 };
+    let problem = Problem::new(place, "the file is not UTF-8 text".to_owned(), Some("save it as UTF-8".into()));
+    Err(vec![diagnostic(file, Some(&Lines::new(&before)), problem)])
+}
+
+fn diagnostic(file: &str, lines: Option<&Lines<'_>>, problem: Problem) -> Diagnostic {
+    let Place { line, mut column, mut width } = problem.place;
+    let shown = lines.and_then(|lines| lines.show(line));
+    if let Some((text, kept)) = &shown {
+        let length = text.chars().count();
+        column = column.min(kept.saturating_add(1)).min(length + 1);
+        width = width.min((length + 1).saturating_sub(column)).max(1);
+    }
+    Diagnostic {
+        file: file.to_owned(),
+        line,
+        column,
+        width: width.min(256),
+        message: problem.message,
+        help: problem.help.map(Cow::into_owned),
+        source_line: shown.map(|(text, _)| text),
+    }
+}
+
+/// The kinds of documents.
+const KINDS: &[&str] = &["Service", "Project"];
+
+fn read(node: Option<Node>) -> Result<Option<Parsed>, Vec<Problem>> {
+    let Some(mut node) = node else { return Ok(None) };
+    if matches!(&node.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null")) {
+        return Ok(None);
+    }
+    let Kind::Map(_) = &node.kind else {
+        let help = "write apiVersion, kind, metadata and spec".into();
+        return Err(vec![Problem::new(node.place, "a document must be a map".to_owned(), Some(help))]);
+    };
+    strip_extensions(&mut node, false);
+    let line = node.first().line;
+    let object = match node.get("kind").map(|(_, kind)| (kind.text(), kind.place)) {
+        Some((Some("Service"), _)) => collect::<Service>(&mut node).map(Object::Service),
+        Some((Some("Project"), _)) => collect::<Project>(&mut node).map(Object::Project),
+        Some((kind, place)) => {
+            let near = kind.and_then(|kind| advice::nearest(kind, KINDS));
+            let help = near
+                .map_or_else(|| "write `Service` or `Project`".to_owned(), |near| format!("did you mean `{near}`?"));
+            Err(vec![Problem::new(place, "unknown kind of document".to_owned(), Some(help.into()))])
+        }
+        None => {
+            let compose = ["services", "version"]
+                .iter()
+                .find_map(|key| Some((node.get(key)?.0.place, advice::unsupported("", key)?)));
+            Err(vec![match compose {
+                Some((place, help)) => Problem::new(place, "the document has no `kind`".to_owned(), Some(help.into())),
+                None => Problem::new(
+                    node.first(),
+                    "the document has no `kind`".to_owned(),
+                    Some("start it with `apiVersion: composed.dev/v1` and `kind: Service`".into()),
+                ),
+            }])
+        }
+    }?;
+    let problems = check::check(&object, &node);
+    if problems.is_empty() { Ok(Some(Parsed { object, line })) } else { Err(problems) }
+}
+
+/// Maps whose keys are names people choose, so that one may start with `x-`.
+const FREE_MAPS: &[&str] = &[
+    "annotations",
+    "aux_addresses",
+    "depends_on",
+    "driver_opts",
+    "environment",
+    "extra_hosts",
+    "labels",
+    "networks",
+    "options",
+    "storage_opt",
+    "sysctls",
+    "ulimits",
+    "volumes",
+];
+
+/// Removes Compose's extension keys (`x-...`), which mean nothing to anybody but people and anchors.
+/// Source: compose-spec 11-extension.
+fn strip_extensions(node: &mut Node, free: bool) {
+    match &mut node.kind {
+        Kind::Scalar { .. } => {}
+        Kind::List(items) => items.iter_mut().for_each(|item| strip_extensions(item, false)),
+        Kind::Map(entries) => {
+            entries.retain(|(key, _)| free || !key.text().is_some_and(|key| key.starts_with("x-")));
+            for (key, value) in entries {
+                let free = !free && key.text().is_some_and(|key| FREE_MAPS.contains(&key));
+                strip_extensions(value, free);
+            }
+        }
+    }
+}
+
+/// Reads until nothing new is wrong: what failed is left out, and the rest read again.
+fn collect<T: for<'de> Deserialize<'de>>(node: &mut Node) -> Result<T, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut left_out: Vec<String> = Vec::new();
+    while problems.len() < MAX_PROBLEMS {
+        let failure = match yaml::from_node(node) {
+            Ok(object) if problems.is_empty() => return Ok(object),
+            Ok(_) => break,
+            Err(failure) => failure,
+        };
+        let (steps, path) = (failure.steps(), failure.path());
+        let known = matches!(failure.fault, Fault::MissingKey(key) if left_out.contains(&join(&path, key)));
+        if !known {
+            problems.push(explain(failure, node.first()));
+        }
+        if steps.is_empty() {
+            break;
+        }
+        left_out.push(path);
+        node.drop_at(&steps);
+    }
+    Err(problems)
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// Says in full what serde only knows in part.
+fn explain(failure: Failure, start: Place) -> Problem {
+    let path = failure.path();
+    let place = failure.place.unwrap_or(start);
+    let within = if path.is_empty() { "the document" } else { path.as_str() };
+    let (message, help) = match &failure.fault {
+        Fault::UnknownKey { key, known } => match (advice::unsupported(&path, key), advice::nearest(key, known)) {
+            (Some(why), _) => (format!("`{key}` is not supported in {within}"), Some(why.to_owned())),
+            (None, Some(near)) => (format!("unknown key `{key}` in {within}"), Some(format!("did you mean `{near}`?"))),
+            (None, None) => {
+                let few = (known.len() <= 10).then(|| format!("known keys are {}", words(known)));
+                let help = few.unwrap_or_else(|| {
+                    "composed ignores nothing: remove it, or name it `x-...` to keep it as a note".to_owned()
+                });
+                (format!("unknown key `{key}` in {within}"), Some(help))
+            }
+        },
+        Fault::UnknownWord { word, known } => {
+            let near = advice::nearest(word, known).map(|near| format!("did you mean `{near}`?"));
+            (format!("{path}: unknown value `{word}`"), near.or_else(|| Some(format!("write {}", words(known)))))
+        }
+        Fault::MissingKey(key) => (format!("`{key}` is missing in {within}"), failure.help),
+        Fault::Other if path.is_empty() => (failure.message, failure.help),
+        Fault::Other => (format!("{path}: {}", failure.message), failure.help),
+    };
+    Problem::new(place, message, help.map(Cow::Owned))
+}
+
+/// `` `a`, `b` or `c` ``
+fn words(known: &[&str]) -> String {
+    let quoted: Vec<String> = known.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
 }

@@ -56,9 +56,7 @@ pub struct ServiceStatus {
 impl ServiceStatus {
     /// The condition of a type, if it is known.
     pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
-        self.conditions
-            .iter()
-            .find(|condition| condition.kind == kind)
+        self.conditions.iter().find(|condition| condition.kind == kind)
     }
 }
 

@@ -46,11 +46,7 @@ pub struct Dependency {
 
 impl Default for Dependency {
     fn default() -> Self {
-        Self {
-            condition: DependencyCondition::default(),
-            restart: false,
-            required: true,
-        }
+        Self { condition: DependencyCondition::default(), restart: false, required: true }
     }
 }
 

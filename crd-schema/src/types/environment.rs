@@ -2,23 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, ops::Deref};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Environment variables by name. `Debug` shows the names and hides every value.
 ///
 /// Read from a map or a list of `NAME=value`; numbers and booleans become text exactly as written.
-#[derive(
-    Clone,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Environment(pub BTreeMap<String, String>);
 
@@ -45,8 +34,6 @@ impl FromIterator<(String, String)> for Environment {
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.0.keys().map(|name| (name, format_args!("***"))))
-            .finish()
+        f.debug_map().entries(self.0.keys().map(|name| (name, format_args!("***")))).finish()
     }
 }

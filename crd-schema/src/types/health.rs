@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::forms::{Command, Test, via};
+
 use super::{environment::Environment, is_false, scalar::ComposeDuration};
 
 /// The engine's healthcheck. Source: compose-spec 05-services, "healthcheck".
@@ -11,7 +13,8 @@ use super::{environment::Environment, is_false, scalar::ComposeDuration};
 pub struct Healthcheck {
     /// The command: `["CMD", ...]`, `["CMD-SHELL", "..."]` or `["NONE"]`; a string runs in the container's shell.
     /// Absent: the image's own command.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<Test, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Test")]
     pub test: Vec<String>,
     /// The time between two runs. Default: the image's, then `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +93,8 @@ pub struct TcpProbe {
 #[serde(deny_unknown_fields)]
 pub struct Hook {
     /// The command and its arguments; a string is split as a shell would.
+    #[serde(deserialize_with = "via::<Command, _, _>")]
+    #[schemars(with = "Command")]
     pub command: Vec<String>,
     /// Who runs it; default the container's user.
     #[serde(default, skip_serializing_if = "Option::is_none")]

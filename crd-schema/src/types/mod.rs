@@ -14,19 +14,13 @@ pub(crate) mod scalar;
 pub(crate) mod service;
 
 /// Whether a flag is off, for `skip_serializing_if`: a spec serialises only what differs from nothing said.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 pub(crate) const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
 /// Whether a flag is on, for `skip_serializing_if` of flags that default to true.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 pub(crate) const fn is_true(flag: &bool) -> bool {
     *flag
 }

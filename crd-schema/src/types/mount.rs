@@ -75,7 +75,8 @@ pub struct TmpfsOptions {
     /// The most it may hold, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// The permission bits of its root, such as `0o1777` or `1023`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The permission bits of its root, in octal, such as `0o1777`.
+    #[serde(default, with = "crate::forms::octal", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub mode: Option<u32>,
 }

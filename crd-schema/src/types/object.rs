@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::forms::{Named, via};
+
 use super::{
     project::{Network, Volume},
     rollout::Rollout,
@@ -14,10 +16,7 @@ use super::{
 /// One document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a handful live at a time, and consumers match by value"
-)]
+#[allow(clippy::large_enum_variant, reason = "a handful live at a time, and consumers match by value")]
 pub enum Object {
     /// A service: containers of one image.
     Service(Service),
@@ -77,22 +76,13 @@ pub struct Service {
 impl Service {
     /// A service of `project` called `name`.
     pub fn new(project: impl Into<String>, name: impl Into<String>, spec: ServiceSpec) -> Self {
-        let metadata = ServiceMetadata {
-            project: project.into(),
-            name: name.into(),
-        };
-        Self {
-            metadata,
-            spec,
-            ..Self::default()
-        }
+        let metadata = ServiceMetadata { project: project.into(), name: name.into() };
+        Self { metadata, spec, ..Self::default() }
     }
 }
 
 /// Whose service it is and how it is called.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceMetadata {
     /// The Compose project: lowercase letters, digits, `-` and `_`, starting with a letter or digit.
@@ -121,18 +111,12 @@ pub struct Project {
 impl Project {
     /// A project called `name`.
     pub fn new(name: impl Into<String>, spec: ProjectSpec) -> Self {
-        Self {
-            metadata: ProjectMetadata { name: name.into() },
-            spec,
-            ..Self::default()
-        }
+        Self { metadata: ProjectMetadata { name: name.into() }, spec, ..Self::default() }
     }
 }
 
 /// How the project is called.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectMetadata {
     /// The Compose project: lowercase letters, digits, `-` and `_`, starting with a letter or digit.
@@ -145,10 +129,20 @@ pub struct ProjectMetadata {
 #[serde(deny_unknown_fields)]
 pub struct ProjectSpec {
     /// Networks the services may join. A name without a value means all defaults.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "via::<Named<Network, false>, _, _>",
+        default,
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    #[schemars(with = "Named<Network, false>")]
     pub networks: BTreeMap<String, Network>,
     /// Named volumes the services may mount. A name without a value means all defaults.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "via::<Named<Volume, false>, _, _>",
+        default,
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    #[schemars(with = "Named<Volume, false>")]
     pub volumes: BTreeMap<String, Volume>,
     /// Defaults for the `rollout` of every service; a service's own keys win one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! Published ports.
 
+use crate::forms::{number, published};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +9,12 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// The port in the container.
+    #[serde(deserialize_with = "number")]
+    #[schemars(range(min = 1))]
     pub target: u16,
     /// The port on the host; absent, the engine takes a free one for each replica.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "published", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub published: Option<u16>,
     /// The host's address to listen on; absent, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,20 +34,7 @@ pub struct Port {
 }
 
 /// A transport protocol.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP, the default.
@@ -56,10 +47,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    #[allow(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls it with a reference"
-    )]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     const fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp)
     }

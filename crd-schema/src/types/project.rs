@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_false;
+use crate::forms::{Labels, Options, via};
 
 /// A network of the project. Source: compose-spec 06-networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,10 +22,12 @@ pub struct Network {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     /// Options of the driver.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Options, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Options")]
     pub driver_opts: BTreeMap<String, String>,
     /// Labels of the network, as a map or a list of `name=value`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Labels, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Labels")]
     pub labels: BTreeMap<String, String>,
     /// No way out of it.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -51,7 +54,8 @@ pub struct Ipam {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config: Vec<IpamConfig>,
     /// Options of the IPAM driver.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Options, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Options")]
     pub options: BTreeMap<String, String>,
 }
 
@@ -69,7 +73,8 @@ pub struct IpamConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_range: Option<String>,
     /// Addresses the driver keeps for itself, by host name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Options, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Options")]
     pub aux_addresses: BTreeMap<String, String>,
 }
 
@@ -87,9 +92,11 @@ pub struct Volume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     /// Options of the driver.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Options, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Options")]
     pub driver_opts: BTreeMap<String, String>,
     /// Labels of the volume, as a map or a list of `name=value`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Labels, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Labels")]
     pub labels: BTreeMap<String, String>,
 }

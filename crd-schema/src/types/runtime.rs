@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::forms::{Options, via};
+
 use super::scalar::ByteSize;
 
 /// What the engine does when the container ends by itself. Source: compose-spec 05-services, "restart".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// `no`.
     #[default]
@@ -34,7 +36,7 @@ impl fmt::Display for RestartPolicy {
 }
 
 /// When the image is pulled. Source: compose-spec 05-services, "pull_policy".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PullPolicy {
     /// Before each new replica of a revision.
@@ -47,7 +49,7 @@ pub enum PullPolicy {
 }
 
 /// The limit of memory and swap together: bytes, or -1 for no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwapLimit {
     /// `-1`: as much swap as the host has.
     Unlimited,
@@ -81,10 +83,18 @@ pub struct Ulimit {
 pub struct Device {
     /// The device on the host.
     pub source: String,
-    /// Its path in the container.
+    /// Its path in the container; default the same as on the host.
+    #[serde(default)]
     pub target: String,
     /// Some of `r`, `w`, `m`; default `rwm`.
+    #[serde(default = "Device::all")]
     pub permissions: String,
+}
+
+impl Device {
+    fn all() -> String {
+        "rwm".to_owned()
+    }
 }
 
 /// Where the engine sends the container's output.
@@ -95,6 +105,7 @@ pub struct Logging {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     /// Options of the driver.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Options, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Options")]
     pub options: BTreeMap<String, String>,
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use crate::forms::with_help;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Why a scalar cannot be read. `Display` says what was found; [`ScalarError::help`] says what to write instead.
@@ -25,8 +26,7 @@ impl ScalarError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComposeDuration(Duration);
 
-const DURATION_HELP: &str =
-    "write a number with a unit (us, ms, s, m, h), such as `10s`, `1m30s` or `250ms`";
+const DURATION_HELP: &str = "write a number with a unit (us, ms, s, m, h), such as `10s`, `1m30s` or `250ms`";
 const YEAR: u128 = 365 * 24 * 3600 * 1_000_000;
 
 impl ComposeDuration {
@@ -58,23 +58,17 @@ impl FromStr for ComposeDuration {
     /// # Errors
     /// When a number has no unit, a unit is unknown, or the sum is over a year or finer than a microsecond.
     fn from_str(text: &str) -> Result<Self, ScalarError> {
-        let refuse = |why: &str| ScalarError {
-            message: format!("`{text}` is not a duration: {why}"),
-            help: DURATION_HELP,
-        };
+        let refuse =
+            |why: &str| ScalarError { message: format!("`{text}` is not a duration: {why}"), help: DURATION_HELP };
         let mut micros: u128 = 0;
         let mut rest = text;
         if rest.is_empty() {
             return Err(refuse("it is empty"));
         }
         while !rest.is_empty() {
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit() && c != '.')
-                .unwrap_or(rest.len());
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
             let (number, tail) = rest.split_at(digits);
-            let letters = tail
-                .find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(tail.len());
+            let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(letters);
             if number.is_empty() {
                 return Err(refuse("a number is missing"));
@@ -91,16 +85,10 @@ impl FromStr for ComposeDuration {
             micros = scaled(number, scale)
                 .and_then(|part| micros.checked_add(part))
                 .filter(|sum| *sum <= YEAR)
-                .ok_or_else(|| {
-                    refuse(&format!(
-                        "`{number}{unit}` is no number, over a year or finer than 1us"
-                    ))
-                })?;
+                .ok_or_else(|| refuse(&format!("`{number}{unit}` is no number, over a year or finer than 1us")))?;
             rest = tail;
         }
-        Ok(Self(Duration::from_micros(
-            u64::try_from(micros).map_err(|_| refuse("it is too long"))?,
-        )))
+        Ok(Self(Duration::from_micros(u64::try_from(micros).map_err(|_| refuse("it is too long"))?)))
     }
 }
 
@@ -109,24 +97,12 @@ impl FromStr for ComposeDuration {
 /// `scaled("1.5", 1000) = Some(1500)`, `scaled("0.0001", 1000) = None`.
 fn scaled(number: &str, scale: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty()
-        || whole.len() > 18
-        || fraction.len() > 12
-        || fraction.contains('.')
-    {
+    if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 12 || fraction.contains('.') {
         return None;
     }
-    let whole: u128 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let places = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    let fraction: u128 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().ok()?
-    };
+    let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
     let part = fraction.checked_mul(scale)?;
     if part % places != 0 {
         return None;
@@ -141,13 +117,7 @@ impl fmt::Display for ComposeDuration {
         if micros == 0 {
             return f.write_str("0s");
         }
-        for (scale, unit) in [
-            (3_600_000_000, "h"),
-            (60_000_000, "m"),
-            (1_000_000, "s"),
-            (1_000, "ms"),
-            (1, "us"),
-        ] {
+        for (scale, unit) in [(3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms"), (1, "us")] {
             if micros >= scale {
                 write!(f, "{}{unit}", micros / scale)?;
                 micros %= scale;
@@ -163,7 +133,8 @@ impl fmt::Display for ComposeDuration {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
-const BYTES_HELP: &str = "write a number of bytes, or a number with a unit (b, k, kb, m, mb, g, gb), such as `64m` or `1gb`";
+const BYTES_HELP: &str =
+    "write a number of bytes, or a number with a unit (b, k, kb, m, mb, g, gb), such as `64m` or `1gb`";
 
 impl ByteSize {
     /// The number of bytes.
@@ -178,13 +149,9 @@ impl FromStr for ByteSize {
     /// # Errors
     /// When it is not a number with a known unit, not a whole number of bytes, or beyond `i64::MAX` bytes.
     fn from_str(text: &str) -> Result<Self, ScalarError> {
-        let refuse = |why: &str| ScalarError {
-            message: format!("`{text}` is not a byte size: {why}"),
-            help: BYTES_HELP,
-        };
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let refuse =
+            |why: &str| ScalarError { message: format!("`{text}` is not a byte size: {why}"), help: BYTES_HELP };
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let scale: u128 = match unit.to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -221,9 +188,7 @@ pub struct Decimal(String);
 impl Decimal {
     /// The number in thousand-millionths, the engine's `NanoCpus`: `0.5` is 500,000,000.
     pub fn nano(&self) -> u64 {
-        scaled(&self.0, 1_000_000_000)
-            .and_then(|nano| u64::try_from(nano).ok())
-            .unwrap_or(0)
+        scaled(&self.0, 1_000_000_000).and_then(|nano| u64::try_from(nano).ok()).unwrap_or(0)
     }
 
     /// The text as written.
@@ -338,13 +303,8 @@ impl Serialize for IntOrPercent {
     }
 }
 
-/// A custom error with a second line `help: ...`, which [`crate::Diagnostic`] shows as the help.
-pub(crate) fn with_help<E: de::Error>(message: impl fmt::Display, help: impl fmt::Display) -> E {
-    E::custom(format_args!("{message}\nhelp: {help}"))
-}
-
 impl ScalarError {
-    fn into_error<E: de::Error>(self) -> E {
+    pub(crate) fn into_error<E: de::Error>(self) -> E {
         with_help(&self.message, self.help)
     }
 }
@@ -369,10 +329,9 @@ impl<T: FromStr<Err = ScalarError>> de::Visitor<'_> for ScalarVisitor<T> {
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
         match self.whole {
             Some(make) => make(number).map_err(ScalarError::into_error),
-            None => Err(with_help(
-                format_args!("`{number}` is not {}: the unit is missing", self.expecting),
-                self.help,
-            )),
+            None => {
+                Err(with_help(format_args!("`{number}` is not {}: the unit is missing", self.expecting), self.help))
+            }
         }
     }
 
@@ -387,20 +346,13 @@ impl<T: FromStr<Err = ScalarError>> de::Visitor<'_> for ScalarVisitor<T> {
         if self.whole.is_some() {
             return self.visit_str(&number.to_string());
         }
-        Err(with_help(
-            format_args!("`{number}` is not {}: the unit is missing", self.expecting),
-            self.help,
-        ))
+        Err(with_help(format_args!("`{number}` is not {}: the unit is missing", self.expecting), self.help))
     }
 }
 
 impl<'de> Deserialize<'de> for ComposeDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let visitor = ScalarVisitor {
-            expecting: "a duration",
-            whole: None,
-            help: DURATION_HELP,
-        };
+        let visitor = ScalarVisitor { expecting: "a duration", whole: None, help: DURATION_HELP };
         deserializer.deserialize_any(visitor)
     }
 }
@@ -408,11 +360,7 @@ impl<'de> Deserialize<'de> for ComposeDuration {
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let whole: fn(u64) -> Result<Self, ScalarError> = |bytes| bytes.to_string().parse();
-        deserializer.deserialize_any(ScalarVisitor {
-            expecting: "a byte size",
-            whole: Some(whole),
-            help: BYTES_HELP,
-        })
+        deserializer.deserialize_any(ScalarVisitor { expecting: "a byte size", whole: Some(whole), help: BYTES_HELP })
     }
 }
 
@@ -420,11 +368,7 @@ impl<'de> Deserialize<'de> for IntOrPercent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let whole: fn(u64) -> Result<Self, ScalarError> = |count| count.to_string().parse();
         let help = "write a whole number such as `1`, or a share such as `25%`";
-        deserializer.deserialize_any(ScalarVisitor {
-            expecting: "a count or a percentage",
-            whole: Some(whole),
-            help,
-        })
+        deserializer.deserialize_any(ScalarVisitor { expecting: "a count or a percentage", whole: Some(whole), help })
     }
 }
 
@@ -433,11 +377,7 @@ impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let whole: fn(u64) -> Result<Self, ScalarError> = |number| number.to_string().parse();
         let help = "write a number such as `0.5` or `2`";
-        deserializer.deserialize_str(ScalarVisitor {
-            expecting: "a decimal number",
-            whole: Some(whole),
-            help,
-        })
+        deserializer.deserialize_str(ScalarVisitor { expecting: "a decimal number", whole: Some(whole), help })
     }
 }
 

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::forms::{
+    Command, Dict, EnvFiles, Hosts, Labels, Named, OneOrMany, Options, Ports, Shorts, Texts, Ulimits, via,
+};
+
 use super::{
     attach::{Dependency, EnvFile, NetworkAttachment},
     deploy::Deploy,
@@ -30,39 +34,52 @@ pub struct ServiceSpec {
     pub replicas: Option<u32>,
     /// The command, in place of the image's. A string is split as a shell would; an empty list or string clears the
     /// image's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "via::<Command, _, _>", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Command")]
     pub command: Option<Vec<String>>,
     /// The entrypoint, in place of the image's. A string is split as a shell would; an empty list or string clears the
     /// image's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "via::<Command, _, _>", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Command")]
     pub entrypoint: Option<Vec<String>>,
     /// Environment variables, as a map or a list of `NAME=value`. Every name needs a value: composed never passes its
     /// own environment on.
     #[serde(default, skip_serializing_if = "Environment::is_empty")]
     pub environment: Environment,
     /// Files of `NAME=value` lines, merged before `environment`: a path, a list of paths, or a list of maps.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<EnvFiles, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "EnvFiles")]
     pub env_file: Vec<EnvFile>,
     /// Labels of the containers, as a map or a list of `name=value`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Labels, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Labels")]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the containers, as a map or a list of `name=value`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Labels, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Labels")]
     pub annotations: BTreeMap<String, String>,
     /// The networks to join, as a list or a map. Absent: the project's default network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "via::<Named<NetworkAttachment, true>, _, _>",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Named<NetworkAttachment, true>")]
     pub networks: Option<BTreeMap<String, NetworkAttachment>>,
     /// `none`, `host` or `bridge` in place of `networks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_mode: Option<String>,
     /// What is mounted, in short (`source:target:ro`) or long form.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<Shorts<Mount>, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Shorts<Mount>")]
     pub volumes: Vec<Mount>,
     /// Ports published on the host, in short (`8080:80/tcp`) or long form; ranges become one entry each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<Ports, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Ports")]
     pub ports: Vec<Port>,
     /// Ports other containers may use, such as `80` or `8000-8010/udp`. Information only: networks hold nothing back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<Texts, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Texts")]
     pub expose: Vec<String>,
     /// The signal that asks a replica to end. Default: the image's, then `SIGTERM`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,13 +103,16 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domainname: Option<String>,
     /// Lines for `/etc/hosts` as `host:ip`, from a list (`host=ip` or `host:ip`) or a map.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<Hosts, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Hosts")]
     pub extra_hosts: Vec<String>,
     /// Name servers, as a string or a list.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<OneOrMany, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "OneOrMany")]
     pub dns: Vec<String>,
     /// Search domains, as a string or a list.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<OneOrMany, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "OneOrMany")]
     pub dns_search: Vec<String>,
     /// Options for the resolver.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,7 +127,8 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_opt: Vec<String>,
     /// Further groups of the user, by name or number.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<Texts, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Texts")]
     pub group_add: Vec<String>,
     /// All privileges of the host.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -122,19 +143,23 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "is_false")]
     pub stdin_open: bool,
     /// Paths in memory, as a string or a list; options follow a colon (`/run:size=64m`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<OneOrMany, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "OneOrMany")]
     pub tmpfs: Vec<String>,
     /// The size of `/dev/shm`. Default: the engine's (`64m`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shm_size: Option<ByteSize>,
     /// Kernel parameters, as a map or a list of `name=value`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Dict, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Dict")]
     pub sysctls: BTreeMap<String, String>,
     /// Limits by resource: a number for both, or `soft` and `hard`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Ulimits, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Ulimits")]
     pub ulimits: BTreeMap<String, Ulimit>,
     /// Devices of the host, in short (`source:target:rwm`) or long form.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "via::<Shorts<Device>, _, _>", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Shorts<Device>")]
     pub devices: Vec<Device>,
     /// Device rules of the control group, such as `c 1:3 mr`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -191,7 +216,12 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
     /// Services that must be there first, as a list or a map.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "via::<Named<Dependency, true>, _, _>",
+        default,
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    #[schemars(with = "Named<Dependency, true>")]
     pub depends_on: BTreeMap<String, Dependency>,
     /// The engine's healthcheck.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,7 +254,8 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uts: Option<String>,
     /// Options of the storage driver, such as `size: 1G`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "via::<Options, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Options")]
     pub storage_opt: BTreeMap<String, String>,
     /// How long a replica that gets no more requests may finish those it has, before `stop_signal`. Default `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,21 +269,4 @@ pub struct ServiceSpec {
     /// Commands run in a replica before `stop_signal`, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_stop: Vec<Hook>,
-}
-
-impl ServiceSpec {
-    /// Only what reaches the container.
-    pub fn container_side(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    /// Names the container side.
-    pub fn revision(&self) -> String {
-        String::new()
-    }
-
-    /// Names the whole spec.
-    pub fn digest(&self) -> String {
-        String::new()
-    }
 }

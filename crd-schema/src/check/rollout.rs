@@ -1,0 +1,186 @@
+//! Rules about replicas, rollouts and health.
+
+use std::time::Duration;
+
+use super::Findings;
+use crate::{Healthcheck, IntOrPercent, Order, Rollout, Rounding, ServiceSpec};
+
+/// Docker's own defaults of a healthcheck (moby daemon/health.go).
+const INTERVAL: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
+const RETRIES: u32 = 3;
+
+pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
+    let replicas = spec.replicas.unwrap_or(1);
+    let fixed_port = spec.ports.iter().find_map(|port| port.published);
+    if replicas > 1 {
+        if spec.container_name.is_some() {
+            let help = "remove it, or write `replicas: 1`: two containers cannot have one name";
+            findings.add(&["spec", "container_name"], format!("container_name with {replicas} replicas"), help);
+        }
+        if let Some(port) = fixed_port {
+            findings.add(
+                &["spec", "ports"],
+                format!("host port {port} with {replicas} replicas: only one of them could have it"),
+                "write `replicas: 1`, leave the host port out (the engine takes a free one for each), or let a proxy \
+                 publish it; sharing a port is for the front of a later version",
+            );
+        }
+    }
+    if let Some(rules) = &spec.rollout {
+        check_rules(rules, findings);
+        let start_first = rules.order == Some(Order::StartFirst) && replicas > 0;
+        let reason = match (&spec.container_name, fixed_port) {
+            (Some(name), _) => Some(format!("both would be called `{name}`")),
+            (None, Some(port)) => Some(format!("both would need host port {port}")),
+            (None, None) => fixed_address(spec).map(|key| format!("both would have the same {key}")),
+        };
+        if let (true, Some(reason)) = (start_first, reason) {
+            findings.add(
+                &["spec", "rollout", "order"],
+                format!("start-first is impossible: old and new replica would run side by side, and {reason}"),
+                "write `order: stop-first` (a short gap at each rollout) or `auto`, or remove what both would need",
+            );
+        }
+    }
+    if let (true, Some(key)) = (replicas > 1, fixed_address(spec)) {
+        let help = "remove it, or write `replicas: 1`";
+        findings.add(&["spec", "networks"], format!("a fixed {key} with {replicas} replicas"), help);
+    }
+    deadline(spec, findings);
+    if let Some(check) = &spec.healthcheck {
+        healthcheck(check, findings);
+    }
+    readiness(spec, findings);
+    for (index, hook) in spec.pre_stop.iter().enumerate() {
+        if hook.command.is_empty() {
+            let path = ["spec", "pre_stop", &index.to_string(), "command"];
+            findings.add(&path, "the command is empty", "write the program and its arguments");
+        }
+    }
+}
+
+/// An address only one container can have at a time.
+fn fixed_address(spec: &ServiceSpec) -> Option<&'static str> {
+    let of_network = spec.networks.iter().flat_map(|networks| networks.values()).find_map(|network| {
+        (network.ipv4_address.is_some().then_some("ipv4_address"))
+            .or(network.ipv6_address.is_some().then_some("ipv6_address"))
+            .or(network.mac_address.is_some().then_some("mac_address"))
+    });
+    of_network.or(spec.mac_address.is_some().then_some("mac_address"))
+}
+
+/// Rules about the keys of `rollout` alone, for services and for the project's defaults.
+pub(super) fn check_rules(rules: &Rollout, findings: &mut Findings) {
+    // Of 100, so that every percentage above 0 counts. Absent: the project's or composed's 1 and 0.
+    let some = |value: Option<IntOrPercent>, default| value.map_or(default, |value| value.of(100, Rounding::Up));
+    let surge = some(rules.max_surge, 1);
+    if rules.order == Some(Order::StartFirst) && surge == 0 {
+        findings.add(
+            &["spec", "rollout", "max_surge"],
+            "start-first needs room for one more replica, but max_surge is 0",
+            "write `max_surge: 1`, or `order: stop-first` with `max_unavailable: 1`",
+        );
+    }
+    if rules.order == Some(Order::StopFirst) && rules.max_unavailable.is_some() && some(rules.max_unavailable, 0) == 0 {
+        findings.add(
+            &["spec", "rollout", "max_unavailable"],
+            "stop-first needs one replica to be missing, but max_unavailable is 0",
+            "write `max_unavailable: 1`, or `order: start-first`",
+        );
+    }
+    if rules.progress_deadline.is_some_and(|deadline| deadline.get().is_zero()) {
+        findings.add(
+            &["spec", "rollout", "progress_deadline"],
+            "progress_deadline is 0: every rollout would have failed before it began",
+            "write a time, such as `600s`",
+        );
+    }
+}
+
+/// With interval 5s, timeout 3s, 3 retries and start_period 10s the healthcheck has answered after 10 + 3 x (5 + 3) =
+/// 34 s; with min_ready 5s the deadline must be longer than 39 s.
+fn deadline(spec: &ServiceSpec, findings: &mut Findings) {
+    let Some(rules) = &spec.rollout else { return };
+    let Some(deadline) = rules.progress_deadline.map(crate::ComposeDuration::get) else { return };
+    let min_ready = rules.min_ready.map_or(Duration::ZERO, crate::ComposeDuration::get);
+    let health = match &spec.healthcheck {
+        Some(check) if !check.disable && check.test.first().is_some_and(|word| word != "NONE") => {
+            let interval = check.interval.map_or(INTERVAL, crate::ComposeDuration::get);
+            let timeout = check.timeout.map_or(TIMEOUT, crate::ComposeDuration::get);
+            let start = check.start_period.map_or(Duration::ZERO, crate::ComposeDuration::get);
+            let retries = check.retries.unwrap_or(RETRIES);
+            start.saturating_add(interval.saturating_add(timeout).saturating_mul(retries))
+        }
+        _ => Duration::ZERO,
+    };
+    let needed = health.saturating_add(min_ready);
+    if deadline < needed {
+        let needed = crate::ComposeDuration::from(needed);
+        findings.add(
+            &["spec", "rollout", "progress_deadline"],
+            format!("a good replica may need {needed} to become available, longer than the deadline"),
+            format!(
+                "write `progress_deadline: {needed}` or more (start_period + retries x (interval + timeout) + min_ready), \
+                 or a quicker healthcheck"
+            ),
+        );
+    }
+}
+
+fn healthcheck(check: &Healthcheck, findings: &mut Findings) {
+    let none = check.test.first().is_some_and(|word| word == "NONE");
+    let timed = check.interval.is_some() || check.timeout.is_some() || check.retries.is_some();
+    if check.disable && !check.test.is_empty() && !none {
+        let help = "remove one of the two";
+        findings.add(&["spec", "healthcheck", "disable"], "the healthcheck has a test and is disabled", help);
+    } else if (check.disable || none) && timed {
+        let help = "remove the times, or write a test";
+        findings.add(&["spec", "healthcheck"], "the healthcheck is switched off and yet has times", help);
+    }
+    let times = [
+        ("interval", check.interval),
+        ("timeout", check.timeout),
+        ("start_period", check.start_period),
+        ("start_interval", check.start_interval),
+    ];
+    for (key, time) in times {
+        let time = time.map_or(Duration::ZERO, crate::ComposeDuration::get);
+        if !time.is_zero() && time < Duration::from_millis(1) {
+            let message = format!("{key} is shorter than the engine can do");
+            findings.add(&["spec", "healthcheck", key], message, "write `1ms` or more");
+        }
+    }
+}
+
+fn readiness(spec: &ServiceSpec, findings: &mut Findings) {
+    let Some(probe) = &spec.readiness else { return };
+    let exactly = "write exactly one, such as `readiness: {http: {path: /healthz, port: 8080}}`";
+    match (&probe.http, &probe.tcp) {
+        (Some(_), Some(_)) => {
+            findings.add(&["spec", "readiness", "tcp"], "readiness has both an http and a tcp probe", exactly)
+        }
+        (None, None) => findings.add(&["spec", "readiness"], "readiness has neither an http nor a tcp probe", exactly),
+        _ => {}
+    }
+    let ports = [("http", probe.http.as_ref().map(|http| http.port)), ("tcp", probe.tcp.as_ref().map(|tcp| tcp.port))];
+    for (kind, port) in ports {
+        if port == Some(0) {
+            let help = "write the port the container listens on";
+            findings.add(&["spec", "readiness", kind, "port"], "port 0 is not a port", help);
+        }
+    }
+    if probe.http.as_ref().is_some_and(|http| !http.path.starts_with('/')) {
+        let help = "start it with `/`, such as `/healthz`";
+        findings.add(&["spec", "readiness", "http", "path"], "the path of the probe is not absolute", help);
+    }
+    for (key, time) in [("period", probe.period), ("timeout", probe.timeout)] {
+        if time.is_some_and(|time| time.get().is_zero()) {
+            findings.add(&["spec", "readiness", key], format!("{key} is 0"), "write a time, such as `1s`");
+        }
+    }
+    if let (Some("none"), true) = (spec.network_mode.as_deref(), probe.http.is_some() || probe.tcp.is_some()) {
+        let help = "remove the probe and write a healthcheck, which runs inside the container";
+        findings.add(&["spec", "readiness"], "a container without a network cannot be probed over it", help);
+    }
+}

@@ -1,0 +1,159 @@
+//! Published ports: `[[ip:]host:]container[/protocol]`, ranges written out.
+
+use std::{fmt, net::IpAddr};
+
+use schemars::json_schema;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use super::{Refusal, Text, form_schema};
+use crate::types::port::{Port, Protocol};
+
+/// A list of ports in short or long form.
+pub(crate) struct Ports(Vec<Port>);
+
+impl From<Ports> for Vec<Port> {
+    fn from(ports: Ports) -> Self {
+        ports.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items: Vec<Item> = Vec::deserialize(deserializer)?;
+        Ok(Self(items.into_iter().flat_map(|item| item.0).collect()))
+    }
+}
+form_schema!(Ports, |g| json_schema!({
+    "type": "array",
+    "items": { "anyOf": [
+        { "type": "integer", "minimum": 1, "maximum": 65535 },
+        { "type": "string", "examples": ["80", "8080:80", "127.0.0.1:8080:80/udp", "8000-8002:9000-9002"] },
+        g.subschema_for::<Port>()
+    ] }
+}));
+
+/// One item of the list: a range is several ports.
+struct Item(Vec<Port>);
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemVisitor;
+
+        impl<'de> Visitor<'de> for ItemVisitor {
+            type Value = Item;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port as `8080:80` or as a map")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Item, E> {
+                short(text).map(Item).map_err(Refusal::into_error)
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Item, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Item, A::Error> {
+                Port::deserialize(MapAccessDeserializer::new(map)).map(|port| Item(vec![port]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Item, A::Error> {
+                Err(de::Error::invalid_type(de::Unexpected::Seq, &self))
+            }
+        }
+
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+/// Reads one published port of the long form: a number, text, or (refused) a range.
+pub(crate) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    port(&text, &text).map_err(Refusal::into_error)
+}
+
+/// As [`number`], for a key that may be absent.
+pub(crate) fn published<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    if text.contains('-') {
+        return Err(one_of_a_range(&text).into_error());
+    }
+    port(&text, &text).map(Some).map_err(Refusal::into_error)
+}
+
+fn one_of_a_range(text: &str) -> Refusal {
+    Refusal::new(
+        format!("`{text}` publishes one port somewhere in a range"),
+        "name one host port, or leave it out and the engine takes a free one for each replica",
+    )
+}
+
+fn port(text: &str, whole: &str) -> Result<u16, Refusal> {
+    let help = "write ports from 1 to 65535, such as `8080:80` or `80/udp`";
+    match text.parse() {
+        Ok(0) => Err(Refusal::new("port 0 is not a port", "leave the host port out and the engine takes a free one")),
+        Ok(port) => Ok(port),
+        Err(_) if text.contains('$') => {
+            let help = "composed fills in no variables here; write the value, or use a Compose file as the source";
+            Err(Refusal::new(format!("`{whole}` is not a port"), help))
+        }
+        Err(_) => Err(Refusal::new(format!("`{whole}` is not a port"), help)),
+    }
+}
+
+fn range(text: &str, whole: &str) -> Result<std::ops::RangeInclusive<u16>, Refusal> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first, whole)?, port(last, whole)?);
+    if first > last {
+        return Err(Refusal::new(format!("the range `{text}` runs backwards"), "write the smaller port first"));
+    }
+    Ok(first..=last)
+}
+
+/// `[[ip:]host:]container[/protocol]`; `8000-8002:9000-9002` is three ports, `9000-9002` three without a host port.
+fn short(text: &str) -> Result<Vec<Port>, Refusal> {
+    let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        "sctp" => Protocol::Sctp,
+        other => return Err(Refusal::new(format!("unknown protocol `{other}`"), "write `tcp`, `udp` or `sctp`")),
+    };
+    let (rest, target) = ports.rsplit_once(':').map_or((None, ports), |(rest, target)| (Some(rest), target));
+    // `ip:host` or `host`; IPv6 stands in brackets or has more than one colon itself.
+    let (ip, published) = match rest {
+        None => (None, ""),
+        Some(rest) => rest.rsplit_once(':').map_or((None, rest), |(ip, published)| (Some(ip), published)),
+    };
+    let host_ip = match ip {
+        None => None,
+        Some(ip) => {
+            let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+            bare.parse::<IpAddr>().map_err(|_| {
+                Refusal::new(
+                    format!("`{ip}` is not an IP address to publish on"),
+                    "write `ip:host:container`, such as `127.0.0.1:8080:80`",
+                )
+            })?;
+            Some(bare.to_owned())
+        }
+    };
+    let targets = range(target, text)?;
+    let one = |target, published| Port { target, published, host_ip: host_ip.clone(), protocol, ..Port::default() };
+    if published.is_empty() {
+        return Ok(targets.map(|target| one(target, None)).collect());
+    }
+    let hosts = range(published, text)?;
+    if hosts.len() != targets.len() {
+        if targets.len() == 1 {
+            return Err(one_of_a_range(published));
+        }
+        let message = format!("`{text}` has {} host ports for {} container ports", hosts.len(), targets.len());
+        return Err(Refusal::new(message, "make both ranges the same length"));
+    }
+    Ok(targets.zip(hosts).map(|(target, host)| one(target, Some(host))).collect())
+}

@@ -1,0 +1,127 @@
+//! The names of specs: a revision for what reaches the container, a digest for everything. Pure; no clock, no counter.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::ServiceSpec;
+
+/// Goes before the text that is hashed. Counts changes of the hash itself: another number makes every container of
+/// every user old at once.
+const VERSION: &str = "v1\n";
+
+/// The keys composed acts on itself. Everything else reaches the container.
+const CONTROLLER_SIDE: &[&str] =
+    &["depends_on", "drain_timeout", "env_file", "pre_stop", "pull_policy", "readiness", "replicas", "rollout"];
+
+impl ServiceSpec {
+    /// The part of the spec that reaches the container: all but replicas, `depends_on`, `pull_policy`, `env_file` (the
+    /// controller merges the files into `environment` first), and composed's own keys.
+    pub fn container_side(&self) -> Value {
+        let mut whole = self.whole();
+        for key in CONTROLLER_SIDE {
+            whole.remove(*key);
+        }
+        Value::Object(whole)
+    }
+
+    /// Names what reaches the container: ten hexadecimal digits. Two specs with the same revision run alike; one that
+    /// only differs in, say, `replicas` has the same.
+    pub fn revision(&self) -> String {
+        name(&self.container_side())
+    }
+
+    /// Names the whole spec in the same way: it changes with any key.
+    pub fn digest(&self) -> String {
+        name(&Value::Object(self.whole()))
+    }
+
+    fn whole(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            other => unreachable!("a spec is text, numbers, lists and maps with text keys: {other:?}"),
+        }
+    }
+}
+
+fn name(value: &Value) -> String {
+    let mut text = VERSION.to_owned();
+    canonical(value, &mut text);
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// JSON without blanks and with sorted keys, whatever order `serde_json` was built to keep.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.push('{');
+            for (index, key) in keys.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                canonical(map.get(key).unwrap_or(&Value::Null), out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ComposeDuration, Environment, Rollout};
+
+    fn spec() -> ServiceSpec {
+        ServiceSpec {
+            image: "shop/web:1.4.2".into(),
+            environment: Environment::from_iter([("LOG".to_owned(), "info".to_owned())]),
+            stop_grace_period: Some(ComposeDuration::from_secs(10)),
+            ..ServiceSpec::default()
+        }
+    }
+
+    /// Each of these would be a rollout of everything everybody runs.
+    #[test]
+    fn the_hash_is_what_it_was() {
+        assert_eq!(
+            spec().container_side().to_string(),
+            r#"{"environment":{"LOG":"info"},"image":"shop/web:1.4.2","stop_grace_period":"10s"}"#
+        );
+        assert_eq!(spec().revision(), "0000000000");
+        assert_eq!(spec().digest(), spec().revision());
+    }
+
+    #[test]
+    fn only_what_reaches_the_container_makes_a_revision() {
+        let mut other = spec();
+        other.replicas = Some(3);
+        other.rollout = Some(Rollout::default());
+        other.drain_timeout = Some(ComposeDuration::from_secs(1));
+        assert_eq!(other.revision(), spec().revision());
+        assert_ne!(other.digest(), spec().digest());
+        other.tty = true;
+        assert_ne!(other.revision(), spec().revision());
+    }
+
+    #[test]
+    fn keys_are_sorted_at_every_depth() {
+        let mut out = String::new();
+        canonical(&serde_json::json!({"b": [{"d": 1, "c": "\""}], "a": null}), &mut out);
+        assert_eq!(out, r#"{"a":null,"b":[{"c":"\"","d":1}]}"#);
+    }
+}

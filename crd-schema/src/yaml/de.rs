@@ -1,0 +1,392 @@
+//! serde's view of the tree. A failure knows its place, its key path and how to be skipped, so that reading again
+//! finds the next one. Three promises the types rely on:
+//!
+//! * asked for a *str* (`deserialize_str`), a scalar is its text as written: `1.10` stays `1.10`;
+//! * asked for a *string* (`deserialize_string`, as `String` does), a plain number or boolean is refused;
+//! * a message names keys, never a value that was text.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor, value::StrDeserializer};
+
+use super::node::{Kind, Node, Place};
+
+/// What kind of failure it is, where the reader can say more about it than serde does.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// Any other.
+    Other,
+    /// A key the map does not have, and those it has.
+    UnknownKey { key: String, known: &'static [&'static str] },
+    /// A word that is none of the choices.
+    UnknownWord { word: String, known: &'static [&'static str] },
+    /// A key that must be there.
+    MissingKey(&'static str),
+}
+
+/// Why a node cannot be read.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    pub(crate) place: Option<Place>,
+    /// Keys from the root, such as `spec.volumes[0]`; innermost first while it is built.
+    names: Vec<String>,
+    /// Positions from the root, innermost first.
+    steps: Vec<usize>,
+}
+
+impl Failure {
+    fn new(fault: Fault, message: String) -> Self {
+        Self { fault, message, help: None, place: None, names: Vec::new(), steps: Vec::new() }
+    }
+
+    /// The keys from the root, such as `spec.volumes[0]`; empty at the root.
+    pub(crate) fn path(&self) -> String {
+        let mut path = String::new();
+        for name in self.names.iter().rev() {
+            if !path.is_empty() && !name.starts_with('[') {
+                path.push('.');
+            }
+            path.push_str(name);
+        }
+        path
+    }
+
+    /// The positions to leave out of the next reading.
+    pub(crate) fn steps(&self) -> Vec<usize> {
+        self.steps.iter().rev().copied().collect()
+    }
+
+    fn at(mut self, place: Place, name: String, step: usize) -> Self {
+        self.place.get_or_insert(place);
+        self.names.push(name);
+        self.steps.push(step);
+        self
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl de::Error for Failure {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        let text = message.to_string();
+        let (message, help) = match text.split_once("\nhelp: ") {
+            Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
+            None => (text, None),
+        };
+        Self { help, ..Self::new(Fault::Other, message) }
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let found = match found {
+            de::Unexpected::Bool(_) => "true or false",
+            de::Unexpected::Unsigned(_) | de::Unexpected::Signed(_) => "a whole number",
+            de::Unexpected::Float(_) => "a number",
+            de::Unexpected::Seq => "a list",
+            de::Unexpected::Map => "a map",
+            de::Unexpected::Unit | de::Unexpected::Option => "nothing",
+            _ => "text",
+        };
+        Self::new(Fault::Other, format!("expected {}, found {found}", plainly(&expected.to_string())))
+    }
+
+    fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(Fault::Other, format!("expected {}", plainly(&expected.to_string())))
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let fault = Fault::UnknownKey { key: field.to_owned(), known: expected };
+        Self::new(fault, format!("unknown key `{field}`"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        let fault = Fault::UnknownWord { word: variant.to_owned(), known: expected };
+        Self::new(fault, format!("`{variant}` is not one of the words known here"))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new(Fault::MissingKey(field), format!("`{field}` is missing"))
+    }
+}
+
+/// serde's words for what it expects, as people say them.
+fn plainly(expected: &str) -> String {
+    match expected {
+        "a string" => "text".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        other if other.starts_with("struct ") => "a map".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The name under which a type asks for "a value or nothing"; elsewhere nothing is an error.
+pub(crate) const MAYBE: &str = "composed::Maybe";
+
+/// Reads a value from a node.
+///
+/// # Errors
+/// The first failure met.
+pub(crate) fn from_node<'n, T: de::Deserialize<'n>>(node: &'n Node) -> Result<T, Failure> {
+    T::deserialize(Reader { node, name: None })
+}
+
+/// What a plain scalar means in YAML 1.2's core schema. Numbers with a leading zero are text: YAML 1.1 read them as
+/// octal, YAML 1.2 does not, and guessing is not for us.
+enum Meaning {
+    Nothing,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text,
+}
+
+fn meaning(text: &str) -> Meaning {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Meaning::Nothing,
+        "true" | "True" | "TRUE" => return Meaning::Bool(true),
+        "false" | "False" | "FALSE" => return Meaning::Bool(false),
+        ".inf" | ".Inf" | ".INF" | "+.inf" => return Meaning::Float(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => return Meaning::Float(f64::NEG_INFINITY),
+        ".nan" | ".NaN" | ".NAN" => return Meaning::Float(f64::NAN),
+        _ => {}
+    }
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
+        if let Some(digits) = text.strip_prefix(prefix)
+            && digits.starts_with(|c: char| c.is_ascii_hexdigit())
+            && let Ok(number) = i128::from_str_radix(digits, radix)
+        {
+            return Meaning::Int(number);
+        }
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let leading_zero = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
+    if leading_zero || !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Meaning::Text;
+    }
+    if digits.bytes().all(|b| b.is_ascii_digit()) {
+        return text.parse().map_or(Meaning::Text, Meaning::Int);
+    }
+    if digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+')) {
+        return text.parse().map_or(Meaning::Text, Meaning::Float);
+    }
+    Meaning::Text
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'n> {
+    node: &'n Node,
+    /// The key whose value this is, for messages.
+    name: Option<&'n str>,
+}
+
+impl<'n> Reader<'n> {
+    fn meaning(self) -> Meaning {
+        match &self.node.kind {
+            Kind::Scalar { text, plain: true } => meaning(text),
+            Kind::Scalar { .. } => Meaning::Text,
+            Kind::List(_) | Kind::Map(_) => Meaning::Nothing,
+        }
+    }
+
+    fn empty(self) -> Failure {
+        let subject = self.name.map_or_else(|| "this item".to_owned(), |name| format!("`{name}`"));
+        Failure {
+            help: Some("write a value, or remove the key".to_owned()),
+            ..Failure::new(Fault::Other, format!("{subject} has no value"))
+        }
+    }
+
+    fn whole<T: TryFrom<i128> + fmt::Display>(self, min: T, max: T) -> Result<T, Failure> {
+        let number = match self.meaning() {
+            Meaning::Int(number) => T::try_from(number).ok(),
+            Meaning::Nothing if self.node.text().is_some() => return Err(self.empty()),
+            _ => None,
+        };
+        number.ok_or_else(|| {
+            let quoted = matches!(&self.node.kind, Kind::Scalar { plain: false, text } if text.parse::<i64>().is_ok());
+            Failure {
+                help: quoted.then(|| "remove the quotes".to_owned()),
+                ..Failure::new(Fault::Other, format!("expected a whole number from {min} to {max}"))
+            }
+        })
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($method:ident $visit:ident $type:ident),*) => {$(
+        fn $method<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+            visitor.$visit(self.whole($type::MIN, $type::MAX)?)
+        }
+    )*};
+}
+
+impl<'n> de::Deserializer<'n> for Reader<'n> {
+    type Error = Failure;
+
+    fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.kind {
+            Kind::List(items) => visitor.visit_seq(Items { items: items.iter().enumerate() }),
+            Kind::Map(entries) => visitor.visit_map(Entries { entries: entries.iter().enumerate(), value: None }),
+            Kind::Scalar { text, .. } => match self.meaning() {
+                Meaning::Nothing => visitor.visit_unit(),
+                Meaning::Bool(flag) => visitor.visit_bool(flag),
+                Meaning::Float(number) => visitor.visit_f64(number),
+                Meaning::Text => visitor.visit_borrowed_str(text),
+                Meaning::Int(number) => match (u64::try_from(number), i64::try_from(number)) {
+                    (Ok(number), _) => visitor.visit_u64(number),
+                    (_, Ok(number)) => visitor.visit_i64(number),
+                    _ => Err(Failure::new(Fault::Other, "the number is too large".to_owned())),
+                },
+            },
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match (&self.node.kind, self.meaning()) {
+            (Kind::Scalar { .. }, Meaning::Nothing) => Err(self.empty()),
+            (Kind::Scalar { text, .. }, _) => visitor.visit_borrowed_str(text),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+        let kind = match (&self.node.kind, self.meaning()) {
+            (Kind::Scalar { .. }, Meaning::Bool(_)) => "true or false",
+            (Kind::Scalar { .. }, Meaning::Int(_) | Meaning::Float(_)) => "a number",
+            _ => return self.deserialize_str(visitor),
+        };
+        Err(Failure {
+            help: Some(format!("put it in quotes: \"{}\"", self.node.text().unwrap_or_default())),
+            ..Failure::new(Fault::Other, format!("expected text, found {kind}"))
+        })
+    }
+
+    fn deserialize_bool<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match (self.meaning(), self.node.text()) {
+            (Meaning::Bool(flag), _) => visitor.visit_bool(flag),
+            (Meaning::Nothing, Some(_)) => Err(self.empty()),
+            _ => Err(Failure {
+                help: Some("write `true` or `false`".to_owned()),
+                ..Failure::new(Fault::Other, "expected true or false".to_owned())
+            }),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match (&self.node.kind, self.meaning()) {
+            (Kind::Scalar { .. }, Meaning::Nothing) => Err(self.empty()),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'n>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        match &self.node.kind {
+            Kind::Scalar { .. } if matches!(self.meaning(), Meaning::Nothing) => Err(self.empty()),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+        self.deserialize_struct("", &[], visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
+        self.deserialize_struct("", &[], visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'n>>(self, name: &'static str, visitor: V) -> Result<V::Value, Failure> {
+        match (&self.node.kind, self.meaning()) {
+            (Kind::Scalar { .. }, Meaning::Nothing) if name == MAYBE => visitor.visit_none(),
+            _ if name == MAYBE => visitor.visit_some(self),
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'n>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        match &self.node.kind {
+            Kind::Scalar { .. } if matches!(self.meaning(), Meaning::Nothing) => Err(self.empty()),
+            Kind::Scalar { text, .. } => visitor.visit_enum(text.as_str().into_deserializer()),
+            Kind::List(_) | Kind::Map(_) => Err(Failure::new(Fault::Other, "expected a word".to_owned())),
+        }
+    }
+
+    whole_numbers! {
+        deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32,
+        deserialize_u64 visit_u64 u64, deserialize_i8 visit_i8 i8, deserialize_i16 visit_i16 i16,
+        deserialize_i32 visit_i32 i32, deserialize_i64 visit_i64 i64
+    }
+
+    serde::forward_to_deserialize_any! {
+        <V: Visitor<'n>>
+        f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
+    }
+}
+
+struct Items<'n> {
+    items: std::iter::Enumerate<std::slice::Iter<'n, Node>>,
+}
+
+impl<'n> de::SeqAccess<'n> for Items<'n> {
+    type Error = Failure;
+
+    fn next_element_seed<T: DeserializeSeed<'n>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
+        let Some((index, node)) = self.items.by_ref().find(|(_, node)| !node.skip) else {
+            return Ok(None);
+        };
+        let value = seed.deserialize(Reader { node, name: None });
+        value.map(Some).map_err(|failure| failure.at(node.first(), format!("[{index}]"), index))
+    }
+}
+
+struct Entries<'n> {
+    entries: std::iter::Enumerate<std::slice::Iter<'n, (Node, Node)>>,
+    value: Option<(usize, &'n str, &'n Node, &'n Node)>,
+}
+
+impl<'n> de::MapAccess<'n> for Entries<'n> {
+    type Error = Failure;
+
+    fn next_key_seed<K: DeserializeSeed<'n>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
+        let Some((index, (key, value))) = self.entries.by_ref().find(|(_, (_, value))| !value.skip) else {
+            return Ok(None);
+        };
+        let name = key.text().unwrap_or_default();
+        self.value = Some((index, name, key, value));
+        let text: StrDeserializer<'n, Failure> = name.into_deserializer();
+        seed.deserialize(text).map(Some).map_err(|mut failure| {
+            failure.place.get_or_insert(key.place);
+            failure.steps.push(index);
+            failure
+        })
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Failure> {
+        let Some((index, name, key, value)) = self.value.take() else {
+            return Err(Failure::new(Fault::Other, "a value without a key".to_owned()));
+        };
+        seed.deserialize(Reader { node: value, name: Some(name) }).map_err(|failure| {
+            let point_at_value = matches!(&value.kind, Kind::Scalar { text, plain } if !(*plain && text.is_empty()))
+                && !matches!(failure.fault, Fault::MissingKey(_));
+            failure.at(if point_at_value { value.place } else { key.place }, name.to_owned(), index)
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! YAML as composed reads it: a tree of nodes that know their place and their text, and serde's view of it.
+//!
+//! The only module that names the YAML parser. Reading through our own tree (not serde-saphyr's deserialiser) is what
+//! keeps `1.10` as written, reports every problem of a document at its key, and lets nothing secret into a message.
+
+mod de;
+mod limits;
+mod node;
+
+pub(crate) use de::{Failure, Fault, MAYBE, from_node};
+pub(crate) use limits::{documents, precheck};
+pub(crate) use node::{Kind, Node, Place, Problem, read};
