@@ -4,7 +4,15 @@
 //! `reconcile` and `act` (the loop), `engine` (the door out), `traffic` (who gets requests), `api` (status goes out),
 //! `cli` (verbs for people).
 
+pub mod act;
+pub mod board;
+pub mod cli;
 pub mod clock;
+pub mod controller;
 pub mod engine;
 pub mod model;
 pub mod plan;
+pub mod reconcile;
+pub mod source;
+pub mod state;
+pub mod traffic;

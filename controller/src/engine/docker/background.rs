@@ -10,10 +10,10 @@ use std::{
 use bollard::query_parameters::{CreateImageOptions, StopContainerOptions};
 use crd_schema::Hook;
 use futures_util::StreamExt as _;
-use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::{connect::Api, errors::chain, hooks};
+use crate::clock::Clock;
 use crate::model::{ImageState, Key, Pending, ServiceName};
 
 /// A pull that says nothing for so long has failed; the engine itself sets no limit.
@@ -30,6 +30,7 @@ const AFTER_A_FAILED_STOP: Duration = Duration::from_secs(5);
 pub(super) struct Background {
     jobs: Mutex<Jobs>,
     ends: broadcast::Sender<Option<Key>>,
+    clock: Clock,
 }
 
 /// One consistent look at all of them.
@@ -43,11 +44,12 @@ pub(super) struct Jobs {
 
 impl Background {
     /// Nothing in flight.
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(clock: Clock) -> Arc<Self> {
         let (ends, _) = broadcast::channel(256);
         Arc::new(Self {
             jobs: Mutex::default(),
             ends,
+            clock,
         })
     }
 
@@ -75,7 +77,7 @@ impl Background {
             if matches!(jobs.pulls.get(image), Some(ImageState::Pulling(_))) {
                 return;
             }
-            jobs.pulls.insert(image.to_owned(), ImageState::Pulling(Timestamp::now()));
+            jobs.pulls.insert(image.to_owned(), ImageState::Pulling(self.clock.now()));
         }
         let (background, api) = (Arc::clone(self), api.clone());
         let (image, platform) = (image.to_owned(), platform.unwrap_or_default().to_owned());
@@ -155,7 +157,7 @@ impl Background {
                     let count = jobs.failures.entry(image.to_owned()).or_default();
                     *count = count.saturating_add(1);
                     let failed = ImageState::PullFailed {
-                        at: Timestamp::now(),
+                        at: self.clock.now(),
                         message,
                         count: *count,
                     };
@@ -243,6 +245,8 @@ fn words(error: &bollard::errors::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     #[test]
@@ -253,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_image_is_what_its_last_pull_and_this_host_say() {
-        let background = Background::new();
+        let background = Background::new(Clock::system());
         let mut ends = background.ends();
         let state = |id: Option<&str>| background.jobs().image("a:1", id.map(str::to_owned));
         assert_eq!(state(None), ImageState::Absent);
@@ -273,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_on_a_container_is_begun_once() {
-        let background = Background::new();
+        let background = Background::new(Clock::system());
         assert!(background.begin("c", Pending::Stop));
         assert!(!background.begin("c", Pending::PreStop));
         assert_eq!(background.jobs().busy_with("c"), Some(Pending::Stop));

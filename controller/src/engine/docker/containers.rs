@@ -1,6 +1,8 @@
 //! The verbs that change containers. Each looks first whether the container is ours: nothing without our instance
 //! label is ever changed, whatever the plan believes.
 
+use std::borrow::Cow;
+
 use bollard::{
     errors::Error,
     models::{ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest, RestartPolicy, RestartPolicyNameEnum},
@@ -12,6 +14,7 @@ use crd_schema::Hook;
 
 use super::{
     Docker,
+    connect::reference,
     create::{self, Engine},
     endpoints::Endpoints,
     errors::{Asked, reaction, start_reaction, words},
@@ -33,6 +36,7 @@ impl Docker {
             instance: &self.instance,
             image_id: image_id.as_deref(),
         };
+        let print = &self.with_cleared_command(print).await?;
         let creation = create::creation(print, context, engine)?;
         let options = CreateContainerOptions {
             name: Some(print.name.clone()),
@@ -45,6 +49,19 @@ impl Docker {
         };
         self.seen.container(&id, print.service.clone());
         self.join(&id, creation.later).await
+    }
+
+    /// `command: []` clears the image's command, but the engine reads an empty list as "not given", unless there is an
+    /// entrypoint: so the image's own is given in full.
+    async fn with_cleared_command<'a>(&self, print: &'a Blueprint) -> Result<Cow<'a, Blueprint>, EngineError> {
+        let spec = &print.spec;
+        if spec.entrypoint.is_some() || spec.command.as_ref().is_none_or(|command| !command.is_empty()) {
+            return Ok(Cow::Borrowed(print));
+        }
+        let image = self.api.call(self.api.client.inspect_image(reference(&spec.image)?)).await?;
+        let mut print = print.clone();
+        print.spec.entrypoint = Some(image.config.and_then(|config| config.entrypoint).unwrap_or_default());
+        Ok(Cow::Owned(print))
     }
 
     /// Starts a replica.

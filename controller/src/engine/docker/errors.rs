@@ -71,15 +71,16 @@ pub(super) fn reaction(error: &Error, asked: Asked) -> EngineError {
     }
 }
 
-/// The reaction to a failed start. Here 404 and 409 are about the container, too (a network that is gone, a command
-/// that does not exist), unless the container itself is gone or on its way out.
+/// The reaction to a failed start. Here 404 and 409 may be about the command, unless the container itself is gone or on
+/// its way out, or its network is gone, which the project's pass puts right.
 pub(super) fn start_reaction(error: &Error) -> EngineError {
     let Some(text) = words(error, &[404, 409]) else {
         return reaction(error, Asked::ForTheUser);
     };
     let lower = text.to_lowercase();
     let gone = ["no such container", "marked for removal", "is already in progress", "is paused"];
-    if gone.iter().any(|phrase| lower.contains(phrase)) {
+    let no_network = lower.contains("network") && lower.contains("not found");
+    if no_network || gone.iter().any(|phrase| lower.contains(phrase)) {
         return EngineError::Stale(text.to_owned());
     }
     rejected(text)
@@ -167,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_start_is_refused_by_404_unless_the_container_is_gone() {
-        assert_eq!(kind(&start_reaction(&answer(404, "network abc not found"))), "rejected");
+        assert_eq!(kind(&start_reaction(&answer(404, "exec: \"/app\": not found"))), "rejected");
+        assert_eq!(kind(&start_reaction(&answer(404, "network abc not found"))), "stale");
         assert_eq!(kind(&start_reaction(&answer(404, "No such container: abc"))), "stale");
         assert_eq!(kind(&start_reaction(&answer(409, "container is marked for removal"))), "stale");
         assert_eq!(kind(&start_reaction(&Error::RequestTimeoutError)), "unavailable");

@@ -7,7 +7,6 @@ use bollard::{
     models::VolumeCreateRequest,
     query_parameters::RemoveVolumeOptions,
 };
-use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -16,7 +15,10 @@ use super::{
     labels::{INSTANCE, Labels},
     observe,
 };
-use crate::engine::{Claim, EngineError};
+use crate::{
+    clock::Clock,
+    engine::{Claim, EngineError},
+};
 
 const PREFIX: &str = "composed-lock-";
 const SINCE: &str = "dev.composed.since";
@@ -33,18 +35,20 @@ pub(super) struct Lease {
     volume: String,
     instance: String,
     by_socket: bool,
+    clock: Clock,
     me: OnceCell<Facts>,
 }
 
 impl Lease {
     /// The lock of `instance`.
-    pub(super) fn new(instance: &str, by_socket: bool) -> Result<Self, EngineError> {
+    pub(super) fn new(instance: &str, by_socket: bool, clock: Clock) -> Result<Self, EngineError> {
         let volume = format!("{PREFIX}{instance}");
         segment(&volume)?;
         Ok(Self {
             volume,
             instance: instance.to_owned(),
             by_socket,
+            clock,
             me: OnceCell::new(),
         })
     }
@@ -101,7 +105,7 @@ impl Lease {
                     };
                 }
                 facts.insert(INSTANCE.to_owned(), self.instance.clone());
-                facts.insert(SINCE.to_owned(), Timestamp::now().to_string());
+                facts.insert(SINCE.to_owned(), self.clock.now().to_string());
                 Ok(facts)
             })
             .await

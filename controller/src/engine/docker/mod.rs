@@ -30,6 +30,7 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::Bo
 use self::{background::Background, connect::Api, lease::Lease, observe::Observer, seen::Seen};
 use super::{Claim, Context, Engine, EngineError, Scope};
 use crate::{
+    clock::Clock,
     model::{Key, Snapshot},
     plan::action::Verb,
 };
@@ -51,11 +52,12 @@ impl Docker {
     /// `Unavailable` when nobody answers, `Rejected` when the address or the engine's version cannot be used.
     pub async fn connect(host: Option<&str>, instance: &str) -> Result<Self, EngineError> {
         let api = Api::connect(host).await?;
+        let clock = Clock::system();
         Ok(Self {
-            lease: Lease::new(instance, api.by_socket())?,
+            lease: Lease::new(instance, api.by_socket(), clock)?,
             api,
             instance: instance.into(),
-            background: Background::new(),
+            background: Background::new(clock),
             seen: Arc::default(),
         })
     }

@@ -1,0 +1,4 @@
+//! Verbs for people.
+
+pub mod app;
+pub mod rootfs;
