@@ -1,8 +1,7 @@
-//! The clock's one room: everything else is told the time.
-
-use std::time::Instant;
+//! The clock's one room: everything else is told the time. It is tokio's clock, so that tests can stop it.
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// Wall time that never jumps: the system's clock when it was made, and from then on the monotonic one.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +18,12 @@ impl Clock {
     }
 
     /// Now.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock's room")]
     pub fn now(&self) -> Timestamp {
         self.start + self.since.elapsed()
+    }
+
+    /// The runtime's name for `at`; a moment that has passed is now.
+    pub fn instant(&self, at: Timestamp) -> Instant {
+        self.since + std::time::Duration::try_from(at.duration_since(self.start)).unwrap_or_default()
     }
 }

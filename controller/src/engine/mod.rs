@@ -61,7 +61,7 @@ pub enum Claim {
 }
 
 /// A container engine.
-pub trait Engine: Send + Sync + 'static {
+pub trait Engine: Send + Sync {
     /// For people: `Docker 20.10.24 (API 1.41) at unix:///var/run/docker.sock`.
     fn describe(&self) -> String;
 

@@ -154,6 +154,27 @@ pub struct WaitingOn {
     pub until: Option<Timestamp>,
 }
 
+impl Verb {
+    /// The kind of action, for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pull { .. } => "pull",
+            Self::Create(_) => "create",
+            Self::Start(_) => "start",
+            Self::Withdraw(_) => "withdraw",
+            Self::PreStop { .. } => "pre_stop",
+            Self::DisableRestart(_) => "disable_restart",
+            Self::Stop(_) => "stop",
+            Self::Remove(_) => "remove",
+            Self::Rename { .. } => "rename",
+            Self::Conclude { .. } => "conclude",
+            Self::CreateNetwork { .. } => "create_network",
+            Self::CreateVolume { .. } => "create_volume",
+            Self::RemoveNetwork { .. } => "remove_network",
+        }
+    }
+}
+
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

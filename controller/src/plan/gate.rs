@@ -48,9 +48,13 @@ pub fn backoff_until(scene: &Scene<'_>, goal: &Goal<'_>) -> Option<Timestamp> {
 }
 
 fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
-    let image = &goal.spec.image;
-    let policy = goal.spec.pull_policy.unwrap_or(PullPolicy::Missing);
-    let pull = Verb::Pull { image: image.clone(), platform: goal.spec.platform.clone() };
+    let Some(spec) = goal.spec else {
+        plan.wait("a changed document: the history that tells how to make more of this revision is lost", None);
+        return false;
+    };
+    let image = &spec.image;
+    let policy = spec.pull_policy.unwrap_or(PullPolicy::Missing);
+    let pull = Verb::Pull { image: image.clone(), platform: spec.platform.clone() };
     let asked = scene.memory.pulled.as_deref() == Some(goal.revision);
     match scene.observed.images.get(image).unwrap_or(&ImageState::Absent) {
         ImageState::Pulling(_) => plan.wait(format!("image {image} to be pulled"), None),
@@ -96,12 +100,9 @@ pub fn verdict(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Result<Op
         let reason = if trouble.reason == Reason::Exited { Reason::CrashLoop } else { trouble.reason };
         return Err((reason, format!("{} ({} failures in a row)", trouble.message, trouble.count)));
     }
-    let never = goal.spec.pull_policy == Some(PullPolicy::Never);
-    if never && matches!(observed.images.get(&goal.spec.image), Some(ImageState::Absent)) {
-        return Err((
-            Reason::PullFailed,
-            format!("image {} is not on this host and pull_policy is never", goal.spec.image),
-        ));
+    let never = goal.spec.filter(|spec| spec.pull_policy == Some(PullPolicy::Never)).map(|spec| &spec.image);
+    if let Some(image) = never.filter(|image| observed.images.get(*image) == Some(&ImageState::Absent)) {
+        return Err((Reason::PullFailed, format!("image {image} is not on this host and pull_policy is never")));
     }
     // Waiting for others is not a failure of this one.
     let waits = !observed.unmet.is_empty() && cast.keepers.is_empty();

@@ -134,7 +134,8 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>) {
 fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
     let observed = scene.observed;
     let step = rollout::step(cast, scene.policy);
-    if step.create > 0 && gate::may_create(plan, scene, goal) {
+    let open = step.create > 0 && gate::may_create(plan, scene, goal);
+    if let Some(spec) = goal.spec.filter(|_| open) {
         let mut names = Names::taken(&observed.replicas);
         for _ in 0..step.create {
             let (number, name) = names.next(scene.service(), goal);
@@ -144,7 +145,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
                 name,
                 revision: goal.revision.to_owned(),
                 generation: goal.generation,
-                spec: goal.spec.clone(),
+                spec: spec.clone(),
             };
             plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
         }
@@ -152,7 +153,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
     let standby = cast.keepers.iter().filter(|m| m.replica.state == State::Created);
     let held = gate::backoff_until(scene, goal).filter(|until| scene.now < *until);
     for (at, member) in standby.enumerate() {
-        if let Some(fixed) = goal.spec.container_name.as_ref().filter(|name| names_free(&observed.replicas, name)) {
+        if let Some(fixed) = fixed_name(goal).filter(|name| names_free(&observed.replicas, name)) {
             let target = member.target();
             let to = fixed.clone();
             plan.act(Verb::Rename { target, to }, "its container_name is free now");
@@ -209,6 +210,11 @@ fn farewell(goal: &Goal<'_>, member: &Member<'_>) -> String {
     }
 }
 
+/// The `container_name` that the goal asks for.
+fn fixed_name<'a>(goal: &Goal<'a>) -> Option<&'a String> {
+    goal.spec.and_then(|spec| spec.container_name.as_ref())
+}
+
 /// Whether no replica, in whatever state, has the name.
 fn names_free(replicas: &[Replica], name: &str) -> bool {
     replicas.iter().all(|replica| replica.name != name)
@@ -231,7 +237,7 @@ impl Names {
     fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
         let free = |number: &u32| !self.numbers.contains(number) && !self.names.contains(&service.container(*number));
         let number = (1..).find(free).unwrap_or(u32::MAX);
-        let fixed = goal.spec.container_name.clone().filter(|name| !self.names.contains(name));
+        let fixed = fixed_name(goal).filter(|name| !self.names.contains(*name)).cloned();
         let name = fixed.unwrap_or_else(|| service.container(number));
         self.numbers.insert(number);
         self.names.insert(name.clone());

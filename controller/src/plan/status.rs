@@ -112,6 +112,11 @@ fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
     };
     let why = format!("revision {} has failed: {}", failure.revision, failure.message);
     match goal(scene) {
+        Ok(goal) if goal.spec.is_none() => {
+            let kept = goal.revision;
+            let message = format!("{why}; what runs of revision {kept} is kept, no history tells how to make more");
+            (kind, false, Reason::RollbackImpossible, message)
+        }
         Ok(goal) if goal.kind == GoalKind::Rollback => {
             let message = format!("{why}; rolled back to revision {}", goal.revision);
             (kind, false, Reason::RolledBack, message)
@@ -123,10 +128,7 @@ fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
             };
             (kind, false, reason, format!("{why}; there is no earlier revision, so it is tried again ever more slowly"))
         }
-        Err(frozen) if policy.failure_action == crd_schema::FailureAction::Pause => {
-            (kind, false, Reason::Paused, frozen)
-        }
-        Err(frozen) => (kind, false, Reason::RollbackImpossible, frozen),
+        Err(paused) => (kind, false, Reason::Paused, paused),
     }
 }
 

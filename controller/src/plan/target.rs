@@ -13,8 +13,8 @@ pub struct Goal<'a> {
     pub revision: &'a str,
     /// The generation that new replicas are made for.
     pub generation: u64,
-    /// What they are made of.
-    pub spec: &'a ServiceSpec,
+    /// What they are made of; unknown when the history of an earlier revision is lost: what runs of it is kept.
+    pub spec: Option<&'a ServiceSpec>,
     /// How it came to be the goal.
     pub kind: GoalKind,
 }
@@ -36,7 +36,7 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
     let wanted = Goal {
         revision: &desired.revision,
         generation: memory.generation,
-        spec: &desired.spec,
+        spec: Some(&desired.spec),
         kind: GoalKind::Desired,
     };
     let Some(failure) = failed(desired, memory) else {
@@ -52,18 +52,14 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
         return Ok(Goal {
             revision: &record.revision,
             generation: record.generation,
-            spec: &record.spec,
+            spec: Some(&record.spec),
             kind: GoalKind::Rollback,
         });
     }
-    let others = scene.observed.replicas.iter().any(|r| r.state.is_live() && r.revision != failure.revision);
-    if others {
-        // The history is lost: what runs can be kept, not multiplied.
-        return Err(format!(
-            "revision {} has failed ({}); what runs of other revisions is kept, but no history tells how to make more \
-             of it: change the document to go on",
-            failure.revision, failure.message
-        ));
+    let others = scene.observed.replicas.iter().filter(|r| r.state.is_live() && r.revision != failure.revision);
+    if let Some(other) = others.max_by_key(|replica| (replica.generation, replica.number)) {
+        let (revision, generation) = (other.revision.as_str(), other.generation);
+        return Ok(Goal { revision, generation, spec: None, kind: GoalKind::Rollback });
     }
     Ok(Goal { kind: GoalKind::Retry, ..wanted })
 }

@@ -1,0 +1,81 @@
+//! Carries a plan out, action by action, and makes no choices: each is one call or one record, with its own span and
+//! event; the first error ends the pass, and the world is looked at again.
+
+use crd_schema::status::Reason;
+use jiff::Timestamp;
+
+use crate::engine::{Context, Engine, EngineError};
+use crate::model::{Memory, Outcome};
+use crate::plan::action::{Action, Plan, Verb};
+
+/// One action that was carried out, or tried.
+#[derive(Clone, Debug)]
+pub struct Deed {
+    /// What.
+    pub action: Action,
+    /// How it ended.
+    pub error: Option<EngineError>,
+}
+
+/// Carries `plan` out. What it records goes to `memory`; the deeds come back, the last one with the error if there
+/// was one.
+pub async fn act(engine: &dyn Engine, plan: &Plan, context: &Context, memory: &mut Memory, now: Timestamp) -> Vec<Deed> {
+    let mut deeds = Vec::new();
+    for action in &plan.actions {
+        let error = one(engine, &action.verb, context, memory, now).await.err();
+        if let Some(error) = &error {
+            note(&action.verb, error, memory, now);
+        }
+        let failed = error.is_some();
+        deeds.push(Deed { action: action.clone(), error });
+        if failed {
+            break;
+        }
+    }
+    deeds
+}
+
+async fn one(
+    engine: &dyn Engine,
+    verb: &Verb,
+    context: &Context,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    match verb {
+        Verb::Withdraw(target) => {
+            memory.withdrawn.entry(target.id.clone()).or_insert(now);
+            Ok(())
+        }
+        Verb::Conclude { revision, outcome, failure } => {
+            match failure {
+                Some((reason, message)) => memory.fail(revision, *reason, message.clone(), now),
+                None => memory.conclude(revision, *outcome),
+            }
+            if *outcome == Outcome::Available {
+                memory.trouble = None;
+            }
+            Ok(())
+        }
+        engine_call => engine.apply(engine_call, context).await,
+    }
+}
+
+/// A refusal counts against the revision that asked for it.
+fn note(verb: &Verb, error: &EngineError, memory: &mut Memory, now: Timestamp) {
+    let EngineError::Rejected { message, name_taken } = error else {
+        return;
+    };
+    let Some(revision) = memory.history.last().map(|record| record.revision.clone()) else {
+        return;
+    };
+    let (revision, reason) = match verb {
+        Verb::Create(blueprint) => (blueprint.revision.clone(), Reason::CreateFailed),
+        Verb::Start(_) => (revision, Reason::StartFailed),
+        Verb::Pull { .. } => (revision, Reason::PullFailed),
+        Verb::Rename { .. } => (revision, Reason::NameConflict),
+        _ => return,
+    };
+    let reason = if *name_taken { Reason::NameConflict } else { reason };
+    memory.notice_refusal(&revision, reason, format!("{verb}: {message}"), now);
+}

@@ -1,0 +1,398 @@
+//! The loop: keys come due, the engine is looked at once for all of them, and each has its pass. Values move right,
+//! only keys come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crd_schema::DependencyCondition;
+use crd_schema::status::{ConditionType, Event, Reason, ServiceStatus};
+use futures_util::{StreamExt, stream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::act::{self, Deed};
+use crate::board::Board;
+use crate::clock::Clock;
+use crate::engine::{Claim, Engine, EngineError, Scope};
+use crate::model::{Desired, Key, Memory, ServiceName, Snapshot};
+use crate::plan;
+use crate::reconcile::{self, Pass};
+use crate::source::catalog::Catalog;
+use crate::source::files::Reading;
+use crate::source::queue::Queue;
+use crate::state::StateDir;
+use crate::traffic::Senses;
+
+/// Everything is looked at again after so long, whatever the events said.
+const RESYNC: Duration = Duration::from_secs(60);
+/// So many passes run side by side within one look at the engine, and so many looks.
+const SIDE_BY_SIDE: usize = 16;
+const LOOKS: usize = 4;
+/// When another controller acts, or the engine does not answer, it is asked again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// Passes under way get so long to end after a signal.
+const FAREWELL: Duration = Duration::from_secs(8);
+
+/// What the loop works with.
+pub struct Controller {
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// The controller's own senses.
+    pub senses: Arc<dyn Senses>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where memories are kept.
+    pub state: StateDir,
+    /// Where statuses go.
+    pub board: Arc<Board>,
+    /// Services may vanish all at once.
+    pub confirm_deletion: bool,
+}
+
+/// How one key's pass ended.
+enum Next {
+    /// Look again then, or when something happens.
+    At(Option<Instant>),
+    /// It failed: back off.
+    Failed,
+}
+
+struct Shared {
+    c: Controller,
+    // None until the files were read for the first time: before that nothing is known, so nothing is done.
+    catalog: Mutex<Option<Arc<Catalog>>>,
+    memories: Mutex<BTreeMap<ServiceName, Memory>>,
+    owned: Mutex<BTreeSet<ServiceName>>,
+    woken: Mutex<BTreeSet<Key>>,
+}
+
+impl Controller {
+    /// Reconciles until `shutdown` says so. Readings of the files come in through `readings`.
+    pub async fn run(self, mut readings: mpsc::Receiver<Reading>, mut shutdown: watch::Receiver<bool>) {
+        let shared = Arc::new(Shared {
+            c: self,
+            catalog: Mutex::default(),
+            memories: Mutex::default(),
+            owned: Mutex::default(),
+            woken: Mutex::default(),
+        });
+        let mut queue = Queue::default();
+        let mut events = shared.c.engine.watch();
+        let mut looks: JoinSet<Vec<(Key, Next)>> = JoinSet::new();
+        let mut resync = tokio::time::interval(RESYNC);
+        let engine = shared.c.engine.describe();
+        shared.c.board.set_health(|health| health.engine = engine);
+        loop {
+            let due = looks.len() < LOOKS && shared.begun();
+            let next_at = queue.next_at();
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                Some(reading) = readings.recv() => {
+                    for key in shared.read(&reading) {
+                        queue.push(key, Instant::now());
+                    }
+                }
+                Some(ended) = looks.join_next() => {
+                    for (key, next) in ended.unwrap_or_default() {
+                        match next {
+                            Next::At(at) => queue.done(&key, at),
+                            Next::Failed => queue.failed(&key, Instant::now()),
+                        }
+                    }
+                    for key in shared.woken() {
+                        queue.push(key, Instant::now());
+                    }
+                }
+                event = events.next() => match event {
+                    Some(Some(key)) => queue.push(key, Instant::now()),
+                    Some(None) => shared.push_all(&mut queue),
+                    None => events = shared.c.engine.watch(),
+                },
+                _ = resync.tick() => shared.push_all(&mut queue),
+                () = until(next_at), if due => {
+                    let keys = queue.take(Instant::now());
+                    let shared = Arc::clone(&shared);
+                    looks.spawn(async move { shared.look(keys).await });
+                }
+            }
+        }
+        drop(tokio::time::timeout(FAREWELL, async { while looks.join_next().await.is_some() {} }).await);
+        drop(tokio::time::timeout(ASK_AGAIN, shared.c.engine.release()).await);
+    }
+}
+
+/// Ends at `at`, or never.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    fn begun(&self) -> bool {
+        lock(&self.catalog).is_some()
+    }
+
+    fn catalog(&self) -> Arc<Catalog> {
+        let empty = || Arc::new(Catalog::empty(self.c.confirm_deletion));
+        lock(&self.catalog).clone().unwrap_or_else(empty)
+    }
+
+    /// Takes a reading in; returns whose turn it is therefore.
+    fn read(&self, reading: &Reading) -> Vec<Key> {
+        let before = self.catalog();
+        let catalog = Arc::new(Catalog::new(reading, &before));
+        for problem in &catalog.problems {
+            if !before.problems.contains(problem) {
+                tracing::error!("{problem}");
+            }
+        }
+        let problems = catalog.problems.clone();
+        self.c.board.set_health(|health| health.problems = problems);
+        let (services, projects) = catalog.changed(&before);
+        let doubtful = catalog.doubt_changed(&before) || !services.is_empty();
+        let known = if doubtful { lock(&self.owned).clone() } else { BTreeSet::new() };
+        *lock(&self.catalog) = Some(catalog);
+        let services = services.into_iter().chain(known).map(Key::Service);
+        services.chain(projects.into_iter().map(Key::Project)).collect()
+    }
+
+    fn push_all(&self, queue: &mut Queue) {
+        let now = Instant::now();
+        let catalog = self.catalog();
+        let owned = lock(&self.owned).clone();
+        for name in catalog.names().chain(&owned) {
+            queue.push(Key::Project(name.project.clone()), now);
+            queue.push(Key::Service(name.clone()), now);
+        }
+        // The first look finds the services that have containers and no document.
+        queue.push(Key::Project(String::new()), now);
+    }
+
+    fn woken(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut *lock(&self.woken))
+    }
+
+    fn wake(&self, keys: impl IntoIterator<Item = Key>) {
+        lock(&self.woken).extend(keys);
+    }
+
+    /// Looks at the engine once for all `keys`, and gives each its pass.
+    async fn look(&self, keys: Vec<Key>) -> Vec<(Key, Next)> {
+        let snapshot = match self.snapshot(&keys).await {
+            Ok(snapshot) => snapshot,
+            Err(blocked) => {
+                let news = self.c.board.set_health(|health| health.blocked = Some(blocked.clone()));
+                if news {
+                    tracing::warn!("nothing is done: {blocked}");
+                }
+                let at = Instant::now() + ASK_AGAIN;
+                return keys.into_iter().map(|key| (key, Next::At(Some(at)))).collect();
+            }
+        };
+        if self.c.board.set_health(|health| health.blocked = None) {
+            tracing::info!("acting on {}", self.c.engine.describe());
+        }
+        let found = self.take_stock(&snapshot);
+        self.wake(found.into_iter().map(Key::Service));
+        let passes = stream::iter(keys).map(|key| {
+            let snapshot = &snapshot;
+            async move {
+                let next = match &key {
+                    Key::Service(name) => self.service(name, snapshot).await,
+                    Key::Project(name) => self.project(name, snapshot).await,
+                };
+                (key, next)
+            }
+        });
+        let ended = passes.buffer_unordered(SIDE_BY_SIDE).collect().await;
+        self.c.board.set_health(|health| health.ready = true);
+        ended
+    }
+
+    async fn snapshot(&self, keys: &[Key]) -> Result<Snapshot, String> {
+        match self.c.engine.claim().await {
+            Ok(Claim::Held) => {}
+            Ok(Claim::HeldBy(other)) => return Err(format!("another controller acts on this engine: {other}")),
+            Err(error) => return Err(error.to_string()),
+        }
+        let catalog = self.catalog();
+        let mut scope = Scope { services: Some(BTreeSet::new()), images: BTreeSet::new() };
+        for key in keys {
+            let Key::Service(name) = key else { continue };
+            self.recall(name);
+            if let Some(service) = catalog.service(name) {
+                scope.images.insert(service.spec.image.clone());
+                let memories = lock(&self.memories);
+                let earlier = memories.get(name).and_then(|memory| memory.last_available(&service.revision));
+                scope.images.extend(earlier.map(|record| record.spec.image.clone()));
+            }
+            scope.services.get_or_insert_default().insert(name.clone());
+        }
+        self.c.engine.observe(&scope).await.map_err(|error| error.to_string())
+    }
+
+    /// Notes which services have containers; returns those that were not known before.
+    fn take_stock(&self, snapshot: &Snapshot) -> Vec<ServiceName> {
+        let mut owned = lock(&self.owned);
+        let new = snapshot.owned.difference(&owned).cloned().collect();
+        owned.clone_from(&snapshot.owned);
+        new
+    }
+
+    fn recall(&self, name: &ServiceName) {
+        let mut memories = lock(&self.memories);
+        if !memories.contains_key(name) {
+            memories.insert(name.clone(), self.c.state.load(name));
+        }
+    }
+
+    async fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Next {
+        let catalog = self.catalog();
+        let desired = catalog.desired(name, &snapshot.owned);
+        if desired == Desired::Gone && !snapshot.owned.contains(name) {
+            return self.forget(name);
+        }
+        let project = catalog.project(&name.project);
+        let before = self.c.board.status(name);
+        let mut memory = lock(&self.memories).get(name).cloned().unwrap_or_default();
+        let remembered = memory.clone();
+        let pass = Pass {
+            service: name,
+            desired: &desired,
+            project: &project,
+            unmet: self.unmet(name, &desired),
+            before: before.as_ref(),
+            now: self.c.clock.now(),
+        };
+        let outcome = pass.run(self.c.engine.as_ref(), self.c.senses.as_ref(), snapshot, &mut memory).await;
+        self.remember(name, &remembered, memory);
+        self.report(name, &outcome.deeds);
+        let error = outcome.error().cloned();
+        let acted = !outcome.deeds.is_empty();
+        let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at));
+        if self.c.board.publish(name, outcome.status) {
+            self.wake(catalog.dependants(name).cloned().map(Key::Service));
+        }
+        next(error.as_ref(), acted, wake_at)
+    }
+
+    async fn project(&self, name: &str, snapshot: &Snapshot) -> Next {
+        let catalog = self.catalog();
+        let desired = catalog.project(name);
+        let specs = catalog.specs(name);
+        let wanted = catalog.names().any(|service| service.project == name);
+        let empty = !wanted && !snapshot.owned.iter().any(|service| service.project == name) && !name.is_empty();
+        let plan = plan::project::plan(name, &desired, &specs, snapshot, empty);
+        let context = reconcile::context(name, &desired, specs.into_iter());
+        let mut none = Memory::default();
+        let deeds = act::act(self.c.engine.as_ref(), &plan, &context, &mut none, self.c.clock.now()).await;
+        self.report(&ServiceName::new(name, ""), &deeds);
+        if !deeds.is_empty() {
+            // Those that waited for a network or volume go on.
+            let services = catalog.names().filter(|service| service.project == name);
+            self.wake(services.cloned().map(Key::Service));
+        }
+        let error = deeds.last().and_then(|deed| deed.error.clone());
+        next(error.as_ref(), !deeds.is_empty(), None)
+    }
+
+    // Removal is no special path: when the last replica is gone, so is everything else.
+    fn forget(&self, name: &ServiceName) -> Next {
+        lock(&self.memories).remove(name);
+        self.c.state.forget(name);
+        self.c.board.withdraw(name);
+        self.wake([Key::Project(name.project.clone())]);
+        Next::At(None)
+    }
+
+    fn remember(&self, name: &ServiceName, before: &Memory, memory: Memory) {
+        if memory == *before {
+            return;
+        }
+        // What was seen with one's own eyes is seen again after a restart; only what was decided must last.
+        let lasting = |memory: &Memory| Memory { sightings: BTreeMap::new(), ..memory.clone() };
+        if lasting(&memory) != lasting(before) {
+            if let Err(error) = self.c.state.save(name, &lasting(&memory)) {
+                tracing::warn!(service = %name, %error, "the memory could not be saved");
+            }
+        }
+        lock(&self.memories).insert(name.clone(), memory);
+    }
+
+    fn report(&self, name: &ServiceName, deeds: &[Deed]) {
+        for deed in deeds {
+            let action = deed.action.verb.to_string();
+            let cause = &deed.action.cause;
+            let outcome = deed.error.as_ref().map(ToString::to_string);
+            match &deed.error {
+                None => tracing::info!(service = %name, %cause, "{action}"),
+                Some(EngineError::Stale(why)) => tracing::debug!(service = %name, %cause, %why, "{action}"),
+                Some(error) => tracing::warn!(service = %name, %cause, %error, "{action}"),
+            }
+            let event = Event {
+                at: self.c.clock.now(),
+                project: name.project.clone(),
+                service: name.name.clone(),
+                action,
+                cause: cause.clone(),
+                outcome,
+            };
+            self.c.board.record(event, deed.action.verb.kind(), deed.error.is_none());
+        }
+    }
+
+    /// The dependencies of a service that are not met, as the board shows them.
+    fn unmet(&self, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
+        let Desired::Run(desired) = desired else {
+            return BTreeMap::new();
+        };
+        let mut unmet = BTreeMap::new();
+        for (other, dependency) in &desired.spec.depends_on {
+            let status = self.c.board.status(&ServiceName::new(&name.project, other));
+            let why = match status {
+                None if !dependency.required => None,
+                None => Some("it has no document, or was not looked at yet".to_owned()),
+                Some(status) => lacking(dependency.condition, &status),
+            };
+            if let Some(why) = why {
+                unmet.insert(other.clone(), why);
+            }
+        }
+        unmet
+    }
+}
+
+/// What a dependency lacks of its condition.
+fn lacking(condition: DependencyCondition, status: &ServiceStatus) -> Option<String> {
+    let available = status.condition(ConditionType::Available).is_some_and(|condition| condition.status);
+    let (met, word) = match condition {
+        DependencyCondition::ServiceStarted => (status.live > 0, "started"),
+        DependencyCondition::ServiceHealthy => (available, "available"),
+        DependencyCondition::ServiceCompletedSuccessfully => {
+            let done = |instance: &crd_schema::status::ReplicaStatus| instance.phase == "Completed";
+            let rolled = status.conditions.iter().any(|c| c.reason == Reason::NewRevisionAvailable);
+            (rolled && status.instances.iter().any(done), "completed")
+        }
+    };
+    (!met).then(|| format!("it is not {word} yet"))
+}
+
+fn next(error: Option<&EngineError>, acted: bool, wake_at: Option<Instant>) -> Next {
+    match error {
+        Some(EngineError::Unavailable(_)) => Next::Failed,
+        Some(EngineError::Stale(_)) => Next::At(Some(Instant::now() + Duration::from_millis(50))),
+        // A refusal is remembered: the next plan waits as long as it should.
+        Some(EngineError::Rejected { .. }) => Next::At(Some(Instant::now() + Duration::from_millis(200))),
+        None if acted => Next::At(Some(Instant::now())),
+        None => Next::At(wake_at),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,141 @@
+//! The loop's body: what was seen and what is wanted become a plan, the plan becomes deeds and a status. No branches on
+//! the domain: those are in `plan`.
+
+use std::collections::BTreeMap;
+
+use crd_schema::status::ServiceStatus;
+use jiff::Timestamp;
+
+use crate::act::{Deed, act};
+use crate::engine::{Context, Engine, EngineError};
+use crate::model::{Desired, DesiredProject, DesiredService, Memory, Observed, ServiceName, Snapshot};
+use crate::plan::action::{Plan, Verb};
+use crate::plan::{self, policy::Policy};
+use crate::traffic::Senses;
+
+/// Everything that one pass over one service is given.
+pub struct Pass<'a> {
+    /// The service.
+    pub service: &'a ServiceName,
+    /// What is wanted of it.
+    pub desired: &'a Desired,
+    /// Its project's networks and volumes.
+    pub project: &'a DesiredProject,
+    /// Its dependencies that are not met.
+    pub unmet: BTreeMap<String, String>,
+    /// Its last status.
+    pub before: Option<&'a ServiceStatus>,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+/// What came of a pass.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The plan.
+    pub plan: Plan,
+    /// What was done of it.
+    pub deeds: Vec<Deed>,
+    /// The status, as seen before the deeds.
+    pub status: ServiceStatus,
+}
+
+impl Outcome {
+    /// The error that ended the pass early.
+    pub fn error(&self) -> Option<&EngineError> {
+        self.deeds.last().and_then(|deed| deed.error.as_ref())
+    }
+}
+
+impl Pass<'_> {
+    /// Observe, plan, act.
+    pub async fn run(self, engine: &dyn Engine, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> Outcome {
+        let (plan, status) = self.decide(senses, snapshot, memory).await;
+        let context = self.context(&plan);
+        let deeds = act(engine, &plan, &context, memory, self.now).await;
+        Outcome { plan, deeds, status }
+    }
+
+    /// Observe and plan: what `run` would do, without doing it.
+    pub async fn decide(
+        &self,
+        senses: &dyn Senses,
+        snapshot: &Snapshot,
+        memory: &mut Memory,
+    ) -> (Plan, ServiceStatus) {
+        let mut observed = self.observed(snapshot);
+        senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
+        memory.notice(self.running(), &observed, self.now);
+        let plan = plan::plan(self.desired, &observed, memory, self.now);
+        let status = self.status(&observed, memory, &plan);
+        (plan, status)
+    }
+
+    fn observed(&self, snapshot: &Snapshot) -> Observed {
+        let spec = self.spec();
+        Observed {
+            replicas: snapshot.replicas.get(self.service).cloned().unwrap_or_default(),
+            images: snapshot.images.clone(),
+            missing: spec.map_or_else(Vec::new, |spec| {
+                plan::project::missing(&self.service.project, self.project, spec, snapshot)
+            }),
+            unmet: self.unmet.clone(),
+        }
+    }
+
+    fn status(&self, observed: &Observed, memory: &Memory, plan: &Plan) -> ServiceStatus {
+        let held = match self.desired {
+            Desired::Run(desired) => {
+                let policy = &Policy::of(&desired.spec);
+                let scene = plan::Scene { desired, observed, memory, policy, now: self.now };
+                return plan::status::status(&scene, plan, self.before);
+            }
+            Desired::Gone => None,
+            Desired::Held(why) => Some(why.as_str()),
+        };
+        plan::status::unwanted(self.service, observed, memory, plan, held, self.before, self.now)
+    }
+
+    fn running(&self) -> Option<&DesiredService> {
+        match self.desired {
+            Desired::Run(desired) => Some(desired),
+            Desired::Gone | Desired::Held(_) => None,
+        }
+    }
+
+    fn spec(&self) -> Option<&crd_schema::ServiceSpec> {
+        self.running().map(|desired| &desired.spec)
+    }
+
+    fn context(&self, plan: &Plan) -> Context {
+        // A rollback makes replicas of another specification than the desired one.
+        let made = plan.actions.iter().filter_map(|action| match &action.verb {
+            Verb::Create(blueprint) => Some(&blueprint.spec),
+            _ => None,
+        });
+        context(&self.service.project, self.project, made)
+    }
+}
+
+/// The networks and volumes that these specifications use, with the names the engine knows them by.
+pub fn context<'a>(
+    project: &str,
+    desired: &DesiredProject,
+    specs: impl Iterator<Item = &'a crd_schema::ServiceSpec>,
+) -> Context {
+    let mut context = Context { project: project.to_owned(), ..Context::default() };
+    for spec in specs {
+        let (networks, volumes) = plan::project::uses(spec);
+        for key in networks {
+            let network = desired.networks.get(&key).cloned().unwrap_or_default();
+            let name = desired.network_name(project, &key);
+            context.networks.insert(key, (name, network));
+        }
+        for key in volumes {
+            let volume = desired.volumes.get(&key).cloned().unwrap_or_default();
+            let name = desired.volume_name(project, &key);
+            context.volumes.insert(key, (name, volume));
+        }
+    }
+    context
+}

@@ -1,0 +1,654 @@
+//! Seeded worlds: the real reconcile pass on the simulated engine, with crashes of the controller, lost calls and
+//! answers, lost and late events, killed replicas and broken images. The judge keeps its own ruler: it looks at the
+//! world, never at the planner's phases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use composed::engine::sim::{Behaviour, Fault, Sim, World};
+use composed::engine::{Context, Engine, Scope};
+use composed::model::{
+    Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Outcome, ServiceName, State,
+};
+use composed::plan::action::Verb;
+use composed::reconcile::Pass;
+use crd_schema::{ComposeDuration, FailureAction, Healthcheck, IntOrPercent, Order, Rollout, ServiceSpec};
+use futures_util::FutureExt;
+use jiff::Timestamp;
+
+const MIN_READY: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What a world is made of: everything else follows from the seed.
+#[derive(Clone, Debug)]
+struct Wish {
+    replicas: u32,
+    image: String,
+    gone: bool,
+    held: bool,
+}
+
+struct Case {
+    rng: fastrand::Rng,
+    surge: u32,
+    unavailable: u32,
+    stop_first: bool,
+    healthcheck: bool,
+    restart: bool,
+    action: FailureAction,
+    images: BTreeMap<String, Behaviour>,
+    script: Vec<(Duration, Event)>,
+    fault_rate: f64,
+    event_loss: f64,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Wish(Wish),
+    Kill(usize, i64),
+    StopByHand(usize),
+    RemoveByHand(usize),
+    Pause(usize),
+}
+
+/// What the campaign must have met at least once, or it proves nothing.
+#[derive(Default, Debug)]
+struct Seen {
+    rollbacks: u32,
+    crashes: u32,
+    memory_lost: u32,
+    lost: u32,
+    answers_lost: u32,
+    rollovers: u32,
+    retries: u32,
+    kills: u32,
+    paused: u32,
+    calls: u64,
+}
+
+impl Case {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut images = BTreeMap::new();
+        let good = |rng: &mut fastrand::Rng| Behaviour {
+            ready_after: Duration::from_millis(rng.u64(0..3000)),
+            stop_takes: Duration::from_millis(rng.u64(0..15000)),
+            busy_for: Duration::from_millis(rng.u64(0..8000)),
+            ..Behaviour::default()
+        };
+        let healthcheck = rng.bool();
+        images.insert("good:1".to_owned(), good(&mut rng));
+        images.insert("good:2".to_owned(), good(&mut rng));
+        images.insert("good:3".to_owned(), good(&mut rng));
+        let mut bad = good(&mut rng);
+        match rng.u8(0..if healthcheck { 4 } else { 2 }) {
+            0 => bad.exits_after = Some(Duration::from_millis(rng.u64(1..1500))),
+            1 => bad.unstartable = true,
+            2 => bad.never_ready = true,
+            _ => bad.sickens_after = Some(Duration::from_millis(rng.u64(1..1800))),
+        }
+        images.insert("bad:1".to_owned(), bad);
+        let replicas = rng.u32(1..=4);
+        let wish = |image: &str, replicas| {
+            Event::Wish(Wish { replicas, image: image.to_owned(), gone: false, held: false })
+        };
+        let mut script = vec![(Duration::ZERO, wish("good:1", replicas))];
+        let mut at = Duration::from_secs(60);
+        for _ in 0..rng.usize(1..4) {
+            let event = match rng.u8(0..12) {
+                0..=3 => wish(["good:2", "good:3"][rng.usize(0..2)], replicas),
+                4..=6 => wish("bad:1", replicas),
+                7 => wish("good:1", rng.u32(0..=5)),
+                8 => Event::Kill(rng.usize(0..4), [1, 137, 0][rng.usize(0..3)]),
+                9 => Event::StopByHand(rng.usize(0..4)),
+                10 => Event::RemoveByHand(rng.usize(0..4)),
+                _ => Event::Pause(rng.usize(0..4)),
+            };
+            script.push((at, event));
+            // Often in the middle of what goes on.
+            at += Duration::from_millis(if rng.bool() { rng.u64(50..6000) } else { rng.u64(30_000..120_000) });
+        }
+        match rng.u8(0..8) {
+            0 => script.push((
+                at,
+                Event::Wish(Wish { replicas, image: "good:1".to_owned(), gone: true, held: false }),
+            )),
+            1 => {
+                let held = Wish { replicas, image: "good:2".to_owned(), gone: false, held: true };
+                script.push((at, Event::Wish(held)));
+                script.push((at + Duration::from_secs(30), wish("good:2", replicas)));
+            }
+            _ => {}
+        }
+        let stop_first = rng.u8(0..4) == 0;
+        Self {
+            surge: rng.u32(0..=2),
+            unavailable: rng.u32(0..=1),
+            stop_first,
+            healthcheck,
+            restart: rng.u8(0..3) == 0,
+            action: if rng.u8(0..8) == 0 { FailureAction::Pause } else { FailureAction::Rollback },
+            images,
+            script,
+            fault_rate: [0.0, 0.05, 0.3][rng.usize(0..3)],
+            event_loss: [0.0, 0.3, 1.0][rng.usize(0..3)],
+            rng,
+        }
+    }
+
+    fn spec(&self, wish: &Wish) -> ServiceSpec {
+        let healthcheck = self.healthcheck.then(|| Healthcheck {
+            test: vec!["CMD".to_owned(), "/check".to_owned()],
+            interval: Some(ComposeDuration::from_secs(1)),
+            retries: Some(3),
+            start_period: Some(ComposeDuration::from_secs(5)),
+            ..Healthcheck::default()
+        });
+        ServiceSpec {
+            image: wish.image.clone(),
+            replicas: Some(wish.replicas),
+            healthcheck,
+            restart: self.restart.then_some(crd_schema::RestartPolicy::Always),
+            drain_timeout: Some(ComposeDuration::from_secs(DRAIN.as_secs())),
+            rollout: Some(Rollout {
+                order: Some(if self.stop_first { Order::StopFirst } else { Order::Auto }),
+                max_surge: Some(IntOrPercent::Int(self.surge)),
+                max_unavailable: Some(IntOrPercent::Int(self.unavailable)),
+                min_ready: Some(ComposeDuration::from_secs(MIN_READY.as_secs())),
+                progress_deadline: Some(ComposeDuration::from_secs(120)),
+                failure_action: Some(self.action),
+            }),
+            ..ServiceSpec::default()
+        }
+    }
+
+    // The ruler's own arithmetic.
+    fn most(&self, wish: &Wish) -> usize {
+        wish.replicas as usize + if self.stop_first { 0 } else { self.surge as usize }
+    }
+
+    fn least(&self, wish: &Wish) -> usize {
+        let surge = if self.stop_first { 0 } else { self.surge };
+        let unavailable = if surge == 0 { self.unavailable.max(1) } else { self.unavailable };
+        if wish.gone { 0 } else { wish.replicas.saturating_sub(unavailable) as usize }
+    }
+}
+
+/// The controller under test, the world it lives in, and the judge.
+struct Run {
+    case: Case,
+    sim: Arc<Sim>,
+    clock: Arc<Mutex<Timestamp>>,
+    name: ServiceName,
+    wish: Wish,
+    memory: Memory,
+    persisted: Memory,
+    before: Option<crd_schema::status::ServiceStatus>,
+    given_up: BTreeSet<String>,
+    applied: u64,
+    disturbances: u64,
+    max_generation: u64,
+}
+
+#[derive(Default)]
+struct CallFault {
+    crash_after: bool,
+    fault: Option<Fault>,
+    crashed: bool,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let case = Case::new(seed);
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let clock = Arc::new(Mutex::new(start));
+        let now = Arc::clone(&clock);
+        let mut world = World::default();
+        world.networks.insert("shop_default".to_owned(), true);
+        world.volumes.insert("shop_data".to_owned(), true);
+        for (name, behaviour) in &case.images {
+            world.registry.insert(name.clone(), (Duration::from_millis(700), behaviour.clone()));
+        }
+        world.add_foreign("shop-other-1", start);
+        world.add_foreign("unrelated", start);
+        let sim = Arc::new(Sim::new(world, Arc::new(move || *now.lock().unwrap()), "me"));
+        let wish = Wish { replicas: 0, image: "good:1".to_owned(), gone: false, held: true };
+        Self {
+            case,
+            sim,
+            clock,
+            name: ServiceName::new("shop", "web"),
+            wish,
+            memory: Memory::default(),
+            persisted: Memory::default(),
+            before: None,
+            given_up: BTreeSet::new(),
+            applied: 0,
+            disturbances: 0,
+            max_generation: 0,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        *self.clock.lock().unwrap()
+    }
+
+    fn desired(&self) -> Desired {
+        if self.wish.held {
+            return Desired::Held("its document is invalid".to_owned());
+        }
+        if self.wish.gone {
+            return Desired::Gone;
+        }
+        let spec = self.case.spec(&self.wish);
+        Desired::Run(Box::new(DesiredService::new(self.name.clone(), spec, "web.yaml:1")))
+    }
+
+    /// Running, answering for `min_ready`, and in traffic: what a client would call available.
+    fn serving(&self) -> BTreeSet<String> {
+        let now = self.now();
+        let long_enough = |c: &composed::engine::sim::Container| {
+            c.replica.started_at.is_some_and(|at| at + c.behaviour.ready_after + MIN_READY <= now)
+        };
+        self.sim.with(|world, now| {
+            let ours = world.containers.values().filter(|c| c.ours && c.answers(now) && long_enough(c));
+            ours.map(|c| c.replica.id.clone()).filter(|id| !self.memory.withdrawn.contains_key(id)).collect()
+        })
+    }
+
+    fn running(&self) -> BTreeSet<String> {
+        self.sim.with(|world, _| {
+            let ours = world.containers.values().filter(|c| c.ours && c.replica.state.is_live());
+            ours.map(|c| c.replica.id.clone()).collect()
+        })
+    }
+
+    fn in_traffic(&self) -> usize {
+        let running = self.running();
+        running.iter().filter(|id| !self.memory.withdrawn.contains_key(*id)).count()
+    }
+
+    /// One pass. Returns when to look again, or `None` if the controller crashed in it.
+    fn pass(&mut self, faults: bool, seen: &mut Seen) -> Option<Option<Timestamp>> {
+        let now = self.now();
+        let desired = self.desired();
+        let images = ["good:1", "good:2", "good:3", "bad:1"].map(str::to_owned).into();
+        let scope = Scope { services: Some([self.name.clone()].into()), images };
+        let state = Arc::new(Mutex::new(CallFault::default()));
+        let hook_state = Arc::clone(&state);
+        let mut rng = self.case.rng.fork();
+        let rate = if faults { self.case.fault_rate } else { 0.0 };
+        self.sim.break_with(Some(Box::new(move |_call| {
+            let mut state = hook_state.lock().unwrap();
+            // Once it has crashed nothing of it reaches the engine any more.
+            if state.crashed || state.crash_after {
+                state.crashed = true;
+                return Some(Fault::Lost);
+            }
+            state.fault = None;
+            if rng.f64() >= rate {
+                return None;
+            }
+            match rng.u8(0..4) {
+                0 => state.fault = Some(Fault::Lost),
+                1 => state.fault = Some(Fault::AnswerLost),
+                2 => {
+                    state.crashed = true;
+                    state.fault = Some(Fault::Lost);
+                }
+                _ => {
+                    state.crash_after = true;
+                    state.fault = Some(Fault::AnswerLost);
+                }
+            }
+            state.fault
+        })));
+        let Ok(snapshot) = self.sim.observe(&scope).now_or_never().unwrap() else {
+            let crashed = state.lock().unwrap().crashed || state.lock().unwrap().crash_after;
+            return self.after_crash(crashed, seen);
+        };
+        let judged = Judged { run: self, verbs: Mutex::new(Vec::new()), snapshot: Mutex::new(Vec::new()) };
+        let mut memory = judged.run.memory.clone();
+        let serving_before = judged.run.serving();
+        let pass = Pass {
+            service: &judged.run.name,
+            desired: &desired,
+            project: &DesiredProject::default(),
+            unmet: BTreeMap::new(),
+            before: judged.run.before.as_ref(),
+            now,
+        };
+        let outcome = pass.run(&judged, judged.run.sim.as_ref(), &snapshot, &mut memory).now_or_never().unwrap();
+        let verbs = std::mem::take(&mut *judged.verbs.lock().unwrap());
+        let problems = std::mem::take(&mut *judged.snapshot.lock().unwrap());
+        assert!(problems.is_empty(), "{problems:#?}\nplan {:#?}", outcome.plan);
+        let fault = state.lock().unwrap();
+        let crashed = fault.crashed || fault.crash_after;
+        seen.lost += u32::from(fault.fault == Some(Fault::Lost));
+        seen.answers_lost += u32::from(fault.fault == Some(Fault::AnswerLost));
+        drop(fault);
+        self.judge_pass(&memory, &verbs, &serving_before, &outcome, seen);
+        self.applied += verbs.len() as u64;
+        seen.calls += verbs.len() as u64;
+        if outcome.status.observed_generation > 0 {
+            assert!(outcome.status.observed_generation >= self.max_generation, "S9: generation went back");
+            self.max_generation = outcome.status.observed_generation;
+        }
+        self.memory = memory;
+        if crashed {
+            return self.after_crash(true, seen);
+        }
+        self.persisted = self.memory.clone();
+        if let Some(status) = &self.before {
+            if outcome.plan.settled() && *status == outcome.status && verbs.is_empty() {
+                return Some(outcome.plan.wake_at);
+            }
+        }
+        self.before = Some(outcome.status.clone());
+        if !verbs.is_empty() || outcome.error().is_some() {
+            let soon = now + Duration::from_millis(if outcome.error().is_some() { 500 } else { 10 });
+            return Some(Some(outcome.plan.wake_at.map_or(soon, |at| at.min(soon))));
+        }
+        if outcome.plan.actions.iter().any(|a| matches!(a.verb, Verb::Withdraw(_) | Verb::Conclude { .. })) {
+            return Some(Some(now + Duration::from_millis(1)));
+        }
+        Some(outcome.plan.wake_at)
+    }
+
+    fn after_crash(&mut self, crashed: bool, seen: &mut Seen) -> Option<Option<Timestamp>> {
+        if !crashed {
+            return Some(Some(self.now() + Duration::from_secs(1)));
+        }
+        seen.crashes += 1;
+        self.before = None;
+        self.memory = if self.case.rng.u8(0..4) == 0 {
+            // The state directory is gone as well.
+            seen.memory_lost += 1;
+            self.given_up.clear();
+            self.max_generation = 0;
+            Memory::default()
+        } else {
+            self.persisted.clone()
+        };
+        None
+    }
+
+    fn judge_pass(
+        &mut self,
+        after: &Memory,
+        verbs: &[Verb],
+        serving: &BTreeSet<String>,
+        outcome: &composed::reconcile::Outcome,
+        seen: &mut Seen,
+    ) {
+        // S1: who leaves traffic leaves enough behind.
+        let withdrawn: BTreeSet<_> =
+            after.withdrawn.keys().filter(|id| !self.memory.withdrawn.contains_key(*id)).cloned().collect();
+        let left = serving.difference(&withdrawn).count();
+        let least = self.case.least(&self.wish);
+        let costs = serving.intersection(&withdrawn).count();
+        assert!(
+            costs == 0 || left >= least,
+            "S1: {costs} withdrawn, {left} serving, at least {least} wanted\n{:#?}",
+            outcome.plan
+        );
+        // S12: nothing is touched while nothing credible is wanted.
+        assert!(!self.wish.held || verbs.is_empty(), "S12: {verbs:?}");
+        for deed in &outcome.deeds {
+            if let Verb::Conclude { outcome: Outcome::Failed, .. } = &deed.action.verb {
+                seen.rollbacks += 1;
+                let alternative = after.last_available(&self.wish.image).is_some();
+                if alternative {
+                    self.given_up.insert(self.case.spec(&self.wish).revision());
+                }
+                assert!(self.wish.image.starts_with("bad") || self.disturbances > 0 || self.case.fault_rate > 0.0);
+            }
+        }
+        // S6: what was given up is not made again.
+        for verb in verbs {
+            if let Verb::Create(blueprint) = verb {
+                let same = self.case.spec(&self.wish).revision() == blueprint.revision;
+                let again = same && self.given_up.contains(&blueprint.revision);
+                if again && after.last_available(&blueprint.revision).is_some() {
+                    panic!("S6: {} is made again after it was given up", blueprint.revision);
+                }
+                seen.retries += u32::from(again);
+            }
+        }
+    }
+
+    /// Plays the script, then lets everything come to rest; judges the end.
+    fn play(&mut self, seen: &mut Seen) {
+        let start = self.now();
+        let script = self.case.script.clone();
+        let last = script.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let calm = start + last + Duration::from_secs(200);
+        let mut script = script.into_iter().peekable();
+        let mut wake = Some(start);
+        let mut resync = start;
+        let mut steps = 0_u32;
+        let mut quiet_since = None;
+        loop {
+            steps += 1;
+            assert!(steps < 60_000, "no end: {:#?}", self.before);
+            let now = self.now();
+            while let Some((_, event)) = script.next_if(|(at, _)| start + *at <= now) {
+                self.happen(&event, seen);
+                wake = Some(now);
+            }
+            let keys = self.sim.with(|world, now| world.advance(now));
+            let heard = keys.contains(&Key::Service(self.name.clone())) && self.case.rng.f64() >= self.case.event_loss;
+            let due = heard || wake.is_some_and(|at| at <= now) || resync <= now;
+            if due {
+                if resync <= now {
+                    resync = now + Duration::from_secs(30);
+                }
+                let calls = self.applied;
+                match self.pass(now < calm, seen) {
+                    Some(at) => wake = at.map(|at| at.max(now + Duration::from_millis(1))),
+                    None => wake = Some(now + Duration::from_millis(self.case.rng.u64(1..20_000))),
+                }
+                if self.applied != calls {
+                    quiet_since = None;
+                }
+            }
+            let quiet = now >= calm && script.peek().is_none() && wake.is_none();
+            let since = *quiet_since.get_or_insert(now);
+            if quiet && now.duration_since(since) > jiff::SignedDuration::from_mins(10) {
+                break;
+            }
+            if now >= calm && now.duration_since(calm) > jiff::SignedDuration::from_hours(3) {
+                // A service with nothing to go back to is tried again for ever: that is no unrest.
+                assert!(self.before.as_ref().is_some_and(|s| s.conditions.iter().any(|c| !c.status)));
+                break;
+            }
+            let change = self.sim.with(|world, now| world.next_change(now));
+            let next_script = script.peek().map(|(at, _)| start + *at);
+            let next = [change, wake, Some(resync), next_script].into_iter().flatten().filter(|at| *at > now).min();
+            *self.clock.lock().unwrap() = next.unwrap_or(now + Duration::from_secs(1));
+        }
+        self.judge_end();
+    }
+
+    fn happen(&mut self, event: &Event, seen: &mut Seen) {
+        let nth = |n: usize| {
+            let running: Vec<_> = self.running().into_iter().collect();
+            running.get(n % running.len().max(1)).cloned()
+        };
+        match event {
+            Event::Wish(wish) => {
+                let moving = self.before.as_ref().is_some_and(|s| s.updated < s.replicas);
+                seen.rollovers += u32::from(moving);
+                if self.case.spec(&self.wish).digest() != self.case.spec(wish).digest() {
+                    self.given_up.clear();
+                }
+                self.wish = wish.clone();
+            }
+            Event::Kill(n, code) => {
+                if let Some(id) = nth(*n) {
+                    self.sim.with(|world, _| world.kill(&id, *code));
+                    self.disturbances += 1;
+                    seen.kills += 1;
+                }
+            }
+            Event::StopByHand(n) => {
+                if let Some(id) = nth(*n) {
+                    self.sim.with(|world, _| {
+                        if let Some(c) = world.containers.get_mut(&id) {
+                            c.replica.restarts = false;
+                        }
+                        world.kill(&id, 0);
+                    });
+                    self.disturbances += 1;
+                }
+            }
+            Event::RemoveByHand(n) => {
+                if let Some(id) = nth(*n) {
+                    self.sim.with(|world, _| world.containers.remove(&id));
+                    self.disturbances += 1;
+                }
+            }
+            Event::Pause(n) => {
+                if let Some(id) = nth(*n) {
+                    self.sim.with(|world, _| {
+                        if let Some(c) = world.containers.get_mut(&id) {
+                            c.replica.state = State::Paused;
+                        }
+                    });
+                    self.disturbances += 1;
+                    seen.paused += 1;
+                }
+            }
+        }
+    }
+
+    fn judge_end(&self) {
+        let states: Vec<_> = self.sim.with(|world, _| {
+            let ours = world.containers.values().filter(|c| c.ours);
+            ours.map(|c| (c.replica.name.clone(), c.replica.state, c.spec.image.clone())).collect()
+        });
+        let live: Vec<_> = states.iter().filter(|(_, state, _)| state.is_live()).collect();
+        // S3 and S4: what is not ours, and what is data, is as it was.
+        self.sim.with(|world, _| {
+            let foreign = world.containers.values().filter(|c| !c.ours);
+            assert_eq!(foreign.filter(|c| c.replica.state == State::Created).count(), 2, "S3");
+            assert!(world.volumes.contains_key("shop_data"), "S4");
+        });
+        if self.wish.gone {
+            assert!(states.is_empty(), "L1: it is gone, but there is {states:?}");
+            return;
+        }
+        let leftovers = states.len() - live.len();
+        assert!(leftovers <= 1, "L1: leftovers {states:?} {:#?} {:#?}", self.before, self.memory);
+        let bad = self.wish.image.starts_with("bad");
+        let failed = self.memory.failure.is_some();
+        if self.case.action == FailureAction::Pause && failed {
+            return;
+        }
+        if !bad && !failed {
+            assert_eq!(live.len(), self.wish.replicas as usize, "L1: {states:?}\n{:#?}", self.before);
+            assert!(live.iter().all(|(_, _, image)| *image == self.wish.image), "L1: {states:?}");
+            assert_eq!(leftovers, 0, "L1: leftovers {states:?} {:#?}", self.memory);
+        }
+        if bad && self.wish.replicas > 0 && self.case.action == FailureAction::Rollback {
+            let status = self.before.as_ref().unwrap();
+            assert!(status.conditions.iter().any(|c| !c.status), "a broken revision must not look well: {status:#?}");
+            if self.memory.last_available("").is_some() {
+                assert!(live.iter().all(|(_, _, image)| !image.starts_with("bad")), "L1: {states:?}");
+                assert_eq!(live.len(), self.wish.replicas as usize, "L1: {states:?}");
+            }
+        }
+        // S13: the work is bounded by what happened.
+        let changes = self.case.script.len() as u64 + self.disturbances;
+        let faults = if self.case.fault_rate > 0.0 { 10 } else { 1 };
+        assert!(self.applied <= 60 * changes * faults, "S13: {} calls for {changes} changes", self.applied);
+    }
+}
+
+/// The engine, with the judge looking over its shoulder at every call.
+struct Judged<'a> {
+    run: &'a Run,
+    verbs: Mutex<Vec<Verb>>,
+    snapshot: Mutex<Vec<String>>,
+}
+
+impl Engine for Judged<'_> {
+    fn describe(&self) -> String {
+        self.run.sim.describe()
+    }
+    fn watch(&self) -> futures_util::stream::BoxStream<'static, Option<Key>> {
+        self.run.sim.watch()
+    }
+    fn observe<'a>(
+        &'a self,
+        scope: &'a Scope,
+    ) -> futures_util::future::BoxFuture<'a, Result<composed::model::Snapshot, composed::engine::EngineError>> {
+        self.run.sim.observe(scope)
+    }
+    fn apply<'a>(
+        &'a self,
+        verb: &'a Verb,
+        context: &'a Context,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), composed::engine::EngineError>> {
+        let run = self.run;
+        let now = run.now();
+        if let Verb::Stop(target) = verb {
+            let since = run.memory.withdrawn.get(&target.id);
+            let idle = since.is_some_and(|since| {
+                run.sim.in_flight(&target.id, *since) == InFlight::Count(0) || now >= *since + DRAIN
+            });
+            let running = run.sim.with(|w, _| w.containers.get(&target.id).map(|c| c.replica.state));
+            if running == Some(State::Running) && !idle {
+                self.problem(format!("S5: {} is stopped while in traffic or busy", target.name));
+            }
+        }
+        let done = run.sim.apply(verb, context).now_or_never().unwrap();
+        if done.is_ok() {
+            self.verbs.lock().unwrap().push(verb.clone());
+        }
+        if let Verb::Start(_) = verb {
+            let most = run.case.most(&run.wish);
+            let count = if run.case.stop_first { run.running().len() } else { run.in_traffic() };
+            if done.is_ok() && count > most {
+                self.problem(format!("S2: {count} run, at most {most} may"));
+            }
+        }
+        std::future::ready(done).boxed()
+    }
+    fn claim(&self) -> futures_util::future::BoxFuture<'_, Result<composed::engine::Claim, composed::engine::EngineError>> {
+        self.run.sim.claim()
+    }
+    fn release(&self) -> futures_util::future::BoxFuture<'_, Result<(), composed::engine::EngineError>> {
+        self.run.sim.release()
+    }
+}
+
+impl Judged<'_> {
+    fn problem(&self, text: String) {
+        self.snapshot.lock().unwrap().push(text);
+    }
+}
+
+/// `WORLDS=n` plays more, `SEED=n` plays one.
+#[test]
+fn seeded_worlds_keep_the_promises() {
+    let only: Option<u64> = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
+    let count: u64 = std::env::var("WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
+    let seeds = only.map_or(0..count, |seed| seed..seed + 1);
+    let mut seen = Seen::default();
+    for seed in seeds {
+        let mut run = Run::new(seed);
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.play(&mut seen)));
+        if let Err(panic) = played {
+            eprintln!("world {seed} broke a promise: SEED={seed} cargo test -p composed seeded_worlds");
+            eprintln!("script {:#?}\nfaults {} stop_first {} surge {} unavailable {} health {} bad {:?}", run.case.script, run.case.fault_rate, run.case.stop_first, run.case.surge, run.case.unavailable, run.case.healthcheck, run.case.images.get("bad:1"));
+            std::panic::resume_unwind(panic);
+        }
+    }
+    println!("{seen:?}");
+    if only.is_none() {
+        let met = [seen.rollbacks, seen.crashes, seen.memory_lost, seen.lost, seen.answers_lost, seen.rollovers, seen.kills, seen.paused];
+        assert!(met.iter().all(|n| *n > 0), "the campaign met too little: {seen:?}");
+    }
+}
