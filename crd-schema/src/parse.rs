@@ -231,7 +231,9 @@ fn explain(failure: Failure, start: Place) -> Problem {
             let near = advice::nearest(word, known).map(|near| format!("did you mean `{near}`?"));
             (format!("{path}: unknown value `{word}`"), near.or_else(|| Some(format!("write {}", words(known)))))
         }
-        Fault::MissingKey(key) => (format!("`{key}` is missing in {within}"), failure.help),
+        Fault::MissingKey(key) => {
+            (format!("`{key}` is missing in {within}"), Some(format!("write `{key}: ...` there")))
+        }
         Fault::Other if path.is_empty() => (failure.message, failure.help),
         Fault::Other => (format!("{path}: {}", failure.message), failure.help),
     };

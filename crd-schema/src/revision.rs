@@ -102,7 +102,7 @@ mod tests {
             spec().container_side().to_string(),
             r#"{"environment":{"LOG":"info"},"image":"shop/web:1.4.2","stop_grace_period":"10s"}"#
         );
-        assert_eq!(spec().revision(), "0000000000");
+        assert_eq!(spec().revision(), "0b71826a44");
         assert_eq!(spec().digest(), spec().revision());
     }
 

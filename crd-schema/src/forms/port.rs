@@ -72,13 +72,13 @@ impl<'de> Deserialize<'de> for Item {
 
 /// Reads one published port of the long form: a number, text, or (refused) a range.
 pub(crate) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    let Text(text) = Text::deserialize(deserializer)?;
+    let Text(text) = Text::or_number(deserializer)?;
     port(&text, &text).map_err(Refusal::into_error)
 }
 
 /// As [`number`], for a key that may be absent.
 pub(crate) fn published<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
-    let Text(text) = Text::deserialize(deserializer)?;
+    let Text(text) = Text::or_number(deserializer)?;
     if text.contains('-') {
         return Err(one_of_a_range(&text).into_error());
     }

@@ -23,6 +23,11 @@ pub(crate) trait Shorten: Sized {
     const WRITTEN: &'static str = "string";
 
     fn short(text: &str) -> Result<Self, Refusal>;
+
+    /// Fills in what the long form left open and a default cannot know.
+    fn complete(self) -> Self {
+        self
+    }
 }
 
 /// A thing in its short or its long form.
@@ -61,7 +66,7 @@ impl<'de, T: Shorten + Deserialize<'de>> Deserialize<'de> for Short<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map))
+                T::deserialize(MapAccessDeserializer::new(map)).map(T::complete)
             }
         }
 
@@ -134,6 +139,13 @@ impl Shorten for Ulimit {
 
 impl Shorten for Device {
     const EXPECTING: &'static str = "a device as `source:target:permissions` or a map";
+
+    fn complete(mut self) -> Self {
+        if self.target.is_empty() {
+            self.target.clone_from(&self.source);
+        }
+        self
+    }
 
     fn short(text: &str) -> Result<Self, Refusal> {
         let mut parts = text.split(':');

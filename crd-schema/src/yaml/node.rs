@@ -8,7 +8,7 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, Ta
 /// How deep collections may nest. A service needs 7.
 const MAX_DEPTH: usize = 64;
 /// How many nodes a document may have once its aliases are written out. A service of 1,000 lines has about 4,000.
-const MAX_NODES: usize = 200_000;
+const MAX_NODES: usize = 50_000;
 
 /// Where something stands, from 1, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,8 +206,8 @@ impl<'t> Reader<'t> {
         }
         Err(Problem::new(
             place,
-            format!("the document has more than {MAX_NODES} values once its aliases are written out"),
-            Some("write less by alias: each `*alias` counts as everything it stands for".into()),
+            format!("the document has more than {MAX_NODES} values, aliases written out"),
+            Some("write one service a document, and less by alias: `*name` counts as everything it stands for".into()),
         ))
     }
 

@@ -1,0 +1,116 @@
+//! Text from strangers: too large, too deep, too clever, or cut off.
+
+use std::time::{Duration, Instant};
+
+use crd_schema::{MAX_FILE_BYTES, parse, parse_bytes};
+
+/// The first problem's message, and that it took less than a second.
+fn refused(text: &str) -> String {
+    let start = Instant::now();
+    let problems = parse("bad.yaml", text).expect_err("accepted");
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(1), "took {took:?}: {}", problems[0].message);
+    println!("{took:?}: {}", problems[0].message);
+    for problem in &problems {
+        assert!(problem.to_string().len() < 4000, "a message of {} bytes", problem.to_string().len());
+    }
+    problems[0].message.clone()
+}
+
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let previous = format!("*a{}, ", level - 1).repeat(10);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", previous.trim_end_matches(", ")));
+    }
+    assert!(refused(&bomb).contains("aliases"), "{}", refused(&bomb));
+}
+
+#[test]
+fn nested_anchors_cost_no_more_than_their_size() {
+    let open: String = (0..60).map(|level| format!("&a{level} [")).collect();
+    let text = format!("a: {open}{}{}", "x, ".repeat(150_000), "]".repeat(60));
+    refused(&text);
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for text in [
+        "[".repeat(10_000),
+        "{a: ".repeat(10_000),
+        "- ".repeat(10_000),
+        "a:\n".repeat(1) + &"[".repeat(500_000),
+        "? ".repeat(10_000),
+    ] {
+        let message = refused(&text);
+        assert!(message.contains("deep") || message.contains("YAML"), "{message}");
+    }
+    let steps: String = (0..10_000).map(|depth| format!("{}a:\n", " ".repeat(depth % 300))).collect();
+    refused(&steps[..MAX_FILE_BYTES.min(steps.len())]);
+}
+
+#[test]
+fn a_hundred_megabytes_are_refused_unread() {
+    let text = "a: b\n".repeat(20_000_000);
+    assert!(refused(&text).contains("100000000 bytes"));
+    let start = Instant::now();
+    assert!(parse_bytes("big.yaml", text.as_bytes()).is_err());
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_megabyte_of_problems_is_told_in_part() {
+    let keys: String = (0..60_000).map(|n| format!("  key{n}: 1\n")).collect();
+    let head = "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {project: a, name: b}\nspec:\n  image: x\n";
+    refused(&format!("{head}{keys}"));
+    refused(&"--- {a: b}\n".repeat(90_000));
+    refused(&"a: 1\n".repeat(200_000));
+    refused(&format!("{head}{}", "  \"\n".repeat(200_000)));
+    refused(&format!("{head}  environment: {{A: '{}", "x\n".repeat(400_000)));
+    refused(&format!("{head}  {}: 1\n", "k".repeat(900)));
+    refused(&format!("{head}  user: {}\n", "[x, ".repeat(3) + &"y".repeat(900_000) + "]]]"));
+}
+
+#[test]
+fn what_is_no_text_is_refused() {
+    assert!(refused("image: \0").contains("NUL"));
+    let problem = &parse_bytes("bad.yaml", b"a: b\nc: \xff\n").unwrap_err()[0];
+    assert!(problem.message.contains("UTF-8"));
+    assert_eq!((problem.line, problem.column), (2, 4));
+}
+
+#[test]
+fn a_file_cut_off_anywhere_never_panics() {
+    let whole: String = crate::forms::cases().iter().enumerate().map(|(n, (written, ..))| {
+        let body: String = written.lines().map(|line| format!("  {line}\n")).collect();
+        format!("---\napiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: web{n}}}\nspec:\n  image: x\n{body}")
+    }).collect();
+    assert!(parse("whole.yaml", &whole).is_ok());
+    // The last two thousand bytes of every document's prefix: each cut is read with the documents before it left out.
+    let start = Instant::now();
+    let mut cuts = 0;
+    for document in whole.split_inclusive("---\n") {
+        for end in 0..=document.len() {
+            if let Err(problems) = parse_bytes("cut.yaml", &document.as_bytes()[..end]) {
+                problems.iter().for_each(|problem| drop(problem.to_string()));
+            }
+            cuts += 1;
+        }
+    }
+    println!("{cuts} cuts in {:?}", start.elapsed());
+}
+
+#[test]
+fn a_byte_changed_anywhere_never_panics() {
+    let text = "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {project: shop, name: web}\nspec:\n  image: \"x\"\n  ports: ['8080:80']\n  environment:\n    - A=b\n  labels: &l {a: b}\n  annotations: *l\n";
+    for at in 0..text.len() {
+        for byte in *b"\0\t\n :-[]{}&*!|>'\"%@`#,?\x7f\xff\xc3\xe9x9" {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes[at] = byte;
+            if let Err(problems) = parse_bytes("changed.yaml", &bytes) {
+                problems.iter().for_each(|problem| drop(problem.to_string()));
+            }
+        }
+    }
+}
