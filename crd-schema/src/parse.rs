@@ -220,7 +220,7 @@ fn explain(failure: Failure, start: Place) -> Problem {
             (Some(why), _) => (format!("`{key}` is not supported in {within}"), Some(why.to_owned())),
             (None, Some(near)) => (format!("unknown key `{key}` in {within}"), Some(format!("did you mean `{near}`?"))),
             (None, None) => {
-                let few = (known.len() <= 10).then(|| format!("known keys are {}", words(known)));
+                let few = (known.len() <= 10).then(|| format!("known here: {}", words(known)));
                 let help = few.unwrap_or_else(|| {
                     "composed ignores nothing: remove it, or name it `x-...` to keep it as a note".to_owned()
                 });

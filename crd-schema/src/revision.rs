@@ -47,7 +47,8 @@ fn name(value: &Value) -> String {
     let mut text = VERSION.to_owned();
     canonical(value, &mut text);
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+    let first = hash.iter().take(5).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    format!("{first:010x}")
 }
 
 /// JSON without blanks and with sorted keys, whatever order `serde_json` was built to keep.

@@ -98,8 +98,8 @@ pub(super) fn check_rules(rules: &Rollout, findings: &mut Findings) {
     }
 }
 
-/// With interval 5s, timeout 3s, 3 retries and start_period 10s the healthcheck has answered after 10 + 3 x (5 + 3) =
-/// 34 s; with min_ready 5s the deadline must be longer than 39 s.
+/// With interval 5s, timeout 3s, 3 retries and `start_period` 10s the healthcheck has answered after 10 + 3 x (5 + 3) =
+/// 34 s; with `min_ready` 5s the deadline must be longer than 39 s.
 fn deadline(spec: &ServiceSpec, findings: &mut Findings) {
     let Some(rules) = &spec.rollout else { return };
     let Some(deadline) = rules.progress_deadline.map(crate::ComposeDuration::get) else { return };
@@ -138,13 +138,13 @@ fn healthcheck(check: &Healthcheck, findings: &mut Findings) {
         let help = "remove the times, or write a test";
         findings.add(&["spec", "healthcheck"], "the healthcheck is switched off and yet has times", help);
     }
-    let times = [
+    let periods = [
         ("interval", check.interval),
         ("timeout", check.timeout),
         ("start_period", check.start_period),
         ("start_interval", check.start_interval),
     ];
-    for (key, time) in times {
+    for (key, time) in periods {
         let time = time.map_or(Duration::ZERO, crate::ComposeDuration::get);
         if !time.is_zero() && time < Duration::from_millis(1) {
             let message = format!("{key} is shorter than the engine can do");
@@ -158,9 +158,11 @@ fn readiness(spec: &ServiceSpec, findings: &mut Findings) {
     let exactly = "write exactly one, such as `readiness: {http: {path: /healthz, port: 8080}}`";
     match (&probe.http, &probe.tcp) {
         (Some(_), Some(_)) => {
-            findings.add(&["spec", "readiness", "tcp"], "readiness has both an http and a tcp probe", exactly)
+            findings.add(&["spec", "readiness", "tcp"], "readiness has both an http and a tcp probe", exactly);
         }
-        (None, None) => findings.add(&["spec", "readiness"], "readiness has neither an http nor a tcp probe", exactly),
+        (None, None) => {
+            findings.add(&["spec", "readiness"], "readiness has neither an http nor a tcp probe", exactly);
+        }
         _ => {}
     }
     let ports = [("http", probe.http.as_ref().map(|http| http.port)), ("tcp", probe.tcp.as_ref().map(|tcp| tcp.port))];

@@ -24,16 +24,25 @@ struct PairsVisitor {
 }
 
 impl PairsVisitor {
+    fn value<E: de::Error>(&self, name: &str, value: Option<String>) -> Result<String, E> {
+        match (value, self.bare) {
+            (Some(value), _) => Ok(value),
+            (None, Ok(bare)) => Ok(bare.to_owned()),
+            (None, Err(help)) if is_plain(name) => {
+                Err(with_help(format_args!("{} `{name}` has no value", self.noun), help))
+            }
+            // `- "PASSWORD: hunter2"`: what was meant to be a value must not get into a message.
+            (None, Err(help)) => Err(with_help(format_args!("one {} has no `=` and so no value", self.noun), help)),
+        }
+    }
+
     fn insert<E: de::Error>(&self, pairs: &mut Pairs, name: &str, value: Option<String>) -> Result<(), E> {
         let noun = self.noun;
         if name.is_empty() || name.contains('=') {
-            return Err(with_help(format_args!("a {noun} needs a name, without `=`"), "write `NAME: value`"));
+            let message = format_args!("the name of one {noun} is empty or has a `=`");
+            return Err(with_help(message, "write `NAME: value`"));
         }
-        let value = match (value, self.bare) {
-            (Some(value), _) => value,
-            (None, Ok(bare)) => bare.to_owned(),
-            (None, Err(help)) => return Err(with_help(format_args!("{noun} `{name}` has no value"), help)),
-        };
+        let value = self.value(name, value)?;
         if pairs.insert(name.to_owned(), value).is_some() {
             return Err(with_help(format_args!("{noun} `{name}` is there twice"), "keep one of the two"));
         }
@@ -41,12 +50,20 @@ impl PairsVisitor {
     }
 }
 
-/// A value that may be missing, with its text as written.
-struct Bare(Option<String>);
+/// Whether a name looks like a name.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
 
-impl<'de> Deserialize<'de> for Bare {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Maybe::<Text>::deserialize(deserializer).map(|maybe| Self(maybe.0.map(|text| text.0)))
+/// The value of one name. A failure belongs to the value, so that it is shown at its key.
+struct Value<'a>(&'a PairsVisitor, &'a str);
+
+impl<'de> de::DeserializeSeed<'de> for Value<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        let Maybe(value) = Maybe::<Text>::deserialize(deserializer)?;
+        self.0.value(self.1, value.map(|text| text.0))
     }
 }
 
@@ -60,8 +77,8 @@ impl<'de> Visitor<'de> for PairsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
         let mut pairs = Pairs::new();
         while let Some(name) = map.next_key::<String>()? {
-            let Bare(value) = map.next_value()?;
-            self.insert(&mut pairs, &name, value)?;
+            let value = map.next_value_seed(Value(&self, &name))?;
+            self.insert(&mut pairs, &name, Some(value))?;
         }
         Ok(pairs)
     }

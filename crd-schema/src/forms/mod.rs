@@ -59,7 +59,7 @@ impl de::Visitor<'_> for TextVisitor {
     type Value = Text;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text, a number, or true or false")
+        f.write_str("text or a number")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {

@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for PullPolicy {
             }
             _ => "write `always`, `never` or `missing`",
         };
-        Err(Refusal::new(format!("pull_policy `{word}` is not supported"), help).into_error())
+        Err(Refusal::new(format!("`{word}` is not supported"), help).into_error())
     }
 }
 form_schema!(PullPolicy, |_g| json_schema!({ "enum": ["always", "never", "missing", "if_not_present"] }));
@@ -105,7 +105,7 @@ pub(crate) mod octal {
     use super::{Deserialize, Deserializer, Refusal, Serializer, Text};
 
     /// Writes `0o1777`.
-    #[allow(clippy::ref_option, reason = "serde calls it with a reference")]
+    #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     pub(crate) fn serialize<S: Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
         match mode {
             Some(mode) => serializer.collect_str(&format_args!("{mode:#o}")),

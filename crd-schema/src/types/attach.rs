@@ -29,7 +29,7 @@ pub struct NetworkAttachment {
     pub priority: Option<i32>,
 }
 
-/// A service that must be there first. Source: compose-spec 05-services, "depends_on".
+/// A service that must be there first. Source: compose-spec 05-services, `depends_on`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dependency {

@@ -88,7 +88,7 @@ pub struct TcpProbe {
     pub port: u16,
 }
 
-/// A command run in the container. Source: compose-spec 05-services, "pre_stop".
+/// A command run in the container. Source: compose-spec 05-services, `pre_stop`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {

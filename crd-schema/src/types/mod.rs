@@ -12,6 +12,9 @@ pub(crate) mod rollout;
 pub(crate) mod runtime;
 pub(crate) mod scalar;
 pub(crate) mod service;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
 
 /// Whether a flag is off, for `skip_serializing_if`: a spec serialises only what differs from nothing said.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

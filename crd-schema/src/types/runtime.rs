@@ -35,7 +35,7 @@ impl fmt::Display for RestartPolicy {
     }
 }
 
-/// When the image is pulled. Source: compose-spec 05-services, "pull_policy".
+/// When the image is pulled. Source: compose-spec 05-services, `pull_policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PullPolicy {

@@ -97,7 +97,7 @@ impl FromStr for ComposeDuration {
 /// `scaled("1.5", 1000) = Some(1500)`, `scaled("0.0001", 1000) = None`.
 fn scaled(number: &str, scale: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 12 || fraction.contains('.') {
+    if whole.is_empty() && fraction.is_empty() || whole.len() > 20 || fraction.len() > 12 || fraction.contains('.') {
         return None;
     }
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };

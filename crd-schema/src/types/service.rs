@@ -26,6 +26,7 @@ use super::{
 /// are composed's own. A key that says nothing is not serialised, so a key added later changes no old spec.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "the keys are Compose's, not ours to fold")]
 pub struct ServiceSpec {
     /// The image of every replica.
     pub image: String,

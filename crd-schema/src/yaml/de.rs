@@ -5,6 +5,8 @@
 //! * asked for a *string* (`deserialize_string`, as `String` does), a plain number or boolean is refused;
 //! * a message names keys, never a value that was text.
 
+#![allow(clippy::result_large_err, reason = "a failure is built at most 20 times a document")]
+
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor, value::StrDeserializer};
@@ -40,6 +42,13 @@ pub(crate) struct Failure {
 impl Failure {
     fn new(fault: Fault, message: String) -> Self {
         Self { fault, message, help: None, place: None, names: Vec::new(), steps: Vec::new() }
+    }
+
+    fn empty() -> Self {
+        Self {
+            help: Some("write a value, or remove the key".to_owned()),
+            ..Self::new(Fault::Other, "there is no value".to_owned())
+        }
     }
 
     /// The keys from the root, such as `spec.volumes[0]`; empty at the root.
@@ -136,7 +145,7 @@ pub(crate) const MAYBE: &str = "composed::Maybe";
 /// # Errors
 /// The first failure met.
 pub(crate) fn from_node<'n, T: de::Deserialize<'n>>(node: &'n Node) -> Result<T, Failure> {
-    T::deserialize(Reader { node, name: None })
+    T::deserialize(Reader { node })
 }
 
 /// What a plain scalar means in YAML 1.2's core schema. Numbers with a leading zero are text: YAML 1.1 read them as
@@ -184,11 +193,9 @@ fn meaning(text: &str) -> Meaning {
 #[derive(Clone, Copy)]
 struct Reader<'n> {
     node: &'n Node,
-    /// The key whose value this is, for messages.
-    name: Option<&'n str>,
 }
 
-impl<'n> Reader<'n> {
+impl Reader<'_> {
     fn meaning(self) -> Meaning {
         match &self.node.kind {
             Kind::Scalar { text, plain: true } => meaning(text),
@@ -197,18 +204,10 @@ impl<'n> Reader<'n> {
         }
     }
 
-    fn empty(self) -> Failure {
-        let subject = self.name.map_or_else(|| "this item".to_owned(), |name| format!("`{name}`"));
-        Failure {
-            help: Some("write a value, or remove the key".to_owned()),
-            ..Failure::new(Fault::Other, format!("{subject} has no value"))
-        }
-    }
-
-    fn whole<T: TryFrom<i128> + fmt::Display>(self, min: T, max: T) -> Result<T, Failure> {
+    fn whole<T: TryFrom<i128> + fmt::Display + Copy>(self, min: T, max: T) -> Result<T, Failure> {
         let number = match self.meaning() {
             Meaning::Int(number) => T::try_from(number).ok(),
-            Meaning::Nothing if self.node.text().is_some() => return Err(self.empty()),
+            Meaning::Nothing if self.node.text().is_some() => return Err(Failure::empty()),
             _ => None,
         };
         number.ok_or_else(|| {
@@ -252,7 +251,7 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
 
     fn deserialize_str<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
         match (&self.node.kind, self.meaning()) {
-            (Kind::Scalar { .. }, Meaning::Nothing) => Err(self.empty()),
+            (Kind::Scalar { .. }, Meaning::Nothing) => Err(Failure::empty()),
             (Kind::Scalar { text, .. }, _) => visitor.visit_borrowed_str(text),
             _ => self.deserialize_any(visitor),
         }
@@ -273,7 +272,7 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
     fn deserialize_bool<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
         match (self.meaning(), self.node.text()) {
             (Meaning::Bool(flag), _) => visitor.visit_bool(flag),
-            (Meaning::Nothing, Some(_)) => Err(self.empty()),
+            (Meaning::Nothing, Some(_)) => Err(Failure::empty()),
             _ => Err(Failure {
                 help: Some("write `true` or `false`".to_owned()),
                 ..Failure::new(Fault::Other, "expected true or false".to_owned())
@@ -283,7 +282,7 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
 
     fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
         match (&self.node.kind, self.meaning()) {
-            (Kind::Scalar { .. }, Meaning::Nothing) => Err(self.empty()),
+            (Kind::Scalar { .. }, Meaning::Nothing) => Err(Failure::empty()),
             _ => visitor.visit_some(self),
         }
     }
@@ -295,13 +294,18 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
         visitor: V,
     ) -> Result<V::Value, Failure> {
         match &self.node.kind {
-            Kind::Scalar { .. } if matches!(self.meaning(), Meaning::Nothing) => Err(self.empty()),
+            Kind::Scalar { .. } if matches!(self.meaning(), Meaning::Nothing) => Err(Failure::empty()),
+            // serde would read a list as the fields in their order.
+            Kind::List(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"a map")),
             _ => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_seq<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
-        self.deserialize_struct("", &[], visitor)
+        match (&self.node.kind, self.meaning()) {
+            (Kind::Scalar { .. }, Meaning::Nothing) => Err(Failure::empty()),
+            _ => self.deserialize_any(visitor),
+        }
     }
 
     fn deserialize_map<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
@@ -323,7 +327,7 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
         visitor: V,
     ) -> Result<V::Value, Failure> {
         match &self.node.kind {
-            Kind::Scalar { .. } if matches!(self.meaning(), Meaning::Nothing) => Err(self.empty()),
+            Kind::Scalar { .. } if matches!(self.meaning(), Meaning::Nothing) => Err(Failure::empty()),
             Kind::Scalar { text, .. } => visitor.visit_enum(text.as_str().into_deserializer()),
             Kind::List(_) | Kind::Map(_) => Err(Failure::new(Fault::Other, "expected a word".to_owned())),
         }
@@ -352,7 +356,7 @@ impl<'n> de::SeqAccess<'n> for Items<'n> {
         let Some((index, node)) = self.items.by_ref().find(|(_, node)| !node.skip) else {
             return Ok(None);
         };
-        let value = seed.deserialize(Reader { node, name: None });
+        let value = seed.deserialize(Reader { node });
         value.map(Some).map_err(|failure| failure.at(node.first(), format!("[{index}]"), index))
     }
 }
@@ -383,9 +387,10 @@ impl<'n> de::MapAccess<'n> for Entries<'n> {
         let Some((index, name, key, value)) = self.value.take() else {
             return Err(Failure::new(Fault::Other, "a value without a key".to_owned()));
         };
-        seed.deserialize(Reader { node: value, name: Some(name) }).map_err(|failure| {
-            let point_at_value = matches!(&value.kind, Kind::Scalar { text, plain } if !(*plain && text.is_empty()))
-                && !matches!(failure.fault, Fault::MissingKey(_));
+        let reader = Reader { node: value };
+        seed.deserialize(reader).map_err(|failure| {
+            let written = matches!(value.kind, Kind::Scalar { .. }) && !matches!(reader.meaning(), Meaning::Nothing);
+            let point_at_value = written && !matches!(failure.fault, Fault::MissingKey(_));
             failure.at(if point_at_value { value.place } else { key.place }, name.to_owned(), index)
         })
     }

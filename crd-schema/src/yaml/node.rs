@@ -10,6 +10,9 @@ const MAX_DEPTH: usize = 64;
 /// How many nodes a document may have once its aliases are written out. A service of 1,000 lines has about 4,000.
 const MAX_NODES: usize = 50_000;
 
+/// How many problems of one document are told.
+const MAX_PROBLEMS: usize = 20;
+
 /// Where something stands, from 1, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -142,6 +145,7 @@ impl Node {
 pub(crate) fn read(text: &str, line_offset: usize) -> Result<Option<Node>, Vec<Problem>> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
+        text,
         line_offset,
         anchors: HashMap::new(),
         nodes: 0,
@@ -158,6 +162,7 @@ pub(crate) fn read(text: &str, line_offset: usize) -> Result<Option<Node>, Vec<P
 }
 
 struct Reader<'t> {
+    text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     line_offset: usize,
     anchors: HashMap<usize, (Node, usize)>,
@@ -173,7 +178,7 @@ impl<'t> Reader<'t> {
                 let at = error.marker();
                 let place = Place { line: at.line() + self.line_offset, column: at.col() + 1, width: 1 };
                 let info = error.info();
-                let help = syntax_help(&info);
+                let (place, help) = syntax_help(self.text, self.line_offset, place, &info);
                 Err(Problem::new(place, format!("not valid YAML: {info}"), help))
             }
             None => Ok((Event::StreamEnd, Place::START)),
@@ -249,7 +254,11 @@ impl<'t> Reader<'t> {
 
     fn alias(&mut self, id: usize, place: Place) -> Result<Node, Problem> {
         let Some(size) = self.anchors.get(&id).map(|(_, size)| *size) else {
-            return Err(Problem::new(place, "this alias stands for a value it is itself part of".into(), None));
+            return Err(Problem::new(
+                place,
+                "this alias stands for a value it is itself part of".into(),
+                Some("write the value out".into()),
+            ));
         };
         self.count(size, place)?;
         let node = self.anchors.get(&id).map(|(node, _)| node.moved(place));
@@ -280,7 +289,8 @@ impl<'t> Reader<'t> {
             let value = self.node(event, value_place, depth + 1)?;
             let Kind::Scalar { text, plain } = &key.kind else {
                 let message = "a key must be plain text, not a list or a map".to_owned();
-                self.problems.push(Problem::new(place, message, None));
+                let help = "write one word or one quoted text before the `:`";
+                self.problems.push(Problem::new(place, message, Some(help.into())));
                 continue;
             };
             if *plain && text == "<<" {
@@ -291,6 +301,13 @@ impl<'t> Reader<'t> {
                 let help = format!("the first `{text}` is on line {first}; keep one of the two");
                 let message = format!("duplicate key `{text}`");
                 self.problems.push(Problem::new(place, message, Some(help.into())));
+                if self.problems.len() >= MAX_PROBLEMS {
+                    return Err(Problem::new(
+                        place,
+                        "too many problems to tell".into(),
+                        Some("begin with those above".into()),
+                    ));
+                }
                 continue;
             }
             entries.push((key, value));
@@ -301,11 +318,11 @@ impl<'t> Reader<'t> {
                 kind => vec![Node { kind, ..value }],
             };
             for map in maps {
-                let Kind::Map(merged) = map.kind else {
+                let Kind::Map(pairs) = map.kind else {
                     let help = "write `<<: *name`, where `&name` stands before a map".into();
                     return Err(Problem::new(place, "`<<` merges maps, and this is none".into(), Some(help)));
                 };
-                for (key, value) in merged {
+                for (key, value) in pairs {
                     let text = key.text().unwrap_or_default().to_owned();
                     if seen.insert(text, place.line).is_none() {
                         entries.push((Node { place, ..key }, value));
@@ -318,7 +335,7 @@ impl<'t> Reader<'t> {
 }
 
 /// YAML's own tag, if there is one.
-fn core_tag<'a>(tag: Option<&'a Tag>, place: Place) -> Result<Option<&'a str>, Problem> {
+fn core_tag(tag: Option<&Tag>, place: Place) -> Result<Option<&str>, Problem> {
     match tag {
         None => Ok(None),
         Some(tag) => match tag.core_suffix() {
@@ -333,11 +350,23 @@ fn tag_problem(place: Place, tag: &str) -> Problem {
     Problem::new(place, format!("the YAML tag `{tag}` is not supported"), Some(help.into()))
 }
 
-/// What usually is behind a message of the YAML parser.
-fn syntax_help(info: &str) -> Option<Cow<'static, str>> {
-    let info = info.to_ascii_lowercase();
-    if info.contains('\t') || info.contains("tab") {
-        return Some("indent with spaces: YAML allows no tabs there".into());
+/// What usually is behind a message of the YAML parser, and where.
+fn syntax_help(text: &str, offset: usize, at: Place, info: &str) -> (Place, Option<Cow<'static, str>>) {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let from = at.line.saturating_sub(offset + 1);
+    let tab = text.lines().enumerate().skip(from).take(2).find_map(|(number, line)| {
+        let column = line.get(..indent(line))?.find('\t')? + 1;
+        Some(Place { line: offset + number + 1, column, width: 1 })
+    });
+    if let Some(place) = tab {
+        return (place, Some("indent with spaces: YAML allows no tabs there".into()));
     }
-    None
+    let help = if info.contains("anchor") {
+        "`*name` stands for a value marked `&name` above it in the same document; text that starts with `*` needs quotes"
+    } else if info.contains("unclosed") {
+        "it is opened here and not closed before the document ends"
+    } else {
+        "look at this line and the one above: the indentation, a missing `:` or quote, or text that needs quotes"
+    };
+    (at, Some(help.into()))
 }

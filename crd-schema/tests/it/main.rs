@@ -1,5 +1,7 @@
 //! What crd-schema promises, seen from outside. One binary: it links once.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::format_collect, clippy::format_push_string, reason = "tests build text, not fast text")]
+#![allow(clippy::disallowed_methods, reason = "the limits are measured in real time")]
 
 mod bad;
 mod forms;
@@ -8,3 +10,4 @@ mod limits;
 mod oracle;
 mod schema;
 mod serde_round;
+mod status;
