@@ -66,11 +66,8 @@ pub async fn run() -> Result<ExitCode> {
     }
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port()?));
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let routes = Router::new()
-        .route("/", get(answer))
-        .route("/slow", get(slow))
-        .route("/healthz", get(healthz))
-        .with_state(app);
+    let routes =
+        Router::new().route("/", get(answer)).route("/slow", get(slow)).route("/healthz", get(healthz)).with_state(app);
     axum::serve(listener, routes).with_graceful_shutdown(ended).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -88,8 +88,10 @@ mod tests {
     #[test]
     fn the_archive_holds_the_program_and_its_interpreter() -> Result<()> {
         let tar = own_rootfs()?;
-        let names: Vec<PathBuf> =
-            tar::Archive::new(tar.as_slice()).entries()?.map(|entry| Ok(entry?.path()?.into_owned())).collect::<Result<_>>()?;
+        let names: Vec<PathBuf> = tar::Archive::new(tar.as_slice())
+            .entries()?
+            .map(|entry| Ok(entry?.path()?.into_owned()))
+            .collect::<Result<_>>()?;
         assert!(names.contains(&PathBuf::from("composed")));
         let own = std::fs::read(std::env::current_exe()?)?;
         if let Some(interpreter) = interpreter(&own) {

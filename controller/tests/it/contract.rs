@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 /// One engine, and a way round the back of it. Each case has a stage and a project of its own.
-pub trait Stage {
+pub trait Stage: Send + Sync {
     /// The engine.
     fn engine(&self) -> &dyn Engine;
     /// The project, of this case alone.
@@ -74,11 +74,134 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Lists async functions as cases, by their names.
-macro_rules! cases {
+macro_rules! promises {
     ($($name:ident),* $(,)?) => {
-        vec![$($crate::contract::Case {
-            name: stringify!($name),
-            run: |stage| futures_util::FutureExt::boxed_local_or_send($name(stage)),
-        }),*]
+        vec![$(Case { name: stringify!($name), run: |stage| $name(stage).boxed() }),*]
     };
+}
+use promises;
+
+/// The service that the cases make replicas of.
+fn web(stage: &dyn Stage) -> ServiceName {
+    ServiceName::new(stage.project(), "web")
+}
+
+/// The blueprint of one replica of it.
+fn print(stage: &dyn Stage, kind: Kind, number: u32) -> Blueprint {
+    let service = web(stage);
+    Blueprint {
+        name: service.container(number),
+        service,
+        number,
+        revision: "r1".to_owned(),
+        generation: 7,
+        spec: stage.spec(kind),
+    }
+}
+
+/// No networks and volumes but the project's name.
+fn context(stage: &dyn Stage) -> Context {
+    Context { project: stage.project().to_owned(), ..Context::default() }
+}
+
+async fn apply(stage: &dyn Stage, verb: Verb) -> Result<(), EngineError> {
+    stage.engine().apply(&verb, &context(stage)).await
+}
+
+/// A created replica.
+async fn created(stage: &dyn Stage, kind: Kind, number: u32) -> Target {
+    let print = print(stage, kind, number);
+    let name = print.name.clone();
+    apply(stage, Verb::Create(Box::new(print))).await.expect("create");
+    let id = replicas(stage).await.into_iter().find(|replica| replica.name == name).expect("the new replica").id;
+    Target { id, name }
+}
+
+/// A started replica.
+async fn started(stage: &dyn Stage, kind: Kind, number: u32) -> Target {
+    let target = created(stage, kind, number).await;
+    apply(stage, Verb::Start(target.clone())).await.expect("start");
+    target
+}
+
+async fn observe(stage: &dyn Stage, scope: Scope) -> Snapshot {
+    stage.engine().observe(&scope).await.expect("observe")
+}
+
+/// All replicas of the service, as they are now.
+async fn replicas(stage: &dyn Stage) -> Vec<Replica> {
+    let scope = Scope { services: Some([web(stage)].into()), ..Scope::default() };
+    observe(stage, scope).await.replicas.remove(&web(stage)).unwrap_or_default()
+}
+
+/// One replica, as it is now.
+async fn replica(stage: &dyn Stage, target: &Target) -> Option<Replica> {
+    replicas(stage).await.into_iter().find(|replica| replica.id == target.id)
+}
+
+/// Looks until the replica is as wanted; panics after 30 s.
+async fn until(stage: &dyn Stage, target: &Target, what: &str, wanted: impl Fn(&Replica) -> bool) -> Replica {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let now = replica(stage, target).await;
+        if let Some(replica) = now.as_ref().filter(|replica| wanted(replica)) {
+            return replica.clone();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{} is not {what}: {now:?}", target.name);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// The watch, read in the background.
+struct Watched(tokio::sync::mpsc::UnboundedReceiver<Option<Key>>);
+
+impl Watched {
+    /// Begins to watch; returns when the first "look at everything" has come.
+    async fn begin(stage: &dyn Stage) -> Self {
+        let mut keys = stage.engine().watch();
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        drop(tokio::spawn(async move {
+            while let Some(key) = keys.next().await {
+                if sender.send(key).is_err() {
+                    return;
+                }
+            }
+        }));
+        let mut watched = Self(receiver);
+        watched.next("the first look at everything", |key| key.is_none()).await;
+        // The second one says that the subscription stands; an engine that says it once stands already.
+        drop(tokio::time::timeout(Duration::from_millis(1500), watched.0.recv()).await);
+        watched
+    }
+
+    /// Reads up to such a key; panics after 30 s.
+    async fn next(&mut self, what: &str, wanted: impl Fn(&Option<Key>) -> bool) {
+        let search = async {
+            while let Some(key) = self.0.recv().await {
+                if wanted(&key) {
+                    return true;
+                }
+            }
+            false
+        };
+        let found = tokio::time::timeout(PATIENCE, search).await;
+        assert!(found.unwrap_or(false), "the watch does not tell of {what}");
+    }
+
+    /// Forgets what has come until now.
+    fn forget(&mut self) {
+        while self.0.try_recv().is_ok() {}
+    }
+}
+
+fn rejected(result: &Result<(), EngineError>) -> bool {
+    matches!(result, Err(EngineError::Rejected { .. }))
+}
+
+fn name_taken(result: &Result<(), EngineError>) -> bool {
+    matches!(result, Err(EngineError::Rejected { name_taken: true, .. }))
+}
+
+fn stale(result: &Result<(), EngineError>) -> bool {
+    matches!(result, Err(EngineError::Stale(_)))
 }

@@ -1,4 +1,5 @@
 //! The controller's tests that need more than one room.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod contract;
 mod worlds;

@@ -46,11 +46,7 @@ impl Background {
     /// Nothing in flight.
     pub(super) fn new(clock: Clock) -> Arc<Self> {
         let (ends, _) = broadcast::channel(256);
-        Arc::new(Self {
-            jobs: Mutex::default(),
-            ends,
-            clock,
-        })
+        Arc::new(Self { jobs: Mutex::default(), ends, clock })
     }
 
     /// The ends of tasks, as keys to look at again.
@@ -156,11 +152,7 @@ impl Background {
                 Err(message) => {
                     let count = jobs.failures.entry(image.to_owned()).or_default();
                     *count = count.saturating_add(1);
-                    let failed = ImageState::PullFailed {
-                        at: self.clock.now(),
-                        message,
-                        count: *count,
-                    };
+                    let failed = ImageState::PullFailed { at: self.clock.now(), message, count: *count };
                     jobs.pulls.insert(image.to_owned(), failed);
                 }
             }

@@ -55,13 +55,7 @@ impl Api {
         let client = raw
             .clone()
             .with_request_modifier(move |request| wire::of_version(request, negotiated.load(Ordering::Relaxed)));
-        let api = Self {
-            client,
-            raw,
-            host: host.into(),
-            minor,
-            engine: Arc::default(),
-        };
+        let api = Self { client, raw, host: host.into(), minor, engine: Arc::default() };
         api.negotiate().await?;
         Ok(api)
     }
@@ -119,9 +113,9 @@ impl Api {
         &self,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<Result<T, Error>, EngineError> {
-        tokio::time::timeout(PLAIN, call).await.map_err(|_| {
-            EngineError::Unavailable(format!("no answer from {} within {} s", self.host, PLAIN.as_secs()))
-        })
+        tokio::time::timeout(PLAIN, call)
+            .await
+            .map_err(|_| EngineError::Unavailable(format!("no answer from {} within {} s", self.host, PLAIN.as_secs())))
     }
 }
 

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use bollard::{
     errors::Error,
-    models::{ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest, RestartPolicy, RestartPolicyNameEnum},
-    query_parameters::{
-        CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions,
+    models::{
+        ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest, RestartPolicy, RestartPolicyNameEnum,
     },
+    query_parameters::{CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions},
 };
 use crd_schema::Hook;
 
@@ -31,17 +31,10 @@ impl Docker {
     /// Creates a replica, or completes one that an earlier attempt left half-made.
     pub(super) async fn create(&self, print: &Blueprint, context: &Context) -> Result<(), EngineError> {
         let image_id = self.seen.image_id(&print.spec.image);
-        let engine = Engine {
-            minor: self.api.minor(),
-            instance: &self.instance,
-            image_id: image_id.as_deref(),
-        };
+        let engine = Engine { minor: self.api.minor(), instance: &self.instance, image_id: image_id.as_deref() };
         let print = &self.with_cleared_command(print).await?;
         let creation = create::creation(print, context, engine)?;
-        let options = CreateContainerOptions {
-            name: Some(print.name.clone()),
-            platform: creation.platform,
-        };
+        let options = CreateContainerOptions { name: Some(print.name.clone()), platform: creation.platform };
         let call = self.api.client.create_container(Some(options), creation.body);
         let id = match self.api.answer(call).await? {
             Ok(created) => created.id,
@@ -92,14 +85,8 @@ impl Docker {
     /// Switches its restart policy off.
     pub(super) async fn disable_restart(&self, target: &Target) -> Result<(), EngineError> {
         self.ours(target).await?;
-        let off = RestartPolicy {
-            name: Some(RestartPolicyNameEnum::NO),
-            maximum_retry_count: None,
-        };
-        let update = ContainerUpdateBody {
-            restart_policy: Some(off),
-            ..ContainerUpdateBody::default()
-        };
+        let off = RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None };
+        let update = ContainerUpdateBody { restart_policy: Some(off), ..ContainerUpdateBody::default() };
         self.api.call(self.api.client.update_container(&target.id, update)).await
     }
 
@@ -115,11 +102,7 @@ impl Docker {
             State::Removing => return Ok(()),
             State::Created | State::Exited(_) | State::Dead => {}
         }
-        let options = RemoveContainerOptions {
-            v: false,
-            force: false,
-            link: false,
-        };
+        let options = RemoveContainerOptions { v: false, force: false, link: false };
         match self.api.answer(self.api.client.remove_container(&target.id, Some(options))).await? {
             Ok(()) => Ok(()),
             Err(error) if words(&error, &[404]).is_some() => Ok(()),
@@ -208,10 +191,7 @@ impl Docker {
     async fn join(&self, id: &str, networks: Endpoints) -> Result<(), EngineError> {
         for (network, endpoint) in networks {
             let name = super::connect::segment(&network)?;
-            let request = NetworkConnectRequest {
-                container: id.to_owned(),
-                endpoint_config: Some(endpoint),
-            };
+            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
             match self.api.answer(self.api.client.connect_network(name, request)).await? {
                 Ok(()) => {}
                 Err(error) if words(&error, &[403]).is_some_and(|text| text.contains("already exists")) => {}
@@ -227,8 +207,5 @@ fn container_labels(container: &ContainerInspectResponse) -> Option<&Labels> {
 }
 
 fn name_taken(error: &Error) -> EngineError {
-    EngineError::Rejected {
-        message: words(error, &[409]).unwrap_or_default().to_owned(),
-        name_taken: true,
-    }
+    EngineError::Rejected { message: words(error, &[409]).unwrap_or_default().to_owned(), name_taken: true }
 }

@@ -77,16 +77,11 @@ pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>)
         tty: flag(spec.tty),
         open_stdin: flag(spec.stdin_open),
         host_config: Some(host_config(spec, context, engine, joined.mode)?),
-        networking_config: (!joined.first.is_empty()).then(|| NetworkingConfig {
-            endpoints_config: Some(joined.first.into_iter().collect()),
-        }),
+        networking_config: (!joined.first.is_empty())
+            .then(|| NetworkingConfig { endpoints_config: Some(joined.first.into_iter().collect()) }),
         ..ContainerCreateBody::default()
     };
-    Ok(Creation {
-        body,
-        platform: spec.platform.clone().unwrap_or_default(),
-        later: joined.later,
-    })
+    Ok(Creation { body, platform: spec.platform.clone().unwrap_or_default(), later: joined.later })
 }
 
 fn host_config(
@@ -120,10 +115,10 @@ fn host_config(
         devices: list(spec.devices.iter().map(device).collect()),
         device_cgroup_rules: list(spec.device_cgroup_rules.clone()),
         init: spec.init,
-        log_config: spec.logging.as_ref().map(|logging| HostConfigLogConfig {
-            typ: logging.driver.clone(),
-            config: map(logging.options.clone()),
-        }),
+        log_config: spec
+            .logging
+            .as_ref()
+            .map(|logging| HostConfigLogConfig { typ: logging.driver.clone(), config: map(logging.options.clone()) }),
         annotations: map(spec.annotations.clone()),
         ipc_mode: spec.ipc.clone(),
         pid_mode: spec.pid.clone(),
@@ -146,10 +141,7 @@ fn entrypoint(spec: &ServiceSpec) -> Option<Vec<String>> {
 
 fn healthcheck(check: &Healthcheck, engine: Engine<'_>) -> Result<HealthConfig, EngineError> {
     if check.disable {
-        return Ok(HealthConfig {
-            test: Some(vec!["NONE".to_owned()]),
-            ..HealthConfig::default()
-        });
+        return Ok(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() });
     }
     if check.start_interval.is_some() {
         engine.since(44, "healthcheck.start_interval")?;
@@ -171,10 +163,7 @@ fn restart_policy(policy: RestartPolicy) -> EnginePolicy {
         RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
         RestartPolicy::OnFailure(times) => (RestartPolicyNameEnum::ON_FAILURE, times),
     };
-    EnginePolicy {
-        name: Some(name),
-        maximum_retry_count: times.map(i64::from),
-    }
+    EnginePolicy { name: Some(name), maximum_retry_count: times.map(i64::from) }
 }
 
 /// `80`, `53/udp` or `8000-8010/tcp`, one entry a port, and whatever is published.

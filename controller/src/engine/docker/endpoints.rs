@@ -65,17 +65,11 @@ pub(super) fn of(print: &Blueprint, context: &Context, engine: Engine<'_>) -> Re
 }
 
 fn of_mode(mode: &str, mac_address: Option<&String>) -> Result<Joined, EngineError> {
-    let mut joined = Joined {
-        mode: mode.to_owned(),
-        ..Joined::default()
-    };
+    let mut joined = Joined { mode: mode.to_owned(), ..Joined::default() };
     match (mode, mac_address) {
         ("none" | "host" | "bridge", None) => {}
         ("bridge", Some(address)) => {
-            let endpoint = EndpointSettings {
-                mac_address: Some(address.clone()),
-                ..EndpointSettings::default()
-            };
+            let endpoint = EndpointSettings { mac_address: Some(address.clone()), ..EndpointSettings::default() };
             joined.first.insert(mode.to_owned(), endpoint);
         }
         ("none" | "host", Some(_)) => {

@@ -98,10 +98,7 @@ pub(super) fn words<'a>(error: &'a Error, codes: &[u16]) -> Option<&'a str> {
 
 /// A refusal that no repetition will change.
 pub(super) fn rejected(message: impl Into<String>) -> EngineError {
-    EngineError::Rejected {
-        message: message.into(),
-        name_taken: false,
-    }
+    EngineError::Rejected { message: message.into(), name_taken: false }
 }
 
 /// An error with its causes: the client's own text says only `client error (Connect)`.
@@ -131,10 +128,7 @@ mod tests {
     use super::*;
 
     fn answer(status_code: u16, message: &str) -> Error {
-        Error::DockerResponseServerError {
-            status_code,
-            message: message.to_owned(),
-        }
+        Error::DockerResponseServerError { status_code, message: message.to_owned() }
     }
 
     fn kind(error: &EngineError) -> &'static str {

@@ -194,12 +194,7 @@ struct Outbox {
 
 impl Outbox {
     fn new(sender: mpsc::Sender<Option<Key>>) -> Self {
-        Self {
-            sender,
-            keys: BTreeSet::new(),
-            everything: None,
-            said: None,
-        }
+        Self { sender, keys: BTreeSet::new(), everything: None, said: None }
     }
 
     fn put(&mut self, hint: Hint) {

@@ -3,11 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{
-    engine::EngineError,
-    model::ServiceName,
-    plan::action::Blueprint,
-};
+use crate::{engine::EngineError, model::ServiceName, plan::action::Blueprint};
 use crd_schema::DependencyCondition;
 
 use super::errors::rejected;

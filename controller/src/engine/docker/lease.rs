@@ -3,15 +3,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use bollard::{
-    models::VolumeCreateRequest,
-    query_parameters::RemoveVolumeOptions,
-};
+use bollard::{models::VolumeCreateRequest, query_parameters::RemoveVolumeOptions};
 use tokio::sync::OnceCell;
 
 use super::{
     connect::{Api, segment},
-    identity::{self, BOOT, BY_SOCKET, CONTAINER, CONTAINER_STARTED, Facts, HOLDER, HOSTNAME, PID, PID_NAMESPACE, PID_START},
+    identity::{
+        self, BOOT, BY_SOCKET, CONTAINER, CONTAINER_STARTED, Facts, HOLDER, HOSTNAME, PID, PID_NAMESPACE, PID_START,
+    },
     labels::{INSTANCE, Labels},
     observe,
 };
@@ -44,13 +43,7 @@ impl Lease {
     pub(super) fn new(instance: &str, by_socket: bool, clock: Clock) -> Result<Self, EngineError> {
         let volume = format!("{PREFIX}{instance}");
         segment(&volume)?;
-        Ok(Self {
-            volume,
-            instance: instance.to_owned(),
-            by_socket,
-            clock,
-            me: OnceCell::new(),
-        })
+        Ok(Self { volume, instance: instance.to_owned(), by_socket, clock, me: OnceCell::new() })
     }
 
     /// Takes the lock, or confirms it: one call when it is held already.

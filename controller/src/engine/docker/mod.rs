@@ -81,7 +81,9 @@ impl Docker {
     pub async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         let name = connect::reference(reference)?;
         match self.api.answer(self.api.client.remove_image(name, None::<RemoveImageOptions>, None)).await? {
-            Err(error) if errors::words(&error, &[404]).is_none() => Err(errors::reaction(&error, errors::Asked::Plainly)),
+            Err(error) if errors::words(&error, &[404]).is_none() => {
+                Err(errors::reaction(&error, errors::Asked::Plainly))
+            }
             _ => Ok(()),
         }
     }
@@ -125,12 +127,8 @@ impl Engine for Docker {
 
     fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
         async move {
-            let observer = Observer {
-                api: &self.api,
-                instance: &self.instance,
-                jobs: self.background.jobs(),
-                seen: &self.seen,
-            };
+            let observer =
+                Observer { api: &self.api, instance: &self.instance, jobs: self.background.jobs(), seen: &self.seen };
             let (snapshot, ids) = observer.look(scope).await?;
             self.background.retain(|id| ids.contains(id));
             Ok(snapshot)

@@ -53,10 +53,7 @@ fn bind(mount: &Mount) -> Result<EngineMount, EngineError> {
         source: Some(host_path(mount)?.to_owned()),
         bind_options: propagation
             .map(|word| {
-                Ok(MountBindOptions {
-                    propagation: Some(propagation_of(word)?),
-                    ..MountBindOptions::default()
-                })
+                Ok(MountBindOptions { propagation: Some(propagation_of(word)?), ..MountBindOptions::default() })
             })
             .transpose()?,
         ..plain(mount, MountType::BIND)

@@ -40,9 +40,8 @@ impl Docker {
 
     /// Removes a network of ours that nobody uses.
     pub(super) async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
-        let options = ListNetworksOptions {
-            filters: Some(HashMap::from([("name".to_owned(), vec![name.to_owned()])])),
-        };
+        let options =
+            ListNetworksOptions { filters: Some(HashMap::from([("name".to_owned(), vec![name.to_owned()])])) };
         let named = self.api.call(self.api.client.list_networks(Some(options))).await?;
         // The filter finds parts of names, too.
         let Some(network) = named.into_iter().find(|one| one.name.as_deref() == Some(name)) else {
@@ -87,9 +86,5 @@ fn ipam(ipam: crd_schema::Ipam) -> Ipam {
         gateway: subnet.gateway,
         auxiliary_addresses: map(subnet.aux_addresses),
     });
-    Ipam {
-        driver: ipam.driver,
-        config: list(subnets.collect()),
-        options: map(ipam.options),
-    }
+    Ipam { driver: ipam.driver, config: list(subnets.collect()), options: map(ipam.options) }
 }

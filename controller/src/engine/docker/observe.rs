@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::{
     models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum, PortMap},
-    query_parameters::{
-        InspectContainerOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions,
-    },
+    query_parameters::{InspectContainerOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -55,13 +53,7 @@ impl Observer<'_> {
             self.volumes(),
         )?;
         let (replicas, owned, ids) = replicas;
-        let snapshot = Snapshot {
-            replicas,
-            owned,
-            images,
-            networks,
-            volumes,
-        };
+        let snapshot = Snapshot { replicas, owned, images, networks, volumes };
         Ok((snapshot, ids))
     }
 

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn old_engines_get_the_keys_that_bollard_lost() {
-        let body = serde_json::json!({"NetworkingConfig": {"EndpointsConfig": {"a": {"MacAddress": "02:00:00:00:00:01"}}}});
+        let body =
+            serde_json::json!({"NetworkingConfig": {"EndpointsConfig": {"a": {"MacAddress": "02:00:00:00:00:01"}}}});
         let amended = amendment("/containers/create", 41).expect("an amendment")(body);
         assert_eq!(amended["MacAddress"], "02:00:00:00:00:01");
         let amended = amendment("/networks/create", 43).expect("an amendment")(serde_json::json!({}));

@@ -1,0 +1,1 @@
+//! What the simulated engine does not model: networks, mounts, Compose's eyes, and figures.

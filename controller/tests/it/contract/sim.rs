@@ -1,0 +1,126 @@
+//! The contract on the simulated engine, in no time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use composed::clock::Clock;
+use composed::engine::Engine;
+use composed::engine::sim::{Behaviour, Sim, World, tick};
+use composed::model::State;
+use crd_schema::{ComposeDuration, Healthcheck, ServiceSpec};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{Kind, Stage, cases};
+
+/// Promises that the simulation does not keep yet. The end of a pull wakes nobody when the service has no container, and
+/// a network of somebody else's is removed.
+const OPEN: &[&str] = &["a_pull_of_nothing_fails_and_is_counted", "a_foreign_network_is_not_removed"];
+
+struct SimStage {
+    sim: Arc<Sim>,
+}
+
+fn image(kind: Kind) -> String {
+    format!("{kind:?}").to_lowercase()
+}
+
+impl SimStage {
+    fn new() -> Self {
+        let mut world = World::default();
+        let plain = Behaviour::default();
+        let lingers = Behaviour { stop_takes: Duration::from_secs(2), ..plain.clone() };
+        let crashes = Behaviour { exits_after: Some(Duration::from_millis(200)), ..plain.clone() };
+        let unstartable = Behaviour { unstartable: true, ..plain.clone() };
+        world.images.insert(image(Kind::Serves), plain);
+        world.images.insert(image(Kind::Lingers), lingers);
+        world.images.insert(image(Kind::Crashes), crashes);
+        world.images.insert(image(Kind::Unstartable), unstartable);
+        world.networks.insert("c_default".to_owned(), true);
+        let clock = Clock::system();
+        Self { sim: Arc::new(Sim::new(world, Arc::new(move || clock.now()), "me")) }
+    }
+}
+
+impl Stage for SimStage {
+    fn engine(&self) -> &dyn Engine {
+        &*self.sim
+    }
+
+    fn project(&self) -> &str {
+        "c"
+    }
+
+    fn spec(&self, kind: Kind) -> ServiceSpec {
+        let interval = Some(ComposeDuration::from_millis(200));
+        let healthcheck = Healthcheck { test: vec!["CMD".into(), "true".into()], interval, ..Healthcheck::default() };
+        ServiceSpec {
+            image: image(kind),
+            expose: vec!["8080".into()],
+            healthcheck: Some(healthcheck),
+            ..ServiceSpec::default()
+        }
+    }
+
+    fn no_image(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    fn kill<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
+        async { self.sim.with(|world, _| world.kill(id, 137)) }.boxed()
+    }
+
+    fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
+        async { self.sim.with(|world, _| drop(world.containers.remove(id))) }.boxed()
+    }
+
+    fn add_foreign<'a>(&'a self, name: &'a str) -> BoxFuture<'a, String> {
+        async move {
+            self.sim.with(|world, now| {
+                world.add_foreign(name, now);
+                let found = world.containers.values_mut().find(|container| container.replica.name == name);
+                let container = found.expect("the foreign container");
+                container.replica.state = State::Running;
+                container.replica.id.clone()
+            })
+        }
+        .boxed()
+    }
+
+    fn peek<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<(String, String)>> {
+        async {
+            self.sim.with(|world, _| {
+                let replica = &world.containers.get(id)?.replica;
+                Some((replica.name.clone(), format!("{:?}", replica.state).to_lowercase()))
+            })
+        }
+        .boxed()
+    }
+
+    fn add_foreign_network<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
+        async { self.sim.with(|world, _| drop(world.networks.insert(name.to_owned(), false))) }.boxed()
+    }
+
+    fn rival_claims(&self) -> BoxFuture<'_, bool> {
+        async { self.sim.with(|world, _| world.claim("rival")) == composed::engine::Claim::Held }.boxed()
+    }
+
+    fn rival_releases(&self) -> BoxFuture<'_, ()> {
+        async { self.sim.with(|world, _| world.holder = None) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulated_engine_keeps_the_contract() {
+    let mut broken = Vec::new();
+    for case in cases() {
+        let stage = SimStage::new();
+        let ticking = tokio::spawn(tick(Arc::clone(&stage.sim)));
+        let run = std::panic::AssertUnwindSafe((case.run)(&stage));
+        if run.catch_unwind().await.is_err() {
+            broken.push(case.name);
+        }
+        ticking.abort();
+    }
+    assert_eq!(broken, OPEN, "the promises broken now, and those known to be");
+}
