@@ -56,6 +56,14 @@ impl Transform for Strict {
                 }
             }
         }
+        if let Some(Value::Array(words)) = schema.get("oneOf")
+            && let [Value::Object(only)] = words.as_slice()
+            && let Some(word) = only.get("const").cloned()
+        {
+            schema.remove("oneOf");
+            schema.insert("type".to_owned(), json!("string"));
+            schema.insert("const".to_owned(), word);
+        }
         if schema.get("additionalProperties") == Some(&Value::Bool(false)) {
             schema.insert("patternProperties".to_owned(), json!({ "^x-": {} }));
         }

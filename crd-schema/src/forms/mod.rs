@@ -7,6 +7,7 @@
 mod list;
 mod map;
 mod port;
+mod scalar;
 mod short;
 mod word;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Deserializer, de};
 
 pub(crate) use list::{Command, EnvFiles, Hosts, OneOrMany, Test, Texts};
 pub(crate) use map::{Dict, Labels, Named, Options, Ulimits};
-pub(crate) use port::{Ports, number, published};
+pub(crate) use port::{PortNumber, Ports, number, published};
 pub(crate) use short::{Short, Shorts};
 pub(crate) use word::octal;
 

@@ -70,6 +70,12 @@ impl<'de> Deserialize<'de> for Item {
     }
 }
 
+/// A port of the long form, for the schema: a number, also as text.
+pub(crate) struct PortNumber;
+form_schema!(PortNumber, |_g| json_schema!({
+    "type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[1-9][0-9]{0,4}$"
+}));
+
 /// Reads one published port of the long form: a number, text, or (refused) a range.
 pub(crate) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     let Text(text) = Text::or_number(deserializer)?;

@@ -1,6 +1,6 @@
 //! Published ports.
 
-use crate::forms::{number, published};
+use crate::forms::{PortNumber, number, published};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub struct Port {
     /// The port in the container.
     #[serde(deserialize_with = "number")]
-    #[schemars(range(min = 1))]
+    #[schemars(with = "PortNumber")]
     pub target: u16,
     /// The port on the host; absent, the engine takes a free one for each replica.
     #[serde(default, deserialize_with = "published", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(with = "PortNumber")]
     pub published: Option<u16>,
     /// The host's address to listen on; absent, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

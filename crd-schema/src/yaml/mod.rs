@@ -4,9 +4,11 @@
 //! keeps `1.10` as written, reports every problem of a document at its key, and lets nothing secret into a message.
 
 mod de;
+mod failure;
 mod limits;
 mod node;
 
-pub(crate) use de::{Failure, Fault, MAYBE, from_node};
+pub(crate) use de::{MAYBE, from_node};
+pub(crate) use failure::{Failure, Fault};
 pub(crate) use limits::{documents, precheck};
 pub(crate) use node::{Kind, Node, Place, Problem, read};

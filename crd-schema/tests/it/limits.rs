@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use crd_schema::{Diagnostic, MAX_FILE_BYTES, parse, parse_bytes};
 
-/// The first problem's message, and that it took less than a second.
+/// A second, as promised. Without optimisation, and with other builds on the machine, some more.
+const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 8 } else { 1 });
+
+/// The first problem's message, and that it took less than the limit.
 fn refused(text: &str) -> String {
     let start = Instant::now();
     let problems = parse("bad.yaml", text).expect_err("accepted");
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(1), "took {took:?}: {}", problems[0].message);
+    assert!(took < LIMIT, "took {took:?}: {}", problems[0].message);
     println!("{took:?}: {}", problems[0].message);
     for problem in &problems {
         assert!(problem.to_string().len() < 4000, "a message of {} bytes", problem.to_string().len());
@@ -60,7 +63,7 @@ fn a_hundred_megabytes_are_refused_unread() {
     assert!(refused(&text).contains("100000000 bytes"));
     let start = Instant::now();
     assert!(parse_bytes("big.yaml", text.as_bytes()).is_err());
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < LIMIT);
 }
 
 #[test]
