@@ -5,6 +5,8 @@ mod background;
 mod connect;
 mod containers;
 mod create;
+#[cfg(test)]
+mod create_tests;
 mod endpoints;
 mod errors;
 mod events;

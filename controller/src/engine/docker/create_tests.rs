@@ -1,0 +1,158 @@
+//! The mapping of every key of a specification, from `golden/spec.json` to `golden/body.json` (`COMPOSED_GOLDEN=1`
+//! writes it anew), and its refusals.
+
+use std::collections::BTreeSet;
+
+use crd_schema::{Network, ServiceSpec, Volume};
+use serde_json::{Value, json};
+
+use super::create::{Creation, Engine, creation};
+use crate::{
+    engine::{Context, EngineError},
+    model::ServiceName,
+    plan::action::Blueprint,
+};
+
+/// Every key, and what it says.
+fn every_key() -> Value {
+    serde_json::from_str(include_str!("golden/spec.json")).expect("JSON")
+}
+
+fn spec(json: Value) -> ServiceSpec {
+    serde_json::from_value(json).expect("a specification")
+}
+
+fn print(spec: ServiceSpec) -> Blueprint {
+    let service = ServiceName::new("shop", "web");
+    Blueprint {
+        name: service.container(2),
+        service,
+        number: 2,
+        revision: "5f0c".to_owned(),
+        generation: 12,
+        spec,
+    }
+}
+
+fn context() -> Context {
+    let network = |key: &str| (key.to_owned(), (format!("shop_{key}"), Network::default()));
+    Context {
+        project: "shop".to_owned(),
+        networks: ["back", "front"].map(network).into(),
+        volumes: [("data".to_owned(), ("shop_data".to_owned(), Volume::default()))].into(),
+    }
+}
+
+fn made(spec: ServiceSpec, minor: usize) -> Result<Creation, EngineError> {
+    creation(&print(spec), &context(), Engine { minor, instance: "default", image_id: Some("sha256:00") })
+}
+
+fn body(spec: ServiceSpec, minor: usize) -> Value {
+    serde_json::to_value(made(spec, minor).expect("a creation").body).expect("JSON")
+}
+
+fn minimal(changes: Value) -> ServiceSpec {
+    let mut json = json!({"image": "a:1"});
+    if let (Some(all), Value::Object(changes)) = (json.as_object_mut(), changes) {
+        all.extend(changes);
+    }
+    spec(json)
+}
+
+#[test]
+fn every_key_reaches_the_engine() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/engine/docker/golden/body.json");
+    let now = body(spec(every_key()), 53);
+    if std::env::var_os("COMPOSED_GOLDEN").is_some() {
+        let text = serde_json::to_string_pretty(&now).expect("JSON") + "\n";
+        std::fs::write(file, text).expect("write the golden file");
+    }
+    let golden: Value = std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let advice = "if that is meant: COMPOSED_GOLDEN=1 cargo test every_key, and read the difference";
+    assert_eq!(now, golden, "{advice}");
+    assert_eq!(made(spec(every_key()), 53).map(|made| made.platform).ok().as_deref(), Some("linux/amd64"));
+}
+
+/// So that a key added to the schema is mapped, too: the document above must use all of them.
+#[test]
+fn the_document_has_every_key_of_the_schema() {
+    let schema = crd_schema::schema();
+    let properties = find(&schema, "ServiceSpec").and_then(|spec| spec["properties"].as_object()).expect("ServiceSpec");
+    let known: BTreeSet<&String> = properties.keys().collect();
+    let document = every_key();
+    let mut used: BTreeSet<&String> = document.as_object().expect("an object").keys().collect();
+    let network_mode = "network_mode".to_owned(); // excludes `networks`; has a test of its own
+    used.insert(&network_mode);
+    assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&&String>::new());
+}
+
+fn find<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema.as_object()?.iter().find_map(|(key, value)| if key == name { Some(value) } else { find(value, name) })
+}
+
+#[test]
+fn nothing_said_is_nothing_sent() {
+    let mut body = body(minimal(json!({})), 41);
+    body["Labels"] = Value::Null;
+    let endpoint = json!({"Aliases": ["web"]});
+    assert_eq!(
+        body,
+        json!({
+            "Image": "a:1",
+            "Labels": null,
+            "HostConfig": {"NetworkMode": "shop_default"},
+            "NetworkingConfig": {"EndpointsConfig": {"shop_default": endpoint}},
+        })
+    );
+}
+
+#[test]
+fn a_network_mode_stands_for_all_networks() {
+    for mode in ["none", "host", "bridge"] {
+        let body = body(minimal(json!({"network_mode": mode})), 41);
+        assert_eq!(body["HostConfig"]["NetworkMode"], mode);
+        assert_eq!(body["NetworkingConfig"], Value::Null);
+    }
+}
+
+#[test]
+fn an_old_engine_joins_one_network_first_and_the_others_later() {
+    let networks = json!({"networks": {"back": {}, "front": {"priority": 1}}});
+    let made = made(minimal(networks), 41).expect("a creation");
+    assert_eq!(made.later.keys().collect::<Vec<_>>(), ["shop_back"]);
+    let body = serde_json::to_value(made.body).expect("JSON");
+    assert_eq!(body["HostConfig"]["NetworkMode"], "shop_front");
+    let noted = body["Labels"]["dev.composed.endpoints"].as_str().expect("the label");
+    assert_eq!(noted, r#"{"shop_back":{"Aliases":["web"]}}"#);
+}
+
+#[test]
+fn lists_that_clear_and_checks_that_are_off() {
+    let cleared = body(minimal(json!({"entrypoint": [], "healthcheck": {"disable": true}})), 41);
+    assert_eq!(cleared["Entrypoint"], json!([""]));
+    assert_eq!(cleared["Healthcheck"], json!({"Test": ["NONE"]}));
+}
+
+#[test]
+fn what_cannot_be_carried_is_refused_by_name() {
+    let table = [
+        (json!({"annotations": {"a": "b"}}), "annotations"),
+        (json!({"healthcheck": {"test": ["CMD", "a"], "start_interval": "1s"}}), "start_interval"),
+        (json!({"volumes": [{"type": "volume", "source": "data", "target": "/a", "volume": {"subpath": "x"}}]}), "subpath"),
+        (json!({"networks": {"back": {"mac_address": "02:00:00:00:00:02"}, "front": {"priority": 1}}}), "mac_address"),
+        (json!({"networks": {"nowhere": {}}}), "nowhere"),
+        (json!({"volumes": [{"type": "volume", "source": "nowhere", "target": "/a"}]}), "nowhere"),
+        (json!({"volumes": [{"type": "bind", "source": "/a:b", "target": "/a", "bind": {"create_host_path": true}}]}), "colon"),
+        (json!({"network_mode": "container:x"}), "network_mode"),
+        (json!({"network_mode": "host", "mac_address": "02:00:00:00:00:02"}), "mac_address"),
+        (json!({"cgroup": "x"}), "cgroup"),
+        (json!({"expose": ["http"]}), "expose"),
+        (json!({"labels": {"com.docker.compose.project": "x"}}), "com.docker.compose.project"),
+    ];
+    for (changes, word) in table {
+        let text = changes.to_string();
+        let refused = made(minimal(changes), 41).err();
+        let named = matches!(&refused, Some(EngineError::Rejected { message, name_taken: false }) if message.contains(word));
+        assert!(named, "{text}: {refused:?}");
+    }
+}
