@@ -20,7 +20,8 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// The line itself, with the values of environment variables masked.
+    /// The line itself, with the values of environment variables masked; absent when it is too long to show or says
+    /// nothing about the problem.
     pub source_line: Option<String>,
 }
 
@@ -28,10 +29,13 @@ impl std::error::Error for Diagnostic {}
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = self.source_line.as_deref().unwrap_or_default();
-        let snippet = Snippet::source(source).line_start(self.line).path(self.file.as_str());
+        let Some(source) = &self.source_line else {
+            write!(f, "error: {}\n --> {}:{}:{}", self.message, self.file, self.line, self.column)?;
+            return self.help.iter().try_for_each(|help| write!(f, "\n  |\n  = help: {help}"));
+        };
         let start = byte_of(source, self.column - 1);
         let end = byte_of(source, (self.column - 1).saturating_add(self.width)).max(start);
+        let snippet = Snippet::source(source.as_str()).line_start(self.line).path(self.file.as_str());
         let title = Level::ERROR.primary_title(self.message.as_str());
         let mut group = title.element(snippet.annotation(AnnotationKind::Primary.span(start..end)));
         if let Some(help) = &self.help {
@@ -69,6 +73,21 @@ error: unknown key `helthcheck` in spec
   |   ^^^^^^^^^^
   |
   = help: did you mean `healthcheck`?";
+        assert_eq!(diagnostic.to_string(), expected);
+    }
+
+    #[test]
+    fn without_a_line_there_is_still_a_place() {
+        let diagnostic = Diagnostic {
+            file: "big.yaml".into(),
+            line: 1,
+            column: 1,
+            width: 1,
+            message: "too large".into(),
+            help: Some("split it".into()),
+            source_line: None,
+        };
+        let expected = "error: too large\n --> big.yaml:1:1\n  |\n  = help: split it";
         assert_eq!(diagnostic.to_string(), expected);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Types, validation and the generated JSON Schema; no I/O and no clock. The envelope is Kubernetes' (`apiVersion`,
 //! `kind`, `metadata`, `spec`); inside `spec` the language is the [Compose specification](https://compose-spec.io)'s
-//! own, short and long forms alike, normalised into one shape while it is read.
+//! own, short and long forms alike, normalised into one shape while it is read. No variables are filled in here: a `$` is
+//! a `$`.
 
 mod advice;
 mod check;

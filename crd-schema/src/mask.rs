@@ -154,6 +154,7 @@ mod tests {
             "environment:\n- A=hunter2\n- \"B=hunter2\"\nimage: x",
             "environment: {A: hunter2}\nimage: x",
             "environment: {A: '}',\n  B: hunter2,\n}\nimage: x",
+            "environment: {A: a,\n  B: b,\n  C: hunter2}\nimage: x",
             "spec: {environment: {A: hunter2}, image: x}\nimage: x",
             "spec: {environment: {\n A: hunter2}}\nimage: x",
             "x-env: &env\n  A: hunter2\nimage: x",

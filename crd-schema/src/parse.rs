@@ -68,43 +68,45 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Diagnostic>> {
 /// # Errors
 /// As [`parse`], and when the bytes are not UTF-8.
 pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Vec<Parsed>, Vec<Diagnostic>> {
-    let head = bytes.get(..MAX_FILE_BYTES + 1).unwrap_or(bytes);
-    let wrong = match std::str::from_utf8(bytes.get(..head.len()).unwrap_or_default()) {
-        Ok(text) if head.len() == bytes.len() => return parse(file, text),
-        // Too large: what is wrong with the size is said first, and of the size only.
-        Ok(_) => None,
-        Err(_) if head.len() < bytes.len() => None,
-        Err(error) => Some(error.valid_up_to()),
-    };
-    let Some(valid) = wrong else {
-        let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len());
-        let help = Some("split it: several files, or one file a service".into());
-        return Err(vec![diagnostic(file, None, Problem::new(Place::START, message, help))]);
+    if bytes.len() > MAX_FILE_BYTES + '\u{feff}'.len_utf8() {
+        return Err(vec![diagnostic(file, None, yaml::too_large(bytes.len(), MAX_FILE_BYTES))]);
+    }
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(text) => return parse(file, text),
+        Err(error) => error.valid_up_to(),
     };
     let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let place = Place { line, column, width: 1 };
+    let place = Place::after(&before);
     let problem = Problem::new(place, "the file is not UTF-8 text".to_owned(), Some("save it as UTF-8".into()));
     Err(vec![diagnostic(file, Some(&Lines::new(&before)), problem)])
 }
 
+/// How long a line may be to be shown, and how long a message.
+const MAX_SHOWN: usize = 1000;
+
 fn diagnostic(file: &str, lines: Option<&Lines<'_>>, problem: Problem) -> Diagnostic {
     let Place { line, mut column, mut width } = problem.place;
-    let shown = lines.and_then(|lines| lines.show(line));
+    let shown = lines.and_then(|lines| lines.show(line)).filter(|(text, _)| text.len() <= MAX_SHOWN);
     if let Some((text, kept)) = &shown {
         let length = text.chars().count();
         column = column.min(kept.saturating_add(1)).min(length + 1);
-        width = width.min((length + 1).saturating_sub(column)).max(1);
+        width = width.min((length + 1).saturating_sub(column));
     }
     Diagnostic {
         file: file.to_owned(),
         line,
         column,
-        width: width.min(256),
-        message: problem.message,
-        help: problem.help.map(Cow::into_owned),
+        width: width.clamp(1, MAX_SHOWN),
+        message: clip(problem.message),
+        help: problem.help.map(|help| clip(help.into_owned())),
         source_line: shown.map(|(text, _)| text),
+    }
+}
+
+fn clip(text: String) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 

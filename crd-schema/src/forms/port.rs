@@ -20,10 +20,35 @@ impl From<Ports> for Vec<Port> {
     }
 }
 
+/// How many ports a service may publish, ranges written out: enough for a telephone exchange, and a bound on what a
+/// few characters can make of our memory.
+const MAX_PORTS: usize = 20_000;
+
 impl<'de> Deserialize<'de> for Ports {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let items: Vec<Item> = Vec::deserialize(deserializer)?;
-        Ok(Self(items.into_iter().flat_map(|item| item.0).collect()))
+        struct PortsVisitor;
+
+        impl<'de> Visitor<'de> for PortsVisitor {
+            type Value = Ports;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of ports")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Ports, A::Error> {
+                let mut ports = Vec::new();
+                while let Some(Item(some)) = items.next_element()? {
+                    ports.extend(some);
+                    if ports.len() > MAX_PORTS {
+                        let help = "publish fewer, or use `network_mode: host`";
+                        return Err(Refusal::new(format!("more than {MAX_PORTS} ports"), help).into_error());
+                    }
+                }
+                Ok(Ports(ports))
+            }
+        }
+
+        deserializer.deserialize_seq(PortsVisitor)
     }
 }
 form_schema!(Ports, |g| json_schema!({

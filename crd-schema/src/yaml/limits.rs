@@ -8,23 +8,19 @@ use super::node::{Place, Problem};
 /// When it is larger than `max` bytes or holds a NUL.
 pub(crate) fn precheck(text: &str, max: usize) -> Result<(), Problem> {
     if text.len() > max {
-        return Err(Problem::new(
-            Place::START,
-            format!("the file has {} bytes; at most {max} are read", text.len()),
-            Some("split it: several files, or one file a service".into()),
-        ));
+        return Err(too_large(text.len(), max));
     }
-    if let Some(at) = text.find('\0') {
-        let before = text.get(..at).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        return Err(Problem::new(
-            Place { line, column, width: 1 },
-            "the file holds a NUL byte, so it is not text".into(),
-            Some("save it as UTF-8 text".into()),
-        ));
-    }
-    Ok(())
+    let Some(before) = text.find('\0').and_then(|at| text.get(..at)) else {
+        return Ok(());
+    };
+    let message = "the file holds a NUL byte, so it is not text".to_owned();
+    Err(Problem::new(Place::after(before), message, Some("save it as UTF-8 text".into())))
+}
+
+/// What is said about a file of so many bytes.
+pub(crate) fn too_large(bytes: usize, max: usize) -> Problem {
+    let message = format!("the file has {bytes} bytes; at most {max} are read");
+    Problem::new(Place::START, message, Some("split it: several files, or one file a service".into()))
 }
 
 /// Splits a stream at its document markers: the line number before each document, and its text.

@@ -10,5 +10,5 @@ mod node;
 
 pub(crate) use de::{MAYBE, from_node};
 pub(crate) use failure::{Failure, Fault};
-pub(crate) use limits::{documents, precheck};
+pub(crate) use limits::{documents, precheck, too_large};
 pub(crate) use node::{Kind, Node, Place, Problem, read};

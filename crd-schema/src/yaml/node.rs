@@ -23,6 +23,13 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) const START: Self = Self { line: 1, column: 1, width: 1 };
+
+    /// The place right behind the text.
+    pub(crate) fn after(text: &str) -> Self {
+        let line = text.matches('\n').count() + 1;
+        let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Self { line, column, width: 1 }
+    }
 }
 
 /// What is wrong with a text as YAML.

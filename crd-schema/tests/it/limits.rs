@@ -80,6 +80,23 @@ fn a_megabyte_of_problems_is_told_in_part() {
 }
 
 #[test]
+fn long_words_and_wide_ranges_stay_small() {
+    let head = "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {project: a, name: b}\nspec:\n  image: x\n";
+    let long = "y".repeat(900_000);
+    for key in [
+        "drain_timeout",
+        "shm_size",
+        "restart",
+        "ports: [80]\n  cpus",
+        "rollout: {order: x}\n  network_mode",
+        long.as_str(),
+    ] {
+        refused(&format!("{head}  {key}: {long}\n").chars().take(1_000_000).collect::<String>());
+    }
+    assert!(refused(&format!("{head}  ports: [{}]\n", "1-65535, ".repeat(10_000))).contains("ports"));
+}
+
+#[test]
 fn what_is_no_text_is_refused() {
     assert!(refused("image: \0").contains("NUL"));
     let problem = &parse_bytes("bad.yaml", b"a: b\nc: \xff\n").unwrap_err()[0];
