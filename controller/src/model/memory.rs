@@ -2,6 +2,7 @@
 //! a restart. All of it may be lost: that makes the controller slower, never unsafe.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crd_schema::{ServiceSpec, status::Reason};
 use jiff::Timestamp;
@@ -12,8 +13,12 @@ use super::{DesiredService, Health, Observed, Probe, Replica, State};
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;
 
-/// Failures further apart than this do not belong together (seconds).
-const TROUBLE_WINDOW: i64 = 300;
+/// From the stop signal to SIGKILL, where nothing is asked for (Docker, Compose).
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Failures further apart than this do not belong together (seconds): well beyond the longest backoff, so that waiting
+/// does not make a crash loop look healed.
+const TROUBLE_WINDOW: i64 = 900;
 
 /// What is remembered of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +44,10 @@ pub struct Memory {
     /// The revision that an image was last fetched for.
     #[serde(default)]
     pub pulled: Option<String>,
+    /// Until then nobody is taken out of traffic: the memory was lost, and what looks available may have been told to
+    /// stop before that.
+    #[serde(default)]
+    pub cautious_until: Option<Timestamp>,
     /// When the rollout last came nearer to its end.
     #[serde(default)]
     pub progress_since: Option<Timestamp>,
@@ -57,6 +66,9 @@ pub struct RevisionRecord {
     pub since: Timestamp,
     /// What became of it.
     pub outcome: Outcome,
+    /// At least one replica of it was ready at some time.
+    #[serde(default)]
+    pub served: bool,
 }
 
 /// What became of a revision.
@@ -140,10 +152,12 @@ impl Memory {
         self.history.iter().rev().find(|record| record.revision == revision)
     }
 
-    /// The newest revision that was available, other than `except`.
+    /// The revision to go back to from `except`: the newest that was available, else the newest that served at all
+    /// and was replaced before all its replicas were there.
     pub fn last_available(&self, except: &str) -> Option<&RevisionRecord> {
-        let usable = |record: &&RevisionRecord| record.outcome == Outcome::Available && record.revision != except;
-        self.history.iter().rev().find(usable)
+        let others = || self.history.iter().rev().filter(|record| record.revision != except);
+        let available = others().find(|record| record.outcome == Outcome::Available);
+        available.or_else(|| others().find(|record| record.outcome == Outcome::Pending && record.served))
     }
 
     /// Counts a failure that is no replica's end: a pull, create or start that the engine refused.
@@ -175,6 +189,10 @@ impl Memory {
             return;
         }
         let adopted = self.digest.is_empty() && observed.replicas.iter().any(|r| r.revision == desired.revision);
+        if self.digest.is_empty() && seen.is_some() {
+            let grace = desired.spec.stop_grace_period.map_or(STOP_GRACE, |asked| asked.get().max(STOP_GRACE));
+            self.cautious_until = Some(now + grace + Duration::from_secs(1));
+        }
         self.generation = self.generation.max(seen.unwrap_or(0));
         if !adopted || self.generation == 0 {
             self.generation += 1;
@@ -190,9 +208,11 @@ impl Memory {
             spec: desired.spec.clone(),
             since: now,
             outcome: Outcome::Pending,
+            served: false,
         };
         if let Some(old) = known.map(|at| self.history.remove(at)) {
             record.since = old.since;
+            record.served = old.served;
             // It has to prove itself again unless it still runs.
             let runs = observed.replicas.iter().any(|r| r.revision == desired.revision && r.state.is_live());
             if old.outcome == Outcome::Available && runs {
@@ -254,6 +274,11 @@ impl Memory {
         let newly_ready = ready && known.is_none_or(|sighting| sighting.ready_since.is_none());
         if newly_ready && Some(&replica.revision) == self.history.last().map(|record| &record.revision) {
             self.progress_since = Some(now);
+        }
+        if ready {
+            for record in self.history.iter_mut().filter(|record| record.revision == replica.revision) {
+                record.served = true;
+            }
         }
         self.sightings.insert(replica.id.clone(), sighting);
     }

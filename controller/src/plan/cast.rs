@@ -8,6 +8,7 @@ use super::Scene;
 use super::action::Target;
 use super::phase::{Phase, phase};
 use super::policy::Policy;
+use super::target::failed;
 
 /// A replica with its phase.
 #[derive(Clone, Debug)]
@@ -27,6 +28,15 @@ impl<'a> Member<'a> {
     /// Whether it counts as available.
     pub fn available(&self) -> bool {
         matches!(self.phase, Phase::Available | Phase::Completed)
+    }
+
+    /// How much would be lost with it.
+    fn worth(&self) -> u8 {
+        match self.phase {
+            Phase::Available | Phase::Completed => 2,
+            Phase::Pending(_) => 1,
+            _ => 0,
+        }
     }
 
     /// Whether it has been started: a created one takes no room.
@@ -59,6 +69,8 @@ impl<'a> Cast<'a> {
     /// Gives every replica its part, with `revision` as the goal.
     pub fn of(scene: &Scene<'a>, revision: &str) -> Self {
         let mut cast = Self::default();
+        let given_up = failed(scene.desired, scene.memory).map(|failure| failure.revision.as_str());
+        let given_up = given_up.filter(|failed| *failed != revision);
         for replica in &scene.observed.replicas {
             let (phase, changes_at) = phase(scene, replica);
             cast.wake_at = earliest(cast.wake_at, changes_at);
@@ -66,6 +78,10 @@ impl<'a> Cast<'a> {
             match member.phase {
                 Phase::Kept => cast.kept.push(member),
                 Phase::Draining | Phase::Exited => cast.leaving.push(member),
+                // Given up and of no use: nothing is lost with it.
+                Phase::Failed(_) | Phase::Pending(_) if given_up == Some(replica.revision.as_str()) => {
+                    cast.leaving.push(member);
+                }
                 Phase::Failed(_) => cast.leavers.push(member),
                 // Made for a revision that is no longer the goal and never started: nothing to lose.
                 Phase::Pending(_) if replica.state == State::Created && replica.revision != revision => {
@@ -80,7 +96,7 @@ impl<'a> Cast<'a> {
         let (idle, live): (Vec<_>, Vec<_>) = surplus.into_iter().partition(|m| m.replica.state == State::Created);
         cast.leaving.extend(idle);
         cast.leavers.extend(live);
-        cast.leavers.sort_by_key(|m| (m.available(), std::cmp::Reverse(m.replica.number)));
+        cast.leavers.sort_by_key(|m| (m.worth(), std::cmp::Reverse(m.replica.number)));
         cast
     }
 

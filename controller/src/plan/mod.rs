@@ -111,7 +111,9 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>) {
     let is_failed = |member: &&Member<'_>| Some(member.replica.revision.as_str()) == failed;
     // One that still runs will be the last of them: until it has ended, those that have ended are kept back.
     let leaving = cast.leavers.iter().chain(&cast.leaving).filter(is_failed);
-    let newest = leaving.max_by_key(|m| (m.replica.created_at, m.replica.number)).map(|m| m.replica.id.as_str());
+    // One that has run tells more than one that never started.
+    let tells = |m: &&Member<'_>| (m.replica.started_at.is_some(), m.replica.created_at, m.replica.number);
+    let newest = leaving.max_by_key(tells).map(|m| m.replica.id.as_str());
     let already = cast.kept.iter().any(|m| Some(m.replica.revision.as_str()) == failed);
     for member in &cast.leaving {
         let keep = !already && newest == Some(member.replica.id.as_str());
@@ -171,6 +173,10 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
         if let phase::Phase::Pending(what) = &member.phase {
             plan.wait(format!("{} {what}", member.replica.name), None);
         }
+    }
+    if let Some(until) = scene.memory.cautious_until.filter(|until| scene.now < *until && step.withdraw > 0) {
+        plan.wait("stops that may have been under way before the memory was lost", Some(until));
+        return;
     }
     for member in cast.leavers.iter().take(step.withdraw) {
         plan.act(Verb::Withdraw(member.target()), farewell(goal, member));

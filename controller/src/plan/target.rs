@@ -58,8 +58,11 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
     }
     let others = scene.observed.replicas.iter().filter(|r| r.state.is_live() && r.revision != failure.revision);
     if let Some(other) = others.max_by_key(|replica| (replica.generation, replica.number)) {
+        // Never all available at once, yet it runs: better than what has failed. Its history may be lost; then what
+        // runs of it is kept.
         let (revision, generation) = (other.revision.as_str(), other.generation);
-        return Ok(Goal { revision, generation, spec: None, kind: GoalKind::Rollback });
+        let spec = memory.record(revision).map(|record| &record.spec);
+        return Ok(Goal { revision, generation, spec, kind: GoalKind::Rollback });
     }
     Ok(Goal { kind: GoalKind::Retry, ..wanted })
 }
