@@ -80,6 +80,7 @@ impl Controller {
         });
         let mut queue = Queue::default();
         let mut events = shared.c.engine.watch();
+        let mut felt = shared.c.senses.watch();
         let mut looks: JoinSet<Vec<(Key, Next)>> = JoinSet::new();
         let mut resync = tokio::time::interval(RESYNC);
         let engine = shared.c.engine.describe();
@@ -106,6 +107,7 @@ impl Controller {
                         queue.push(key, Instant::now());
                     }
                 }
+                Some(key) = felt.next() => queue.push(key, Instant::now()),
                 event = events.next() => match event {
                     Some(Some(key)) => queue.push(key, Instant::now()),
                     Some(None) => shared.push_all(&mut queue),

@@ -3,8 +3,9 @@
 
 use crd_schema::ServiceSpec;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
 
-use crate::model::{Memory, Replica, ServiceName};
+use crate::model::{Key, Memory, Replica, ServiceName};
 
 /// The controller's own senses.
 pub trait Senses: Send + Sync {
@@ -17,6 +18,9 @@ pub trait Senses: Send + Sync {
         memory: &'a Memory,
         replicas: &'a mut [Replica],
     ) -> BoxFuture<'a, ()>;
+
+    /// Keys whose senses have changed: a probe that passes now, or fails. Hints, as the engine's events are.
+    fn watch(&self) -> BoxStream<'static, Key>;
 }
 
 impl Senses for crate::engine::sim::Sim {
@@ -33,5 +37,10 @@ impl Senses for crate::engine::sim::Sim {
             }
         }
         Box::pin(std::future::ready(()))
+    }
+
+    // The simulated engine's own events tell of it.
+    fn watch(&self) -> BoxStream<'static, Key> {
+        stream::pending().boxed()
     }
 }
