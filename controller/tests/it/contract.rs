@@ -5,6 +5,8 @@ mod around;
 mod containers;
 mod docker;
 mod docker_only;
+mod proxy;
+mod registry;
 mod sim;
 
 use std::time::Duration;
@@ -13,8 +15,8 @@ use composed::engine::{Context, Engine, EngineError, Scope};
 use composed::model::{Key, Replica, ServiceName, Snapshot};
 use composed::plan::action::{Blueprint, Target, Verb};
 use crd_schema::ServiceSpec;
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt};
 
 /// The longest that a case waits for anything.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -24,14 +24,7 @@ fn spec(json: Value) -> ServiceSpec {
 
 fn print(spec: ServiceSpec) -> Blueprint {
     let service = ServiceName::new("shop", "web");
-    Blueprint {
-        name: service.container(2),
-        service,
-        number: 2,
-        revision: "5f0c".to_owned(),
-        generation: 12,
-        spec,
-    }
+    Blueprint { name: service.container(2), service, number: 2, revision: "5f0c".to_owned(), generation: 12, spec }
 }
 
 fn context() -> Context {
@@ -67,7 +60,8 @@ fn every_key_reaches_the_engine() {
         let text = serde_json::to_string_pretty(&now).expect("JSON") + "\n";
         std::fs::write(file, text).expect("write the golden file");
     }
-    let golden: Value = std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let golden: Value =
+        std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let advice = "if that is meant: COMPOSED_GOLDEN=1 cargo test every_key, and read the difference";
     assert_eq!(now, golden, "{advice}");
     assert_eq!(made(spec(every_key()), 53).map(|made| made.platform).ok().as_deref(), Some("linux/amd64"));
@@ -138,11 +132,17 @@ fn what_cannot_be_carried_is_refused_by_name() {
     let table = [
         (json!({"annotations": {"a": "b"}}), "annotations"),
         (json!({"healthcheck": {"test": ["CMD", "a"], "start_interval": "1s"}}), "start_interval"),
-        (json!({"volumes": [{"type": "volume", "source": "data", "target": "/a", "volume": {"subpath": "x"}}]}), "subpath"),
+        (
+            json!({"volumes": [{"type": "volume", "source": "data", "target": "/a", "volume": {"subpath": "x"}}]}),
+            "subpath",
+        ),
         (json!({"networks": {"back": {"mac_address": "02:00:00:00:00:02"}, "front": {"priority": 1}}}), "mac_address"),
         (json!({"networks": {"nowhere": {}}}), "nowhere"),
         (json!({"volumes": [{"type": "volume", "source": "nowhere", "target": "/a"}]}), "nowhere"),
-        (json!({"volumes": [{"type": "bind", "source": "/a:b", "target": "/a", "bind": {"create_host_path": true}}]}), "colon"),
+        (
+            json!({"volumes": [{"type": "bind", "source": "/a:b", "target": "/a", "bind": {"create_host_path": true}}]}),
+            "colon",
+        ),
         (json!({"network_mode": "container:x"}), "network_mode"),
         (json!({"network_mode": "host", "mac_address": "02:00:00:00:00:02"}), "mac_address"),
         (json!({"cgroup": "x"}), "cgroup"),
@@ -152,7 +152,8 @@ fn what_cannot_be_carried_is_refused_by_name() {
     for (changes, word) in table {
         let text = changes.to_string();
         let refused = made(minimal(changes), 41).err();
-        let named = matches!(&refused, Some(EngineError::Rejected { message, name_taken: false }) if message.contains(word));
+        let named =
+            matches!(&refused, Some(EngineError::Rejected { message, name_taken: false }) if message.contains(word));
         assert!(named, "{text}: {refused:?}");
     }
 }

@@ -111,8 +111,10 @@ impl Watch {
 
     /// One connection, to its end.
     async fn follow(&self, outbox: &mut Outbox, ends: &mut broadcast::Receiver<Option<Key>>) -> Broken {
-        if let Err(error) = self.api.negotiate().await {
-            return Broken::Lost(error.to_string());
+        match tokio::time::timeout(PING_PATIENCE, self.api.negotiate()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Broken::Lost(error.to_string()),
+            Err(_) => return Broken::Lost("no answer".to_owned()),
         }
         let mut events = Box::pin(self.api.client.events(Some(options())));
         // What happened while nobody listened: everything, now, and once more when the subscription, whose beginning

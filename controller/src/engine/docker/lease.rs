@@ -133,7 +133,7 @@ impl Lease {
     async fn is_dead(&self, api: &Api, me: &Facts, holder: &Labels) -> Result<Option<String>, EngineError> {
         if let Some(id) = holder.get(CONTAINER) {
             let now = started(api, id).await?;
-            if now.as_ref() != holder.get(CONTAINER_STARTED) {
+            if now.is_none() || now.as_ref() != holder.get(CONTAINER_STARTED) {
                 return Ok(Some(format!("its container {} is gone or was restarted", id.get(..12).unwrap_or(id))));
             }
         }

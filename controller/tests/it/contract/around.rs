@@ -8,7 +8,8 @@ use composed::plan::action::Verb;
 use futures_util::FutureExt;
 
 use super::{
-    Case, Kind, PATIENCE, Stage, Watched, apply, created, observe, print, promises, replicas, stale, started, until, web,
+    Case, Kind, PATIENCE, Stage, Watched, apply, created, observe, print, promises, replicas, stale, started, until,
+    web,
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -7,8 +7,8 @@ use crd_schema::{Hook, RestartPolicy};
 use futures_util::FutureExt;
 
 use super::{
-    Case, Kind, Stage, apply, created, name_taken, observe, print, promises, rejected, replica, replicas, stale, started,
-    until, web,
+    Case, Kind, Stage, apply, created, name_taken, observe, print, promises, rejected, replica, replicas, stale,
+    started, until, web,
 };
 
 pub(super) fn cases() -> Vec<Case> {

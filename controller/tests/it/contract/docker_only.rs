@@ -1,1 +1,298 @@
-//! What the simulated engine does not model: networks, mounts, Compose's eyes, and figures.
+//! What only a real engine can show: several networks, mounts, a registry, a lost connection, a dead holder of the lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use composed::engine::docker::Docker;
+use composed::engine::{Claim, Context, Engine, Scope};
+use composed::model::{ImageState, State};
+use composed::plan::action::{Target, Verb};
+use crd_schema::{BindOptions, Mount, MountKind, Network, Port, Volume};
+use futures_util::StreamExt;
+
+use super::docker::{DockerStage, Run, docker};
+use super::proxy::{Mode, Proxy};
+use super::{Kind, Stage, apply, print, registry, replica, replicas, started, until, web};
+
+/// A context with these networks and a volume `data`.
+fn context(stage: &DockerStage, networks: &[&str]) -> Context {
+    let project = stage.project();
+    let network = |key: &&str| ((*key).to_owned(), (format!("{project}_{key}"), Network::default()));
+    Context {
+        project: project.to_owned(),
+        networks: networks.iter().map(network).collect(),
+        volumes: [("data".to_owned(), (format!("{project}_data"), Volume::default()))].into(),
+    }
+}
+
+async fn create_network(stage: &DockerStage, context: &Context, key: &str) {
+    let verb = Verb::CreateNetwork { key: key.to_owned(), name: context.networks[key].0.clone() };
+    stage.engine().apply(&verb, context).await.expect("create network");
+}
+
+/// A replica whose creator died before it had joined `back`, the second of its two networks.
+async fn half_made(stage: &DockerStage) -> (Context, Verb, Target) {
+    let context = context(stage, &["back", "front"]);
+    create_network(stage, &context, "front").await;
+    create_network(stage, &context, "back").await;
+    let mut print = print(stage, Kind::Serves, 1);
+    print.spec.network_mode = None;
+    let attachment = |priority| crd_schema::NetworkAttachment { priority, ..Default::default() };
+    let networks = [("back".to_owned(), attachment(None)), ("front".to_owned(), attachment(Some(1)))];
+    print.spec.networks = Some(networks.into());
+    let create = Verb::Create(Box::new(print));
+    stage.engine().apply(&create, &context).await.expect("create");
+    let made = replicas(stage).await.remove(0);
+    docker(&["network", "disconnect", &context.networks["back"].0, &made.id]).await.expect("disconnect");
+    (context, create, Target { id: made.id, name: made.name })
+}
+
+async fn both_joined(stage: &DockerStage, target: &Target) {
+    let seen = until(stage, target, "running", |replica| replica.state == State::Running).await;
+    let joined: Vec<_> = seen.addresses.keys().cloned().collect();
+    assert_eq!(joined, ["back", "front"].map(|key| format!("{}_{key}", stage.project())));
+    let aliases =
+        docker(&["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.Aliases}}{{end}}", &target.id]).await;
+    assert_eq!(aliases.expect("inspect").matches("web").count(), 2, "the service's name on both networks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_made_replica_is_completed_by_its_next_create_or_start() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let (context, create, target) = half_made(&stage).await;
+    stage.engine().apply(&create, &context).await.expect("create again");
+    apply(&stage, Verb::Start(target.clone())).await.expect("start");
+    both_joined(&stage, &target).await;
+
+    let stage = run.stage(1).await;
+    let (_, _, target) = half_made(&stage).await;
+    apply(&stage, Verb::Start(target.clone())).await.expect("start");
+    both_joined(&stage, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_and_ports_are_made() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("made/by/the/engine").display().to_string();
+    let context = context(&stage, &["default"]);
+    create_network(&stage, &context, "default").await;
+    let verb = Verb::CreateVolume { key: "data".to_owned(), name: context.volumes["data"].0.clone() };
+    stage.engine().apply(&verb, &context).await.expect("create volume");
+
+    let mut print = print(&stage, Kind::Serves, 1);
+    print.spec.network_mode = None;
+    let mount = |kind, source: Option<&str>, target: &str| Mount {
+        kind,
+        source: source.map(str::to_owned),
+        target: target.to_owned(),
+        ..Mount::default()
+    };
+    let creates = Some(BindOptions { create_host_path: Some(true), ..BindOptions::default() });
+    print.spec.volumes = vec![
+        Mount { bind: creates, ..mount(MountKind::Bind, Some(&path), "/bound") },
+        mount(MountKind::Volume, Some("data"), "/data"),
+        mount(MountKind::Tmpfs, None, "/memory"),
+    ];
+    print.spec.ports = vec![Port { target: 8080, host_ip: Some("127.0.0.1".to_owned()), ..Port::default() }];
+    stage.engine().apply(&Verb::Create(Box::new(print)), &context).await.expect("create");
+    let made = replicas(&stage).await.remove(0);
+    let target = Target { id: made.id, name: made.name };
+    apply(&stage, Verb::Start(target.clone())).await.expect("start");
+
+    let format = "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}}\n{{end}}";
+    let mounts = docker(&["inspect", "--format", format, &target.id]).await.expect("inspect");
+    let mut lines: Vec<_> = mounts.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    lines.retain(|line| !line.is_empty());
+    lines.sort();
+    let volume = format!("volume {}_data /data", stage.project());
+    assert_eq!(lines, ["bind /bound".to_owned(), "tmpfs /memory".to_owned(), volume]);
+    assert!(std::path::Path::new(&path).is_dir(), "the missing host directory was made");
+
+    let seen = replica(&stage, &target).await.expect("the replica");
+    let published = seen.ports["8080/tcp"].first().expect("a published port");
+    let port = published.strip_prefix("127.0.0.1:").expect("on the address asked for");
+    assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{published}");
+    assert!(seen.pid > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_command_clears_the_images_own() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let image = format!("{}:cmd", stage.project());
+    let own = format!("FROM {}\nCMD [\"nonsense\"]\n", run.image);
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("Dockerfile"), own).expect("write");
+    docker(&["build", "-q", "-t", &image, &directory.path().display().to_string()]).await.expect("build");
+    let mut print = print(&stage, Kind::Serves, 1);
+    print.spec.image.clone_from(&image);
+    print.spec.command = Some(vec![]);
+    apply(&stage, Verb::Create(Box::new(print))).await.expect("create");
+    let made = replicas(&stage).await.remove(0);
+    let words = docker(&["inspect", "--format", "{{json .Config.Entrypoint}} {{json .Config.Cmd}}", &made.id]).await;
+    apply(&stage, Verb::Remove(Target { id: made.id, name: made.name })).await.expect("remove");
+    stage.docker().remove_image(&image).await.expect("remove the image");
+    assert_eq!(words.expect("inspect"), r#"["/composed","demo-app"] []"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_brings_an_image_and_says_so() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let (image, _serving) = registry::serve(stage.project()).await;
+    let scope = Scope { services: Some([].into()), images: [image.clone()].into() };
+    let state = || async { stage.engine().observe(&scope).await.expect("observe").images.remove(&image) };
+    let mut keys = stage.engine().watch();
+    assert_eq!(state().await, Some(ImageState::Absent));
+    apply(&stage, Verb::Pull { image: image.clone(), platform: None }).await.expect("pull");
+    assert!(matches!(state().await, Some(ImageState::Pulling(_))));
+    let present = async {
+        // Only keys wake it, as in the loop.
+        while let Some(_key) = keys.next().await {
+            if matches!(state().await, Some(ImageState::Present(_))) {
+                return true;
+            }
+        }
+        false
+    };
+    let present = tokio::time::timeout(super::PATIENCE, present).await;
+    stage.docker().remove_image(&image).await.expect("remove the image");
+    assert_eq!(present, Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_or_silent_connection_is_noticed_and_replaced() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let proxy = Proxy::begin("/var/run/docker.sock").await;
+    let engine = Docker::connect(Some(&proxy.host()), stage.project()).await.expect("connect");
+    let mut keys = engine.watch();
+    let mut next = async |what: &str, within: u64| {
+        let key = tokio::time::timeout(Duration::from_secs(within), keys.next()).await;
+        key.unwrap_or_else(|_| panic!("no key {what}")).expect("the watch goes on")
+    };
+    for _ in 0..2 {
+        assert_eq!(next("at the beginning", 5).await, None);
+    }
+    // The engine goes away and comes back.
+    proxy.set(Mode::Refuse);
+    let down = engine.observe(&Scope::default()).await;
+    assert!(matches!(down, Err(composed::engine::EngineError::Unavailable(_))), "{down:?}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    proxy.set(Mode::Pass);
+    for _ in 0..2 {
+        assert_eq!(next("after the engine came back", 10).await, None);
+    }
+    // No byte comes any more, but nobody hangs up: found by the ping.
+    proxy.set(Mode::Stall);
+    let silent = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    proxy.set(Mode::Pass);
+    // What was connected in the silence stays silent: only a new connection brings keys.
+    assert_eq!(next("after the silence", 40).await, None);
+    eprintln!("a silent connection was replaced after {:?}", silent.elapsed());
+    let target = started(&stage, Kind::Serves, 1).await;
+    loop {
+        if next("of a start", 10).await == Some(composed::model::Key::Service(web(&stage))) {
+            break;
+        }
+    }
+    drop(target);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_of_a_dead_process_is_taken_over_and_that_of_another_host_is_not() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let lock = format!("composed-lock-{}", stage.project());
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
+    let namespace = std::fs::read_link("/proc/self/ns/pid").expect("a namespace").display().to_string();
+    let lay = async |boot: &str, pid: &str, container: &str| {
+        docker(&["volume", "rm", "-f", &lock]).await.expect("volume rm");
+        let labels = [
+            ("holder", "somebody"),
+            ("pid", pid),
+            ("pid-start", "1"),
+            ("boot", boot.trim()),
+            ("pid-namespace", &namespace),
+            ("hostname", "elsewhere"),
+            ("container", container),
+        ];
+        let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+        let labels: Vec<String> = labels.map(|(name, value)| format!("--label=dev.composed.{name}={value}")).collect();
+        let mut words = vec!["volume", "create"];
+        words.extend(labels.iter().map(String::as_str));
+        words.push(&lock);
+        docker(&words).await.expect("volume create");
+    };
+    let no_process = "4194304";
+    let gone = "0".repeat(64);
+
+    lay("another", no_process, "").await;
+    let held = stage.engine().claim().await.expect("claim");
+    let hint = format!("docker volume rm {lock}");
+    assert!(matches!(&held, Claim::HeldBy(text) if text.contains(&hint) && text.contains("elsewhere")), "{held:?}");
+
+    lay(&boot, no_process, "").await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held, "its process is gone");
+    lay(&boot, "1", "").await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held, "its process number is another's now");
+    lay("another", "1", &gone).await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held, "its container is gone");
+    // Somebody removes the lock of a holder that lives: it is simply taken again.
+    docker(&["volume", "rm", &lock]).await.expect("volume rm");
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+    stage.engine().release().await.expect("release");
+    assert!(docker(&["volume", "inspect", &lock]).await.is_err(), "a released lock is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: cargo test -p composed --test it -- --ignored --nocapture fifty"]
+async fn fifty_running_containers_are_observed_quickly() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = Arc::new(run.stage(0).await);
+    for number in 1..=50 {
+        started(&*stage, Kind::Serves, number).await;
+    }
+    let one = Scope { services: Some([].into()), ..Scope::default() };
+    for (name, scope) in [("all of 50", Scope::default()), ("none of 50", one)] {
+        let mut times: Vec<Duration> = Vec::new();
+        for _ in 0..20 {
+            let begin = tokio::time::Instant::now();
+            stage.engine().observe(&scope).await.expect("observe");
+            times.push(begin.elapsed());
+        }
+        times.sort();
+        println!("observe {name}: median {:?}, worst {:?}", times[10], times[19]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Compose: COMPOSE=/path/to/docker-compose cargo test -p composed --test it -- --ignored compose"]
+async fn compose_sees_our_replicas() {
+    let Some(run) = Run::begin().await else { return };
+    let compose = std::env::var("COMPOSE").expect("COMPOSE=/path/to/docker-compose");
+    let stage = run.stage(0).await;
+    for number in 1..=2 {
+        let target = started(&stage, Kind::Serves, number).await;
+        until(&stage, &target, "running", |replica| replica.state == State::Running).await;
+    }
+    let ask = async |words: &[&str]| {
+        let mut all = vec!["-p", stage.project()];
+        all.extend(words);
+        let output = tokio::process::Command::new(&compose).args(&all).output().await.expect("compose");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let list = ask(&["ps", "--format", "{{.Name}} {{.Service}} {{.State}}"]).await;
+    let mut lines: Vec<_> = list.lines().map(str::to_owned).collect();
+    lines.sort();
+    let line = |number: u32| format!("{} web running", web(&stage).container(number));
+    assert_eq!(lines, [line(1), line(2)]);
+    ask(&["logs", "web"]).await;
+    ask(&["exec", "-T", "--index", "2", "web", "/composed", "demo-app", "check"]).await;
+    assert!(ask(&["ls", "-a"]).await.contains(stage.project()));
+}
