@@ -19,7 +19,13 @@ pub struct Deed {
 
 /// Carries `plan` out. What it records goes to `memory`; the deeds come back, the last one with the error if there
 /// was one.
-pub async fn act(engine: &dyn Engine, plan: &Plan, context: &Context, memory: &mut Memory, now: Timestamp) -> Vec<Deed> {
+pub async fn act(
+    engine: &dyn Engine,
+    plan: &Plan,
+    context: &Context,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Vec<Deed> {
     let mut deeds = Vec::new();
     for action in &plan.actions {
         let error = one(engine, &action.verb, context, memory, now).await.err();

@@ -13,7 +13,7 @@ use crate::model::ServiceName;
 const EVENTS: usize = 1000;
 
 /// The controller's own state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// The engine, for people.
@@ -37,6 +37,7 @@ pub struct Board {
 struct Inner {
     statuses: BTreeMap<ServiceName, ServiceStatus>,
     events: VecDeque<Event>,
+    recorded: u64,
     counts: BTreeMap<(&'static str, bool), u64>,
     health: Health,
 }
@@ -60,6 +61,15 @@ impl Board {
     /// The last events, oldest first.
     pub fn events(&self) -> Vec<Event> {
         self.lock().events.iter().cloned().collect()
+    }
+
+    /// The events after the first `seen` ones, and how many there were in all; those that are no longer kept are left
+    /// out.
+    pub fn events_since(&self, seen: u64) -> (Vec<Event>, u64) {
+        let inner = self.lock();
+        let total = inner.recorded;
+        let new = usize::try_from(total.saturating_sub(seen)).unwrap_or(usize::MAX).min(inner.events.len());
+        (inner.events.iter().skip(inner.events.len() - new).cloned().collect(), total)
     }
 
     /// How many actions of each kind were done (`true`) and failed.
@@ -95,6 +105,7 @@ impl Board {
     pub fn record(&self, event: Event, kind: &'static str, done: bool) {
         let mut inner = self.lock();
         *inner.counts.entry((kind, done)).or_default() += 1;
+        inner.recorded += 1;
         inner.events.push_back(event);
         if inner.events.len() > EVENTS {
             inner.events.pop_front();

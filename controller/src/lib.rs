@@ -5,6 +5,7 @@
 //! `cli` (verbs for people).
 
 pub mod act;
+pub mod api;
 pub mod board;
 pub mod cli;
 pub mod clock;

@@ -1,18 +1,59 @@
-//! The program: the verbs that exist so far.
+//! The program: parses the command line and hands over to the verb.
 
-use std::{io::Write as _, process::ExitCode};
+use std::io::Write as _;
+use std::process::ExitCode;
 
-use composed::cli::{app, rootfs};
+use clap::{CommandFactory as _, Parser as _};
+use composed::cli::args::{Cli, LogFormat, Verb};
+use composed::cli::{app, apply, demo, plan, rootfs, run, session, status};
+use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["demo-app"] => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app::run()),
-        ["demo-app", "check"] => Ok(app::check()),
-        ["own-rootfs"] => {
-            std::io::stdout().write_all(&rootfs::own_rootfs()?)?;
-            Ok(ExitCode::SUCCESS)
+    let cli = Cli::parse();
+    match &cli.verb {
+        Verb::Schema => {
+            session::print_out(&serde_json::to_string_pretty(&crd_schema::schema())?);
+            return Ok(ExitCode::SUCCESS);
         }
-        _ => anyhow::bail!("usage: composed demo-app | demo-app check | own-rootfs"),
+        Verb::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "composed", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Verb::OwnRootfs => {
+            std::io::stdout().write_all(&rootfs::own_rootfs()?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Verb::DemoApp { check: Some(_) } => return Ok(app::check()),
+        Verb::Validate(args) => return plan::validate(args),
+        _ => {}
+    }
+    let quiet = !matches!(cli.verb, Verb::Run(_));
+    log_to_stderr(cli.common.log_format, quiet);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match cli.verb {
+            Verb::Run(args) => run::run(args, &cli.common).await,
+            Verb::Apply(args) => apply::apply(args, &cli.common).await,
+            Verb::Plan(args) => plan::plan(&args, &cli.common).await,
+            Verb::Status(args) => status::status(&args, &cli.common).await,
+            Verb::Events(args) => status::events(&args, &cli.common).await,
+            Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
+            Verb::Demo => demo::demo(&cli.common).await,
+            Verb::DemoApp { .. } => app::run().await,
+            Verb::Schema | Verb::Completions { .. } | Verb::OwnRootfs | Verb::Validate(_) => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// The log goes to standard error; `COMPOSED_LOG` says how much of it (`debug`, `composed=trace`). The engine client
+/// writes whole bodies, environment values included, at its debug level: it is held at warnings whatever is asked.
+fn log_to_stderr(format: LogFormat, quiet: bool) {
+    let default = if quiet { "error" } else { "info" };
+    let filter = std::env::var("COMPOSED_LOG").unwrap_or_else(|_| default.to_owned());
+    let filter = EnvFilter::new(format!("{filter},bollard=warn,hyper=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
     }
 }

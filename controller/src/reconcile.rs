@@ -49,7 +49,13 @@ impl Outcome {
 
 impl Pass<'_> {
     /// Observe, plan, act.
-    pub async fn run(self, engine: &dyn Engine, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> Outcome {
+    pub async fn run(
+        self,
+        engine: &dyn Engine,
+        senses: &dyn Senses,
+        snapshot: &Snapshot,
+        memory: &mut Memory,
+    ) -> Outcome {
         let (plan, status) = self.decide(senses, snapshot, memory).await;
         let context = self.context(&plan);
         let deeds = act(engine, &plan, &context, memory, self.now).await;
@@ -57,12 +63,7 @@ impl Pass<'_> {
     }
 
     /// Observe and plan: what `run` would do, without doing it.
-    pub async fn decide(
-        &self,
-        senses: &dyn Senses,
-        snapshot: &Snapshot,
-        memory: &mut Memory,
-    ) -> (Plan, ServiceStatus) {
+    pub async fn decide(&self, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> (Plan, ServiceStatus) {
         let mut observed = self.observed(snapshot);
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
         memory.notice(self.running(), &observed, self.now);

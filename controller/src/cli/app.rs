@@ -34,6 +34,9 @@ use tokio::{
     time::Instant,
 };
 
+/// Its healthcheck, as a Compose `test`.
+pub const HEALTHCHECK: &str = r#"["CMD", "/composed", "demo-app", "check"]"#;
+
 #[derive(Debug)]
 struct App {
     version: String,

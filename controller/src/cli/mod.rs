@@ -1,4 +1,14 @@
-//! Verbs for people.
+//! VERBS FOR PEOPLE: the command line, and what its verbs print and answer.
 
 pub mod app;
+pub mod apply;
+pub mod args;
+pub mod demo;
+pub mod plan;
+pub mod progress;
 pub mod rootfs;
+pub mod run;
+pub mod session;
+pub mod status;
+pub mod table;
+pub mod tmp_senses;

@@ -145,7 +145,10 @@ impl Build<'_> {
         for (name, mut claims) in services {
             if claims.len() > 1 {
                 let places: Vec<_> = claims.iter().map(|(file, line, _)| format!("{file}:{line}")).collect();
-                let why = format!("error: {name} is claimed by several documents, so none of them is applied: {}", places.join(", "));
+                let why = format!(
+                    "error: {name} is claimed by several documents, so none of them is applied: {}",
+                    places.join(", ")
+                );
                 self.refuse(&name, &places.join(", "), &why);
             } else if let Some((file, line, service)) = claims.pop() {
                 let defaults = projects.get(&name.project).map(|(_, project)| project);
@@ -191,11 +194,19 @@ impl Build<'_> {
         (services, projects)
     }
 
-    fn project(&mut self, projects: &mut BTreeMap<String, (String, Project)>, file: &str, line: usize, project: Project) {
+    fn project(
+        &mut self,
+        projects: &mut BTreeMap<String, (String, Project)>,
+        file: &str,
+        line: usize,
+        project: Project,
+    ) {
         let name = project.metadata.name.clone();
         let place = format!("{file}:{line}");
         if let Some((other, _)) = projects.get(&name) {
-            self.catalog.problems.push(format!("error: project {name} is described twice, at {other} and at {place}: the first one counts"));
+            self.catalog.problems.push(format!(
+                "error: project {name} is described twice, at {other} and at {place}: the first one counts"
+            ));
         } else {
             projects.insert(name, (place, project));
         }
@@ -228,7 +239,13 @@ impl Build<'_> {
         self.catalog.services.insert(name.clone(), Entry { desired, file });
     }
 
-    fn resolve(&self, file: &str, line: usize, service: Service, project: Option<&Project>) -> Result<DesiredService, String> {
+    fn resolve(
+        &self,
+        file: &str,
+        line: usize,
+        service: Service,
+        project: Option<&Project>,
+    ) -> Result<DesiredService, String> {
         let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
         let place = format!("{file}:{line}");
         let mut spec = service.spec;
@@ -238,7 +255,10 @@ impl Build<'_> {
             let volume = volumes.iter().find(|key| !project.spec.volumes.contains_key(*key));
             let kind = network.map(|key| ("network", key)).or(volume.map(|key| ("volume", key)));
             if let Some((kind, key)) = kind {
-                return Err(format!("error: {place}: {name} uses {kind} {key}, which project {} does not declare: add `{key}:` to the {kind}s of its Project document", name.project));
+                return Err(format!(
+                    "error: {place}: {name} uses {kind} {key}, which project {} does not declare: add `{key}:` to the {kind}s of its Project document",
+                    name.project
+                ));
             }
             if let Some(defaults) = &project.spec.rollout {
                 spec.rollout = Some(spec.rollout.unwrap_or_else(Rollout::default).or(defaults));
@@ -252,7 +272,9 @@ impl Build<'_> {
             let text = match std::fs::read_to_string(&path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && !env_file.required => continue,
-                Err(error) => return Err(format!("error: {place}: env_file {} of {name} cannot be read: {error}", env_file.path)),
+                Err(error) => {
+                    return Err(format!("error: {place}: env_file {} of {name} cannot be read: {error}", env_file.path));
+                }
             };
             let raw = env_file.format.as_deref() == Some("raw");
             let read = env_file::parse(&text, raw)

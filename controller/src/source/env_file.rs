@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn reads_what_compose_reads() {
-        let text = "# a comment\nA=1\n export B = two words # note\nC='sin#gle $X ${Y}'\nD=\"a\\nb\" # c\nE=\nF=a=b#c\n";
+        let text =
+            "# a comment\nA=1\n export B = two words # note\nC='sin#gle $X ${Y}'\nD=\"a\\nb\" # c\nE=\nF=a=b#c\n";
         let read = parse(text, false).unwrap();
         let get = |key: &str| read.get(key).map(String::as_str);
         assert_eq!(get("A"), Some("1"));
@@ -95,7 +96,14 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_and_never_the_value() {
-        for (text, line) in [("A=1\nSECRET\n", 2), ("A='hunter2", 1), ("A=\"hunter2", 1), ("=hunter2", 1), ("A='x'hunter2", 1), ("A=${hunter2}", 1)] {
+        for (text, line) in [
+            ("A=1\nSECRET\n", 2),
+            ("A='hunter2", 1),
+            ("A=\"hunter2", 1),
+            ("=hunter2", 1),
+            ("A='x'hunter2", 1),
+            ("A=${hunter2}", 1),
+        ] {
             let (at, why) = parse(text, false).unwrap_err();
             assert_eq!(at, line, "{text}");
             assert!(!why.contains("hunter2"), "{why}");

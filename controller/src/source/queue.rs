@@ -69,11 +69,8 @@ impl Queue {
     /// Ends the pass of `key` with an error: it is due again after a backoff that grows with each failure in a row.
     pub fn failed(&mut self, key: &Key, now: Instant) {
         let count = self.failures.entry(key.clone()).or_default();
-        let builder = ExponentialBuilder::new()
-            .with_min_delay(FIRST)
-            .with_max_delay(CAP)
-            .without_max_times()
-            .with_jitter();
+        let builder =
+            ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(CAP).without_max_times().with_jitter();
         let wait = builder.build().nth(*count).unwrap_or(CAP);
         *count += 1;
         // An event may wake it earlier, and no earlier than the first wait.

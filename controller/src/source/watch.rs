@@ -43,7 +43,8 @@ pub async fn watch(path: PathBuf, readings: mpsc::Sender<Reading>) {
 /// Waits until nothing has changed for `DEBOUNCE`, or for `PATIENCE` in all: a file that is being written is not read
 /// half.
 async fn settle(hints: &mut mpsc::Receiver<()>) {
-    let until_quiet = async { while tokio::time::timeout(DEBOUNCE, hints.recv()).await.is_ok_and(|hint| hint.is_some()) {} };
+    let until_quiet =
+        async { while tokio::time::timeout(DEBOUNCE, hints.recv()).await.is_ok_and(|hint| hint.is_some()) {} };
     // Too busy to wait for is no error: it is read as it is, and again after the next hint.
     drop(tokio::time::timeout(PATIENCE, until_quiet).await);
 }

@@ -71,6 +71,8 @@ pub struct World {
     pub images: BTreeMap<String, Behaviour>,
     /// Images that a registry has: pulled in so long.
     pub registry: BTreeMap<String, (Duration, Behaviour)>,
+    /// How an image behaves that `registry` does not name; `None`: there is no such image.
+    pub anything: Option<Behaviour>,
     /// Pulls under way or failed.
     pub pulls: BTreeMap<String, Pull>,
     /// Networks; true for ours.
@@ -176,8 +178,8 @@ impl World {
         for (image, pull) in &mut self.pulls {
             if pull.ends_at.is_some_and(|end| now >= end) {
                 pull.ends_at = None;
-                match self.registry.get(image) {
-                    Some((_, behaviour)) => {
+                match self.registry.get(image).map(|(_, behaviour)| behaviour).or(self.anything.as_ref()) {
+                    Some(behaviour) => {
                         self.images.insert(image.clone(), behaviour.clone());
                         pull.failures = 0;
                     }

@@ -1,0 +1,62 @@
+//! Reads the status of a running controller from its unix socket.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+
+/// No answer is larger than this.
+const MAX_ANSWER: usize = 64 << 20;
+/// Longer than the longest answer that the API holds back.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no controller answers on {path}: {why} (is `composed run` running, and with the same --socket?)")]
+    Absent {
+        /// The socket.
+        path: String,
+        /// The system's words.
+        why: String,
+    },
+    /// Somebody listens, and does not answer as a controller does.
+    #[error("the controller on {path} gave no useful answer: {why}")]
+    Broken {
+        /// The socket.
+        path: String,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+/// `GET target` on the socket: the status code and the body.
+pub async fn get(socket: &Path, target: &str) -> Result<(StatusCode, Vec<u8>), ClientError> {
+    let path = socket.display().to_string();
+    let stream = tokio::net::UnixStream::connect(socket)
+        .await
+        .map_err(|error| ClientError::Absent { path: path.clone(), why: error.to_string() })?;
+    let answer = tokio::time::timeout(PATIENCE, exchange(stream, target)).await;
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(ClientError::Broken { path, why: error.to_string() }),
+        Err(_) => Err(ClientError::Broken { path, why: "it took too long".to_owned() }),
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn exchange(stream: tokio::net::UnixStream, target: &str) -> Result<(StatusCode, Vec<u8>), AnyError> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get(target).header("host", "composed").body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes().to_vec();
+    connection.abort();
+    Ok((status, body))
+}

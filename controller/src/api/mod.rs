@@ -1,0 +1,107 @@
+//! STATUS GOES OUT: what the board shows, read-only, as JSON and Prometheus text. The only user of axum.
+
+pub mod client;
+mod metrics;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use crd_schema::status::ServiceStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::board::{Board, Health};
+
+/// A reader that asks for news is answered after so long at the latest.
+const LONG_POLL: Duration = Duration::from_secs(30);
+
+/// Everything on the board at one moment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Overview {
+    /// Changes with everything on the board: `GET /v1/services?after=VERSION` answers when it has changed.
+    pub version: u64,
+    /// The controller itself.
+    pub health: Health,
+    /// The services.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// Serves the board on a unix socket that only its owner and group may use. A leftover socket is replaced.
+pub async fn serve_unix(board: Arc<Board>, path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if let Some(parent) = path.parent() {
+        tokio::fs::create_dir_all(parent).await?;
+    }
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = tokio::net::UnixListener::bind(path)?;
+    tokio::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).await?;
+    axum::serve(listener, router(board)).await
+}
+
+/// Serves the board on a loopback address: there is no authentication, so no other address is taken.
+pub async fn serve_tcp(board: Arc<Board>, address: SocketAddr) -> std::io::Result<()> {
+    if !address.ip().is_loopback() {
+        let message = format!("{address} is not a loopback address, and the status has no authentication");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+    }
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    axum::serve(listener, router(board)).await
+}
+
+fn router(board: Arc<Board>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/services", get(services))
+        .route("/v1/services/{project}/{name}", get(service))
+        .route("/v1/events", get(async |State(board): State<Arc<Board>>| Json(board.events())))
+        .with_state(board)
+}
+
+async fn ready(State(board): State<Arc<Board>>) -> (StatusCode, String) {
+    let health = board.health();
+    match health.blocked {
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        None if !health.ready => (StatusCode::SERVICE_UNAVAILABLE, "the first look is not done yet\n".to_owned()),
+        None => (StatusCode::OK, "ok\n".to_owned()),
+    }
+}
+
+async fn metrics(State(board): State<Arc<Board>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match metrics::encode(&board) {
+        Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn services(State(board): State<Arc<Board>>, Query(query): Query<BTreeMap<String, String>>) -> Json<Overview> {
+    let mut version = board.version();
+    if let Some(after) = query.get("after").and_then(|text| text.parse::<u64>().ok()) {
+        // Time out or news: both are answered with what is there.
+        drop(tokio::time::timeout(LONG_POLL, version.wait_for(|now| *now != after)).await);
+    }
+    let now = *version.borrow_and_update();
+    Json(Overview { version: now, health: board.health(), services: board.statuses() })
+}
+
+async fn service(
+    State(board): State<Arc<Board>>,
+    axum::extract::Path((project, name)): axum::extract::Path<(String, String)>,
+) -> Response {
+    match board.status(&crate::model::ServiceName::new(project, name)) {
+        Some(status) => Json(status).into_response(),
+        None => (StatusCode::NOT_FOUND, "no such service\n").into_response(),
+    }
+}

@@ -1,0 +1,165 @@
+//! `composed apply`: one convergence, shown as it goes.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::args::{Apply, Common};
+use super::progress::{Progress, Standing, standing};
+use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, fail, print_out};
+use super::table;
+use crate::api::{Overview, client};
+use crate::board::Board;
+use crate::controller::Controller;
+use crate::engine::Claim;
+use crate::model::ServiceName;
+use crate::source::catalog::Catalog;
+use crate::source::files;
+
+/// Changes of the board closer together than this are shown as one.
+const REDRAW: Duration = Duration::from_millis(100);
+/// An engine that does not answer for so long ends the convergence.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Converges once.
+pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
+    let reading = files::read(&args.path);
+    let catalog = Catalog::new(&reading, &Catalog::empty(args.confirm_deletion));
+    if !catalog.problems.is_empty() {
+        return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
+    }
+    if catalog.names().next().is_none() && (reading.single || !args.confirm_deletion) {
+        return Ok(fail(INVALID, &format!("{} holds no service documents", args.path.display())));
+    }
+    let session = match Session::open(common).await {
+        Ok(session) => session,
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    };
+    match session.engine.claim().await {
+        Ok(Claim::Held) => {}
+        Ok(Claim::HeldBy(_)) if args.wait => return follow(&catalog, &args, common).await,
+        Ok(Claim::HeldBy(other)) => {
+            let advice = "edit its files, or use --wait to follow it";
+            return Ok(fail(UNREACHABLE, &format!("another controller acts on this engine: {other}; {advice}")));
+        }
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    }
+    let board = Arc::new(Board::default());
+    let (stop, stopped) = watch::channel(false);
+    let (readings, received) = mpsc::channel(1);
+    readings.send(reading.clone()).await?;
+    let engine = Arc::clone(&session.engine);
+    let controller = Controller {
+        engine: session.engine,
+        senses: session.senses,
+        clock: session.clock,
+        state: session.state,
+        board: Arc::clone(&board),
+        confirm_deletion: args.confirm_deletion,
+    };
+    let controller = tokio::spawn(controller.run(received, stopped));
+    let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
+    let ended = tokio::select! {
+        ended = converge(&board, &wanted, reading.single) => ended,
+        () = tokio::time::sleep(args.timeout) => {
+            Err(format!("not converged after {:?}; what was begun is safe to leave", args.timeout))
+        }
+        _ = tokio::signal::ctrl_c() => Err("interrupted; what was begun is safe to leave".to_owned()),
+    };
+    stop.send_replace(true);
+    controller.await?;
+    drop(readings);
+    Ok(match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(why) if board.health().blocked.is_some() => fail(UNREACHABLE, &why),
+        Err(why) => {
+            drop(engine);
+            fail(FAILED, &why)
+        }
+    })
+}
+
+/// Shows the board until every service has come to rest.
+async fn converge(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -> Result<u8, String> {
+    let mut progress = Progress::new(0);
+    let mut version = board.version();
+    let mut blocked = 0_u32;
+    loop {
+        progress.show(board, "");
+        if let Some(code) = outcome(board, wanted, single) {
+            for status in board.statuses() {
+                if standing(&status) == Standing::Failed && (!single || wanted.contains(&name(&status))) {
+                    print_out(&format!("\n{}", table::one(&status)));
+                }
+            }
+            return Ok(code);
+        }
+        blocked = if board.health().blocked.is_some() { blocked + 1 } else { 0 };
+        if let Some(why) = board.health().blocked.filter(|_| REDRAW * blocked > PATIENCE) {
+            return Err(why);
+        }
+        tokio::time::sleep(REDRAW).await;
+        // The time is only for noticing a blockade.
+        drop(tokio::time::timeout(REDRAW * 5, version.changed()).await);
+    }
+}
+
+fn outcome(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -> Option<u8> {
+    if !board.health().ready {
+        return None;
+    }
+    let statuses = board.statuses();
+    let concerned: Vec<_> = statuses.iter().filter(|status| !single || wanted.contains(&name(status))).collect();
+    let seen: BTreeSet<_> = concerned.iter().map(|status| name(status)).collect();
+    if !wanted.is_subset(&seen) || concerned.iter().any(|status| standing(status) == Standing::Moving) {
+        return None;
+    }
+    let failed = concerned.iter().any(|status| standing(status) == Standing::Failed);
+    Some(if failed { FAILED } else { CONVERGED })
+}
+
+fn name(status: &crd_schema::status::ServiceStatus) -> ServiceName {
+    ServiceName::new(&status.project, &status.name)
+}
+
+/// Waits until the controller that runs has done what the catalog wants.
+async fn follow(catalog: &Catalog, args: &Apply, common: &Common) -> anyhow::Result<ExitCode> {
+    let deadline = tokio::time::sleep(args.timeout);
+    tokio::pin!(deadline);
+    let mut last = String::new();
+    loop {
+        let overview = match client::get(&common.socket, "/v1/services").await {
+            Ok((_, body)) => serde_json::from_slice::<Overview>(&body)?,
+            Err(error) => return Ok(fail(UNREACHABLE, &error)),
+        };
+        let wanted: Vec<_> = catalog.names().filter_map(|name| catalog.service(name)).collect();
+        let mut worst = CONVERGED;
+        let mut open = Vec::new();
+        for service in wanted {
+            let status = overview.services.iter().find(|status| name(status) == service.name);
+            match status.filter(|status| status.revision == service.revision) {
+                Some(status) => match standing(status) {
+                    Standing::Converged => {}
+                    Standing::Failed => worst = FAILED,
+                    Standing::Moving => open.push(table::line(status)),
+                },
+                None => open.push(format!("{}: the controller does not have this revision yet", service.name)),
+            }
+        }
+        let text = open.join("\n");
+        if text != last && !text.is_empty() {
+            print_out(&text);
+            last = text;
+        }
+        if open.is_empty() {
+            return Ok(ExitCode::from(worst));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            () = &mut deadline => return Ok(fail(FAILED, &format!("not converged after {:?}", args.timeout))),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `composed plan` and `composed validate`: look, say, change nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::args::{Common, Read};
+use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, print_data, print_out};
+use crate::engine::Scope;
+use crate::model::{Desired, ServiceName};
+use crate::plan::action::Plan;
+use crate::plan::project;
+use crate::reconcile::Pass;
+use crate::source::catalog::Catalog;
+use crate::source::files;
+
+/// What would be done for one service or project.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Intent {
+    name: String,
+    strategy: String,
+    actions: Vec<Step>,
+    waiting: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    action: String,
+    cause: String,
+}
+
+/// Checks files.
+pub fn validate(args: &Read) -> anyhow::Result<ExitCode> {
+    let reading = files::read(&args.path);
+    let catalog = Catalog::new(&reading, &Catalog::empty(false));
+    let count = catalog.names().count();
+    if let Some(format) = args.output {
+        print_data(&BTreeMap::from([("problems", &catalog.problems)]), format)?;
+    } else if catalog.problems.is_empty() {
+        print_out(&format!("{count} services in {} files are valid", reading.files.len()));
+    } else {
+        eprintln!("{}", catalog.problems.join("\n\n"));
+    }
+    let valid = catalog.problems.is_empty() && count > 0;
+    if catalog.problems.is_empty() && count == 0 {
+        return Ok(fail(INVALID, &format!("{} holds no service documents", args.path.display())));
+    }
+    Ok(ExitCode::from(if valid { CONVERGED } else { INVALID }))
+}
+
+/// Says what would be done.
+pub async fn plan(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
+    let reading = files::read(&args.path);
+    let catalog = Catalog::new(&reading, &Catalog::empty(false));
+    if !catalog.problems.is_empty() {
+        return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
+    }
+    let session = match Session::open(common).await {
+        Ok(session) => session,
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    };
+    let intents = match intents(&session, &catalog, reading.single).await {
+        Ok(intents) => intents,
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    };
+    match args.output {
+        Some(format) => print_data(&intents, format)?,
+        None => print_out(&text(&intents)),
+    }
+    Ok(ExitCode::from(CONVERGED))
+}
+
+async fn intents(
+    session: &Session,
+    catalog: &Catalog,
+    single: bool,
+) -> Result<Vec<Intent>, crate::engine::EngineError> {
+    let mut memories = BTreeMap::new();
+    let mut images = BTreeSet::new();
+    for name in catalog.names() {
+        let memory = session.state.load(name);
+        let wanted = catalog.service(name).map(|service| service.spec.image.clone());
+        images.extend(wanted);
+        images.extend(memory.history.iter().map(|record| record.spec.image.clone()));
+        memories.insert(name.clone(), memory);
+    }
+    let snapshot = session.engine.observe(&Scope { services: None, images }).await?;
+    let mut intents = Vec::new();
+    let projects: BTreeSet<_> = catalog.names().map(|name| name.project.clone()).collect();
+    for name in &projects {
+        let plan = project::plan(name, &catalog.project(name), &catalog.specs(name), &snapshot, false);
+        if !plan.settled() {
+            intents.push(intent(format!("project {name}"), String::new(), &plan));
+        }
+    }
+    let gone = snapshot.owned.iter().filter(|name| !single && catalog.service(name).is_none());
+    let names: BTreeSet<ServiceName> = catalog.names().chain(gone).cloned().collect();
+    for name in &names {
+        let desired = catalog.desired(name, &snapshot.owned);
+        let project = catalog.project(&name.project);
+        let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
+        let now = session.clock.now();
+        let pass =
+            Pass { service: name, desired: &desired, project: &project, unmet: BTreeMap::new(), before: None, now };
+        let (plan, status) = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
+        let strategy = match desired {
+            Desired::Run(_) => status.strategy,
+            Desired::Gone => "removed: its document is gone".to_owned(),
+            Desired::Held(_) => "left as it is".to_owned(),
+        };
+        intents.push(intent(name.to_string(), strategy, &plan));
+    }
+    Ok(intents)
+}
+
+fn intent(name: String, strategy: String, plan: &Plan) -> Intent {
+    let actions =
+        plan.actions.iter().map(|action| Step { action: action.verb.to_string(), cause: action.cause.clone() });
+    let waiting = plan.waiting.iter().map(|waiting| waiting.on.clone());
+    Intent { name, strategy, actions: actions.collect(), waiting: waiting.collect() }
+}
+
+fn text(intents: &[Intent]) -> String {
+    let mut lines = Vec::new();
+    for intent in intents {
+        let strategy = if intent.strategy.is_empty() { String::new() } else { format!("  ({})", intent.strategy) };
+        lines.push(format!("{}{strategy}", intent.name));
+        lines.extend(intent.actions.iter().map(|step| format!("  {}  because: {}", step.action, step.cause)));
+        lines.extend(intent.waiting.iter().map(|what| format!("  waits for {what}")));
+        if intent.actions.is_empty() && intent.waiting.is_empty() {
+            lines.push("  nothing to do".to_owned());
+        }
+    }
+    lines.join("\n")
+}

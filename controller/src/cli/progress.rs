@@ -1,0 +1,94 @@
+//! Shows how a convergence goes: a line for each action, and on a terminal the services below, redrawn in place.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+
+use crd_schema::status::{ConditionType, Reason, ServiceStatus};
+
+use super::table;
+use crate::board::Board;
+
+/// Where a service stands, from the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// On its way.
+    Moving,
+    /// As wanted, nothing left to do.
+    Converged,
+    /// It will not become what is wanted by waiting.
+    Failed,
+}
+
+/// Where the service of `status` stands.
+pub fn standing(status: &ServiceStatus) -> Standing {
+    let Some(progressing) = status.condition(ConditionType::Progressing) else {
+        return Standing::Moving;
+    };
+    let rests = status.waiting.is_empty();
+    match progressing.reason {
+        Reason::NewRevisionAvailable if rests && status.error.is_none() => Standing::Converged,
+        Reason::NewRevisionAvailable if rests => Standing::Failed,
+        Reason::RolledBack if rests => Standing::Failed,
+        Reason::RevisionFailed
+        | Reason::ProgressDeadlineExceeded
+        | Reason::RollbackImpossible
+        | Reason::Paused
+        | Reason::DeletionHeld => Standing::Failed,
+        _ => Standing::Moving,
+    }
+}
+
+/// Shows a board.
+pub struct Progress {
+    terminal: bool,
+    seen: u64,
+    drawn: usize,
+    lines: BTreeMap<String, String>,
+}
+
+impl Progress {
+    /// Shows what happens on a board from the event after the first `seen` on.
+    pub fn new(seen: u64) -> Self {
+        Self { terminal: std::io::stdout().is_terminal(), seen, drawn: 0, lines: BTreeMap::new() }
+    }
+
+    /// Prints what is new. `extra` stands below the services.
+    pub fn show(&mut self, board: &Board, extra: &str) {
+        let (events, seen) = board.events_since(self.seen);
+        self.seen = seen;
+        let mut out = String::new();
+        if self.terminal && self.drawn > 0 {
+            // Up to the first line of the table, and clear from there on.
+            out += &format!("\x1b[{}A\x1b[J", self.drawn);
+        }
+        for event in &events {
+            out += &format!("{}\n", table::event(event));
+        }
+        let statuses = board.statuses();
+        if self.terminal {
+            let mut block: Vec<String> = statuses.iter().map(table::line).collect();
+            block.extend((!extra.is_empty()).then(|| extra.to_owned()));
+            self.drawn = block.len();
+            out += &block.iter().map(|line| format!("{line}\n")).collect::<String>();
+        } else {
+            for status in &statuses {
+                let line = table::line(status);
+                let name = format!("{}/{}", status.project, status.name);
+                if self.lines.get(&name) != Some(&line) {
+                    out += &format!("{line}\n");
+                    self.lines.insert(name, line);
+                }
+            }
+        }
+        // A reader that has gone away is no reason to stop converging.
+        drop(std::io::stdout().write_all(out.as_bytes()));
+        drop(std::io::stdout().flush());
+    }
+
+    /// Prints a line that stays, above the services.
+    pub fn say(&mut self, text: &str) {
+        let up = if self.terminal && self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
+        self.drawn = 0;
+        drop(writeln!(std::io::stdout(), "{up}{text}"));
+    }
+}

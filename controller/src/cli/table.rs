@@ -1,0 +1,131 @@
+//! Statuses as people read them.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use crd_schema::status::{ConditionType, Event, ServiceStatus};
+
+/// One line for each service.
+pub fn overview(statuses: &[ServiceStatus]) -> String {
+    let mut table = plain(["SERVICE", "AVAILABLE", "UPDATED", "GEN", "REVISION", "STATE", "DETAIL"]);
+    for status in statuses {
+        table.add_row([
+            format!("{}/{}", status.project, status.name),
+            format!("{}/{}", status.available, status.replicas),
+            status.updated.to_string(),
+            status.generation.to_string(),
+            status.revision.clone(),
+            state(status),
+            detail(status),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+/// Everything about one service.
+pub fn one(status: &ServiceStatus) -> String {
+    let mut text = format!(
+        "{}/{}  {}  generation {} (observed {})\n  {} of {} available, {} updated, {} live; revision {}",
+        status.project,
+        status.name,
+        status.strategy,
+        status.generation,
+        status.observed_generation,
+        status.available,
+        status.replicas,
+        status.updated,
+        status.live,
+        status.revision,
+    );
+    if let Some(current) = status.current_revision.as_ref().filter(|current| **current != status.revision) {
+        text += &format!(" (last available: {current})");
+    }
+    if let Some(source) = &status.source {
+        text += &format!("\n  from {source}");
+    }
+    if let Some(error) = &status.error {
+        text += &format!("\n{error}");
+    }
+    let mut conditions = plain(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"]);
+    for condition in &status.conditions {
+        conditions.add_row([
+            condition.kind.to_string(),
+            if condition.status { "True".to_owned() } else { "False".to_owned() },
+            condition.reason.to_string(),
+            condition.last_transition.strftime("%F %T").to_string(),
+            condition.message.clone(),
+        ]);
+    }
+    let mut replicas = plain(["REPLICA", "PHASE", "REVISION", "SINCE", "ENDPOINTS", "REASON"]);
+    for replica in &status.instances {
+        replicas.add_row([
+            replica.name.clone(),
+            replica.phase.clone(),
+            replica.revision.clone(),
+            replica.since.strftime("%F %T").to_string(),
+            replica.endpoints.join(" "),
+            replica.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    text += &format!("\n\n{}\n\n{}", conditions.trim_fmt(), replicas.trim_fmt());
+    for waiting in &status.waiting {
+        let until = waiting.until.map(|until| format!(" (until {} at the latest)", until.strftime("%T")));
+        text += &format!("\nwaits for {}{}", waiting.on, until.unwrap_or_default());
+    }
+    text
+}
+
+/// One event as a line.
+pub fn event(event: &Event) -> String {
+    let service = if event.service.is_empty() {
+        event.project.clone()
+    } else {
+        format!("{}/{}", event.project, event.service)
+    };
+    let outcome = event.outcome.as_ref().map(|why| format!(" FAILED: {why}")).unwrap_or_default();
+    format!("{}  {service}  {}  ({}){outcome}", event.at.strftime("%T%.3f"), event.action, event.cause)
+}
+
+/// A service in a few words, for lines of progress.
+pub fn line(status: &ServiceStatus) -> String {
+    let mut phases: Vec<(String, usize)> = Vec::new();
+    for replica in &status.instances {
+        match phases.iter_mut().find(|(phase, _)| *phase == replica.phase) {
+            Some((_, count)) => *count += 1,
+            None => phases.push((replica.phase.clone(), 1)),
+        }
+    }
+    let phases: Vec<_> = phases.iter().map(|(phase, count)| format!("{count} {}", phase.to_lowercase())).collect();
+    format!(
+        "{}/{}  {}/{} available, {} updated  [{}]  {}  {}",
+        status.project,
+        status.name,
+        status.available,
+        status.replicas,
+        status.updated,
+        phases.join(", "),
+        state(status),
+        detail(status)
+    )
+}
+
+fn state(status: &ServiceStatus) -> String {
+    let progressing = status.condition(ConditionType::Progressing);
+    progressing.map_or_else(String::new, |condition| condition.reason.to_string())
+}
+
+fn detail(status: &ServiceStatus) -> String {
+    if let Some(error) = status.error.as_ref().and_then(|error| error.lines().next()) {
+        return error.to_owned();
+    }
+    let failed = status.conditions.iter().find(|c| c.kind == ConditionType::Progressing && !c.status);
+    let waits = status.waiting.first().map(|waiting| format!("waits for {}", waiting.on));
+    failed.map(|condition| condition.message.clone()).or(waits).unwrap_or_default()
+}
+
+fn plain<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((0, 1));
+    }
+    table
+}
