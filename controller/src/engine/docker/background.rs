@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::model::{ImageState, Key, Pending, ServiceName};
 
 /// A pull that says nothing for so long has failed; the engine itself sets no limit.
-const SILENT_PULL: Duration = Duration::from_secs(600);
+const SILENT_PULL: Duration = Duration::from_mins(10);
 /// What a stop may take beyond the container's own grace period: the engine kills, then waits for the end.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// The grace period of a container that names none. Source: moby `daemon/config`, `DefaultStopTimeout`.

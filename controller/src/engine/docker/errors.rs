@@ -64,9 +64,8 @@ pub(super) fn reaction(error: &Error, asked: Asked) -> EngineError {
     match status_code {
         404 | 409 => EngineError::Stale(text.to_owned()),
         408 | 429 => EngineError::Unavailable(text.to_owned()),
-        400..=499 => rejected(text),
+        400..=499 | 501 => rejected(text),
         500 if asked == Asked::ForTheUser && is_the_containers_own(text) => rejected(text),
-        501 => rejected(text),
         _ => EngineError::Unavailable(format!("{text} (status {status_code})")),
     }
 }

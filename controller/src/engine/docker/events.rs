@@ -123,7 +123,7 @@ impl Watch {
         outbox.put_at(Instant::now() + EVERYTHING);
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (pinged, mut pongs) = mpsc::channel::<Result<(), String>>(1);
+        let (answered, mut answers) = mpsc::channel::<Result<(), String>>(1);
         loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -134,18 +134,18 @@ impl Watch {
                 end = ends.recv() => outbox.put(hint_of_end(end)),
                 alive = outbox.step() => if !alive { return Broken::Unwanted },
                 _ = ping.tick() => {
-                    let (api, pinged) = (self.api.clone(), pinged.clone());
+                    let (api, answered) = (self.api.clone(), answered.clone());
                     drop(tokio::spawn(async move {
-                        let pong = match tokio::time::timeout(PING_PATIENCE, api.client.ping()).await {
+                        let answer = match tokio::time::timeout(PING_PATIENCE, api.client.ping()).await {
                             Ok(Ok(_)) => Ok(()),
                             Ok(Err(error)) => Err(lost(&error)),
                             Err(_) => Err("no answer to a ping".to_owned()),
                         };
                         // Full only when an older answer has not been read yet: one is enough.
-                        drop(pinged.try_send(pong));
+                        drop(answered.try_send(answer));
                     }));
                 }
-                Some(Err(reason)) = pongs.recv() => return Broken::Lost(reason),
+                Some(Err(reason)) = answers.recv() => return Broken::Lost(reason),
             }
         }
     }
@@ -288,6 +288,7 @@ fn lost(error: &Error) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
     use crate::model::ServiceName;

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use super::{connect::Api, errors::chain};
 
 /// The most one hook may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Runs a hook to its end. The error says why it did not succeed; after 60 s it is left alone, since the engine cannot
 /// end an exec.

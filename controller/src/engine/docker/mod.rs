@@ -6,6 +6,7 @@ mod connect;
 mod containers;
 mod create;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
 mod create_tests;
 mod endpoints;
 mod errors;

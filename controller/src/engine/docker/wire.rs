@@ -49,22 +49,29 @@ fn amendment(path: &str, minor: usize) -> Option<fn(Value) -> Value> {
 }
 
 /// Without it an old engine makes a second network of the same name.
-fn check_duplicate(mut body: Value) -> Value {
-    body["CheckDuplicate"] = Value::Bool(true);
-    body
+fn check_duplicate(body: Value) -> Value {
+    with(body, "CheckDuplicate", Value::Bool(true))
 }
 
 /// Old engines take the hardware address at the top, for the network that the container is created with.
-fn lift_mac_address(mut body: Value) -> Value {
-    let endpoints = body["NetworkingConfig"]["EndpointsConfig"].as_object();
+fn lift_mac_address(body: Value) -> Value {
+    let endpoints = body.pointer("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object);
     let address = endpoints.and_then(|all| all.values().find_map(|one| one.get("MacAddress")).cloned());
-    if let Some(address) = address {
-        body["MacAddress"] = address;
+    match address {
+        Some(address) => with(body, "MacAddress", address),
+        None => body,
+    }
+}
+
+fn with(mut body: Value, key: &str, value: Value) -> Value {
+    if let Some(object) = body.as_object_mut() {
+        object.insert(key.to_owned(), value);
     }
     body
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
 
