@@ -8,9 +8,14 @@ use crate::engine::{Context, Engine, EngineError};
 use crate::model::{Memory, Outcome};
 use crate::plan::action::{Action, Plan, Verb};
 
+/// Tells the time: an action may take long, and what it records has its own moment.
+pub type Now<'a> = &'a (dyn Fn() -> Timestamp + Sync);
+
 /// One action that was carried out, or tried.
 #[derive(Clone, Debug)]
 pub struct Deed {
+    /// When it ended.
+    pub at: Timestamp,
     /// What.
     pub action: Action,
     /// How it ended.
@@ -19,21 +24,16 @@ pub struct Deed {
 
 /// Carries `plan` out. What it records goes to `memory`; the deeds come back, the last one with the error if there
 /// was one.
-pub async fn act(
-    engine: &dyn Engine,
-    plan: &Plan,
-    context: &Context,
-    memory: &mut Memory,
-    now: Timestamp,
-) -> Vec<Deed> {
+pub async fn act(engine: &dyn Engine, plan: &Plan, context: &Context, memory: &mut Memory, now: Now<'_>) -> Vec<Deed> {
     let mut deeds = Vec::new();
     for action in &plan.actions {
         let error = one(engine, &action.verb, context, memory, now).await.err();
+        let at = now();
         if let Some(error) = &error {
-            note(&action.verb, error, memory, now);
+            note(&action.verb, error, memory, at);
         }
         let failed = error.is_some();
-        deeds.push(Deed { action: action.clone(), error });
+        deeds.push(Deed { at, action: action.clone(), error });
         if failed {
             break;
         }
@@ -46,16 +46,16 @@ async fn one(
     verb: &Verb,
     context: &Context,
     memory: &mut Memory,
-    now: Timestamp,
+    now: Now<'_>,
 ) -> Result<(), EngineError> {
     match verb {
         Verb::Withdraw(target) => {
-            memory.withdrawn.entry(target.id.clone()).or_insert(now);
+            memory.withdrawn.entry(target.id.clone()).or_insert_with(now);
             Ok(())
         }
         Verb::Conclude { revision, outcome, failure } => {
             match failure {
-                Some((reason, message)) => memory.fail(revision, *reason, message.clone(), now),
+                Some((reason, message)) => memory.fail(revision, *reason, message.clone(), now()),
                 None => memory.conclude(revision, *outcome),
             }
             if *outcome == Outcome::Available {

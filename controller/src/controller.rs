@@ -271,13 +271,20 @@ impl Shared {
             before: before.as_ref(),
             now: self.c.clock.now(),
         };
-        let outcome = pass.run(self.c.engine.as_ref(), self.c.senses.as_ref(), snapshot, &mut memory).await;
-        self.remember(name, &remembered, memory);
+        let decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
+        // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
+        self.save(name, &remembered, &memory);
+        let decided = memory.clone();
+        let mut news = self.c.board.publish(name, decision.status.clone());
+        let outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
+        self.save(name, &decided, &memory);
+        lock(&self.memories).insert(name.clone(), memory);
         self.report(name, &outcome.deeds);
         let error = outcome.error().cloned();
         let acted = !outcome.deeds.is_empty();
         let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at));
-        if self.c.board.publish(name, outcome.status) {
+        news |= self.c.board.publish(name, outcome.status);
+        if news {
             self.wake(catalog.dependants(name).cloned().map(Key::Service));
         }
         next(error.as_ref(), acted, wake_at)
@@ -292,7 +299,7 @@ impl Shared {
         let plan = plan::project::plan(name, &desired, &specs, snapshot, empty);
         let context = reconcile::context(name, &desired, specs.into_iter());
         let mut none = Memory::default();
-        let deeds = act::act(self.c.engine.as_ref(), &plan, &context, &mut none, self.c.clock.now()).await;
+        let deeds = act::act(self.c.engine.as_ref(), &plan, &context, &mut none, &|| self.c.clock.now()).await;
         self.report(&ServiceName::new(name, ""), &deeds);
         if !deeds.is_empty() {
             // Those that waited for a network or volume go on.
@@ -312,18 +319,14 @@ impl Shared {
         Next::At(None)
     }
 
-    fn remember(&self, name: &ServiceName, before: &Memory, memory: Memory) {
-        if memory == *before {
-            return;
-        }
+    fn save(&self, name: &ServiceName, before: &Memory, memory: &Memory) {
         // What was seen with one's own eyes is seen again after a restart; only what was decided must last.
         let lasting = |memory: &Memory| Memory { sightings: BTreeMap::new(), ..memory.clone() };
-        if lasting(&memory) != lasting(before) {
-            if let Err(error) = self.c.state.save(name, &lasting(&memory)) {
+        if memory != before && lasting(memory) != lasting(before) {
+            if let Err(error) = self.c.state.save(name, &lasting(memory)) {
                 tracing::warn!(service = %name, %error, "the memory could not be saved");
             }
         }
-        lock(&self.memories).insert(name.clone(), memory);
     }
 
     fn report(&self, name: &ServiceName, deeds: &[Deed]) {
@@ -337,7 +340,7 @@ impl Shared {
                 Some(error) => tracing::warn!(service = %name, %cause, %error, "{action}"),
             }
             let event = Event {
-                at: self.c.clock.now(),
+                at: deed.at,
                 project: name.project.clone(),
                 service: name.name.clone(),
                 action,

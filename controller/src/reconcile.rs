@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crd_schema::status::ServiceStatus;
 use jiff::Timestamp;
 
-use crate::act::{Deed, act};
+use crate::act::{Deed, Now, act};
 use crate::engine::{Context, Engine, EngineError};
 use crate::model::{Desired, DesiredProject, DesiredService, Memory, Observed, ServiceName, Snapshot};
 use crate::plan::action::{Plan, Verb};
@@ -29,6 +29,17 @@ pub struct Pass<'a> {
     pub now: Timestamp,
 }
 
+/// What is to be done, and how things stand before it is.
+#[derive(Debug)]
+pub struct Decision {
+    /// What was seen.
+    pub observed: Observed,
+    /// The plan.
+    pub plan: Plan,
+    /// The status.
+    pub status: ServiceStatus,
+}
+
 /// What came of a pass.
 #[derive(Debug)]
 pub struct Outcome {
@@ -36,7 +47,7 @@ pub struct Outcome {
     pub plan: Plan,
     /// What was done of it.
     pub deeds: Vec<Deed>,
-    /// The status, as seen before the deeds.
+    /// The status after the deeds, as far as they are the controller's own: who was withdrawn is out of it at once.
     pub status: ServiceStatus,
 }
 
@@ -48,28 +59,28 @@ impl Outcome {
 }
 
 impl Pass<'_> {
-    /// Observe, plan, act.
-    pub async fn run(
-        self,
-        engine: &dyn Engine,
-        senses: &dyn Senses,
-        snapshot: &Snapshot,
-        memory: &mut Memory,
-    ) -> Outcome {
-        let (plan, status) = self.decide(senses, snapshot, memory).await;
-        let context = self.context(&plan);
-        let deeds = act(engine, &plan, &context, memory, self.now).await;
-        Outcome { plan, deeds, status }
-    }
-
-    /// Observe and plan: what `run` would do, without doing it.
-    pub async fn decide(&self, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> (Plan, ServiceStatus) {
+    /// Observe and plan.
+    pub async fn decide(&self, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> Decision {
         let mut observed = self.observed(snapshot);
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
         memory.notice(self.running(), &observed, self.now);
         let plan = plan::plan(self.desired, &observed, memory, self.now);
         let status = self.status(&observed, memory, &plan);
-        (plan, status)
+        Decision { observed, plan, status }
+    }
+
+    /// Act as decided; `now` tells the time as it goes on.
+    pub async fn carry_out(
+        &self,
+        decision: Decision,
+        engine: &dyn Engine,
+        memory: &mut Memory,
+        now: Now<'_>,
+    ) -> Outcome {
+        let Decision { observed, plan, .. } = decision;
+        let deeds = act(engine, &plan, &self.context(&plan), memory, now).await;
+        let status = self.status(&observed, memory, &plan);
+        Outcome { plan, deeds, status }
     }
 
     fn observed(&self, snapshot: &Snapshot) -> Observed {

@@ -104,13 +104,13 @@ async fn intents(
         let now = session.clock.now();
         let pass =
             Pass { service: name, desired: &desired, project: &project, unmet: BTreeMap::new(), before: None, now };
-        let (plan, status) = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
+        let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
         let strategy = match desired {
-            Desired::Run(_) => status.strategy,
+            Desired::Run(_) => decision.status.strategy,
             Desired::Gone => "removed: its document is gone".to_owned(),
             Desired::Held(_) => "left as it is".to_owned(),
         };
-        intents.push(intent(name.to_string(), strategy, &plan));
+        intents.push(intent(name.to_string(), strategy, &decision.plan));
     }
     Ok(intents)
 }

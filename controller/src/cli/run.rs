@@ -26,7 +26,8 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
     tokio::spawn(serve_unix(Arc::clone(&board), common.socket.clone()));
     if let Some(address) = args.listen {
         if !address.ip().is_loopback() {
-            let why = format!("--listen {address}: the status has no authentication, so only a loopback address is taken");
+            let why =
+                format!("--listen {address}: the status has no authentication, so only a loopback address is taken");
             return Ok(fail(INVALID, &why));
         }
         let board = Arc::clone(&board);

@@ -75,11 +75,8 @@ pub fn one(status: &ServiceStatus) -> String {
 
 /// One event as a line.
 pub fn event(event: &Event) -> String {
-    let service = if event.service.is_empty() {
-        event.project.clone()
-    } else {
-        format!("{}/{}", event.project, event.service)
-    };
+    let service =
+        if event.service.is_empty() { event.project.clone() } else { format!("{}/{}", event.project, event.service) };
     let outcome = event.outcome.as_ref().map(|why| format!(" FAILED: {why}")).unwrap_or_default();
     format!("{}  {service}  {}  ({}){outcome}", event.at.strftime("%T%.3f"), event.action, event.cause)
 }

@@ -2,6 +2,7 @@
 //! it has failed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use crd_schema::PullPolicy;
 use crd_schema::status::Reason;
@@ -15,6 +16,9 @@ use super::backoff;
 use super::cast::{Cast, earliest};
 use super::phase::{Fault, Phase};
 use super::target::{Goal, GoalKind};
+
+/// A pull under way is looked at so often.
+const PULL_LOOK: Duration = Duration::from_secs(1);
 
 /// Ends, restarts or refusals in a row after which a revision that was never available has failed.
 pub const ATTEMPTS: u32 = 3;
@@ -57,7 +61,11 @@ fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
     let pull = Verb::Pull { image: image.clone(), platform: spec.platform.clone() };
     let asked = scene.memory.pulled.as_deref() == Some(goal.revision);
     match scene.observed.images.get(image).unwrap_or(&ImageState::Absent) {
-        ImageState::Pulling(_) => plan.wait(format!("image {image} to be pulled"), None),
+        ImageState::Pulling(_) => {
+            plan.wait(format!("image {image} to be pulled"), None);
+            // The engine's word that it is here may be lost.
+            plan.wake(scene.now + PULL_LOOK);
+        }
         ImageState::Present(_) if policy == PullPolicy::Always && !asked && goal.kind != GoalKind::Rollback => {
             plan.act(pull, "pull_policy is always");
         }

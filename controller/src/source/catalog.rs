@@ -273,7 +273,10 @@ impl Build<'_> {
                 Ok(text) => text,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && !env_file.required => continue,
                 Err(error) => {
-                    return Err(format!("error: {place}: env_file {} of {name} cannot be read: {error}", env_file.path));
+                    return Err(format!(
+                        "error: {place}: env_file {} of {name} cannot be read: {error}",
+                        env_file.path
+                    ));
                 }
             };
             let raw = env_file.format.as_deref() == Some("raw");

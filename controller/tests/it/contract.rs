@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a replica shall be like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Serves at once, ends at once when it is told to. Has a healthcheck each 200 ms.
     Serves,
     /// Serves, but takes a second or two from the stop signal to its end.
@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 /// One engine, and a way round the back of it. Each case has a stage and a project of its own.
-pub trait Stage: Send + Sync {
+pub(crate) trait Stage: Send + Sync {
     /// The engine.
     fn engine(&self) -> &dyn Engine;
     /// The project, of this case alone.
@@ -61,15 +61,15 @@ pub trait Stage: Send + Sync {
 }
 
 /// A case: a promise, and how to see it kept.
-pub struct Case {
+pub(crate) struct Case {
     /// The promise.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Panics when it is broken.
-    pub run: for<'a> fn(&'a dyn Stage) -> BoxFuture<'a, ()>,
+    pub(crate) run: for<'a> fn(&'a dyn Stage) -> BoxFuture<'a, ()>,
 }
 
 /// All cases.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let mut cases = containers::cases();
     cases.extend(around::cases());
     cases
@@ -170,7 +170,7 @@ impl Watched {
             }
         }));
         let mut watched = Self(receiver);
-        watched.next("the first look at everything", |key| key.is_none()).await;
+        watched.next("the first look at everything", Option::is_none).await;
         // The second one says that the subscription stands; an engine that says it once stands already.
         drop(tokio::time::timeout(Duration::from_millis(1500), watched.0.recv()).await);
         watched

@@ -321,7 +321,8 @@ impl Run {
             before: judged.run.before.as_ref(),
             now,
         };
-        let outcome = pass.run(&judged, judged.run.sim.as_ref(), &snapshot, &mut memory).now_or_never().unwrap();
+        let decision = pass.decide(judged.run.sim.as_ref(), &snapshot, &mut memory).now_or_never().unwrap();
+        let outcome = pass.carry_out(decision, &judged, &mut memory, &|| now).now_or_never().unwrap();
         let verbs = std::mem::take(&mut *judged.verbs.lock().unwrap());
         let problems = std::mem::take(&mut *judged.snapshot.lock().unwrap());
         assert!(problems.is_empty(), "{problems:#?}\nplan {:#?}", outcome.plan);

@@ -74,7 +74,9 @@ impl Load {
                 let answer = endpoints.into_iter().nth(nth).map(|endpoint| ask(endpoint));
                 tokio::spawn(async move {
                     let answer = match answer {
-                        Some(answer) => tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err("no answer".to_owned())),
+                        Some(answer) => {
+                            tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err("no answer".to_owned()))
+                        }
                         None => Err("no endpoint is available".to_owned()),
                     };
                     let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +115,8 @@ async fn get(endpoint: &str) -> Result<String, Box<dyn std::error::Error + Send 
     let stream = TcpStream::connect(endpoint).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get("/").header("host", endpoint).header("connection", "close").body(Empty::<Bytes>::new())?;
+    let request =
+        Request::get("/").header("host", endpoint).header("connection", "close").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     if !response.status().is_success() {
         return Err(format!("status {}", response.status()).into());

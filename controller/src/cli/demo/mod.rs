@@ -18,6 +18,7 @@ use super::progress::{Progress, Standing, standing};
 use super::session::{CONVERGED, FAILED, Session, fail, print_out, simulated};
 use super::{app, rootfs};
 use crate::board::Board;
+use crate::cli::tmp_senses::LocalSenses;
 use crate::clock::Clock;
 use crate::controller::Controller;
 use crate::engine::docker::Docker;
@@ -25,7 +26,6 @@ use crate::engine::sim::{Behaviour, Sim, World};
 use crate::model::ServiceName;
 use crate::source::watch::watch as watch_files;
 use crate::state::StateDir;
-use crate::cli::tmp_senses::LocalSenses;
 
 const PROJECT: &str = "composed-demo";
 /// So many requests a second are sent.
@@ -192,7 +192,9 @@ async fn acts(show: &mut Show, stage: &Stage, file: &Path) -> anyhow::Result<Str
     show.progress.say("\n2. The file is edited: version 2.");
     let before = show.revision();
     std::fs::write(file, document("2"))?;
-    show.until_service(|status| status.revision != before && converged(status)).await.context("version 2 did not roll out")?;
+    show.until_service(|status| status.revision != before && converged(status))
+        .await
+        .context("version 2 did not roll out")?;
     show.pause(Duration::from_secs(1)).await;
     let second = show.taken();
 

@@ -14,14 +14,14 @@ use futures_util::{FutureExt, StreamExt, stream};
 use super::{Kind, Stage, cases};
 
 /// One run on the engine of this machine: an image, and the names of everything that it makes.
-pub struct Run {
+pub(crate) struct Run {
     prefix: String,
     /// The app's image.
-    pub image: String,
+    pub(crate) image: String,
 }
 
 /// One case's part of a run.
-pub struct DockerStage {
+pub(crate) struct DockerStage {
     engine: Docker,
     rival: Docker,
     project: String,
@@ -32,7 +32,7 @@ pub struct DockerStage {
 impl Run {
     /// A run, or `None` with a clear word when there is no engine here. With `COMPOSED_REQUIRE_DOCKER=1` that is a
     /// failure.
-    pub async fn begin() -> Option<Arc<Self>> {
+    pub(crate) async fn begin() -> Option<Arc<Self>> {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("ct{}x{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let engine = match Docker::connect(None, &prefix).await {
@@ -54,7 +54,7 @@ impl Run {
     }
 
     /// A stage for one case, with an instance and a project of its own.
-    pub async fn stage(self: &Arc<Self>, number: usize) -> DockerStage {
+    pub(crate) async fn stage(self: &Arc<Self>, number: usize) -> DockerStage {
         let project = format!("{}c{number}", self.prefix);
         DockerStage {
             engine: Docker::connect(None, &project).await.expect("connect"),
@@ -88,7 +88,7 @@ impl Drop for Run {
 }
 
 /// The docker CLI's answer.
-pub async fn docker(words: &[&str]) -> Result<String, String> {
+pub(crate) async fn docker(words: &[&str]) -> Result<String, String> {
     let output = tokio::process::Command::new("docker").args(words).output().await.expect("the docker CLI");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -96,7 +96,7 @@ pub async fn docker(words: &[&str]) -> Result<String, String> {
 
 impl DockerStage {
     /// The adapter itself.
-    pub fn docker(&self) -> &Docker {
+    pub(crate) fn docker(&self) -> &Docker {
         &self.engine
     }
 }

@@ -144,15 +144,15 @@ async fn a_pull_brings_an_image_and_says_so() {
     let stage = run.stage(0).await;
     let (image, _serving) = registry::serve(stage.project()).await;
     let scope = Scope { services: Some([].into()), images: [image.clone()].into() };
-    let state = || async { stage.engine().observe(&scope).await.expect("observe").images.remove(&image) };
+    let look = || async { stage.engine().observe(&scope).await.expect("observe").images.remove(&image) };
     let mut keys = stage.engine().watch();
-    assert_eq!(state().await, Some(ImageState::Absent));
+    assert_eq!(look().await, Some(ImageState::Absent));
     apply(&stage, Verb::Pull { image: image.clone(), platform: None }).await.expect("pull");
-    assert!(matches!(state().await, Some(ImageState::Pulling(_))));
+    assert!(matches!(look().await, Some(ImageState::Pulling(_))));
     let present = async {
         // Only keys wake it, as in the loop.
         while let Some(_key) = keys.next().await {
-            if matches!(state().await, Some(ImageState::Present(_))) {
+            if matches!(look().await, Some(ImageState::Present(_))) {
                 return true;
             }
         }

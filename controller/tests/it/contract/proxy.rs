@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// What it does with connections, old and new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Hands everything on.
     Pass,
     /// Hangs up.
@@ -18,7 +18,7 @@ pub enum Mode {
 }
 
 /// The proxy. Ends with the value.
-pub struct Proxy {
+pub(crate) struct Proxy {
     directory: tempfile::TempDir,
     mode: Arc<watch::Sender<Mode>>,
     serving: tokio::task::JoinHandle<()>,
@@ -26,7 +26,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Stands before the engine at this socket.
-    pub async fn begin(engine: &'static str) -> Self {
+    pub(crate) async fn begin(engine: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join("docker.sock")).expect("bind");
         let mode = Arc::new(watch::Sender::new(Mode::Pass));
@@ -40,12 +40,12 @@ impl Proxy {
     }
 
     /// For `--host`.
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.directory.path().join("docker.sock").display())
     }
 
     /// From now on.
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 }

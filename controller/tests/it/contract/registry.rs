@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// Serves `name:1` on a free port of this host, for as long as the second value lives. Returns the reference.
-pub async fn serve(name: &str) -> (String, tokio::task::JoinSet<()>) {
+pub(crate) async fn serve(name: &str) -> (String, tokio::task::JoinSet<()>) {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(name.len() as u64);
@@ -58,6 +58,5 @@ fn content(bytes: &[u8], kind: &'static str) -> Response {
 
 fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -19,6 +19,7 @@ const OPEN: &[&str] = &["a_pull_of_nothing_fails_and_is_counted", "a_foreign_net
 
 struct SimStage {
     sim: Arc<Sim>,
+    project: String,
 }
 
 fn image(kind: Kind) -> String {
@@ -38,7 +39,7 @@ impl SimStage {
         world.images.insert(image(Kind::Unstartable), unstartable);
         world.networks.insert("c_default".to_owned(), true);
         let clock = Clock::system();
-        Self { sim: Arc::new(Sim::new(world, Arc::new(move || clock.now()), "me")) }
+        Self { project: "c".to_owned(), sim: Arc::new(Sim::new(world, Arc::new(move || clock.now()), "me")) }
     }
 }
 
@@ -48,7 +49,7 @@ impl Stage for SimStage {
     }
 
     fn project(&self) -> &str {
-        "c"
+        &self.project
     }
 
     fn spec(&self, kind: Kind) -> ServiceSpec {
@@ -98,7 +99,12 @@ impl Stage for SimStage {
     }
 
     fn add_foreign_network<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
-        async { self.sim.with(|world, _| drop(world.networks.insert(name.to_owned(), false))) }.boxed()
+        async {
+            self.sim.with(|world, _| {
+                world.networks.insert(name.to_owned(), false);
+            });
+        }
+        .boxed()
     }
 
     fn rival_claims(&self) -> BoxFuture<'_, bool> {
