@@ -167,7 +167,7 @@ async fn a_pull_brings_an_image_and_says_so() {
 async fn a_lost_or_silent_connection_is_noticed_and_replaced() {
     let Some(run) = Run::begin().await else { return };
     let stage = run.stage(0).await;
-    let proxy = Proxy::begin("/var/run/docker.sock").await;
+    let proxy = Proxy::begin("/var/run/docker.sock");
     let engine = Docker::connect(Some(&proxy.host()), stage.project()).await.expect("connect");
     let mut keys = engine.watch();
     let mut next = async |what: &str, within: u64| {

@@ -26,7 +26,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Stands before the engine at this socket.
-    pub(crate) async fn begin(engine: &'static str) -> Self {
+    pub(crate) fn begin(engine: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join("docker.sock")).expect("bind");
         let mode = Arc::new(watch::Sender::new(Mode::Pass));
