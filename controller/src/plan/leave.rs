@@ -14,8 +14,8 @@ use super::policy::drain_timeout;
 
 /// A follower of the endpoints in status has so long to hear that one has left.
 pub const LEFT: Duration = Duration::from_millis(250);
-/// How often the requests in flight are counted meanwhile.
-const LOOK: Duration = Duration::from_millis(150);
+/// The requests in flight are counted after so long, then less and less often the longer the drain has lasted.
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// What its own revision says about leaving.
 pub struct Farewell<'a> {
@@ -73,12 +73,12 @@ fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
         _ if now >= deadline => "drain_timeout has passed",
         InFlight::Count(busy) => {
             plan.wait(format!("{busy} requests in flight on {name}"), Some(deadline));
-            plan.wake((now + LOOK).min(deadline));
+            plan.wake(look(since, now).min(deadline));
             return;
         }
         InFlight::Unknown => {
             plan.wait(format!("the requests in flight on {name} to be counted"), Some(deadline));
-            plan.wake((now + LOOK).min(deadline));
+            plan.wake(look(since, now).min(deadline));
             return;
         }
         InFlight::Uncountable => {
@@ -94,4 +94,11 @@ fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
     } else {
         plan.act(Verb::Stop(member.target()), cause);
     }
+}
+
+/// The next look at a replica that has been draining since `since`: a tenth of the time it has taken so far is lost at
+/// most.
+fn look(since: Timestamp, now: Timestamp) -> Timestamp {
+    let elapsed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    now + (elapsed / 10).clamp(LOOK.0, LOOK.1)
 }

@@ -176,6 +176,7 @@ struct Run {
     clock: Arc<Mutex<Timestamp>>,
     name: ServiceName,
     wish: Wish,
+    desired: Desired,
     memory: Memory,
     persisted: Memory,
     before: Option<crd_schema::status::ServiceStatus>,
@@ -214,6 +215,7 @@ impl Run {
             clock,
             name: ServiceName::new("shop", "web"),
             wish,
+            desired: Desired::Held("not read yet".to_owned()),
             memory: Memory::default(),
             persisted: Memory::default(),
             before: None,
@@ -228,7 +230,12 @@ impl Run {
         *self.clock.lock().unwrap()
     }
 
+    /// What the document says, hashed once for each wish.
     fn desired(&self) -> Desired {
+        self.desired.clone()
+    }
+
+    fn resolve(&self) -> Desired {
         if self.wish.held {
             return Desired::Held("its document is invalid".to_owned());
         }
@@ -260,6 +267,13 @@ impl Run {
             let ours = world.containers.values().filter(|c| c.ours && c.replica.state.is_live());
             ours.map(|c| c.replica.id.clone()).collect()
         })
+    }
+
+    fn revision(&self) -> &str {
+        match &self.desired {
+            Desired::Run(desired) => &desired.revision,
+            Desired::Gone | Desired::Held(_) => "",
+        }
     }
 
     fn in_traffic(&self) -> usize {
@@ -410,7 +424,7 @@ impl Run {
                 seen.rollbacks += 1;
                 let alternative = after.last_available(&self.wish.image).is_some();
                 if alternative {
-                    self.given_up.insert(self.case.spec(&self.wish).revision());
+                    self.given_up.insert(self.revision().to_owned());
                 }
                 assert!(self.wish.image.starts_with("bad") || self.disturbances > 0 || self.case.fault_rate > 0.0);
             }
@@ -418,7 +432,7 @@ impl Run {
         // S6: what was given up is not made again.
         for verb in verbs {
             if let Verb::Create(blueprint) = verb {
-                let same = self.case.spec(&self.wish).revision() == blueprint.revision;
+                let same = self.revision() == blueprint.revision;
                 let again = same && self.given_up.contains(&blueprint.revision);
                 if again && after.last_available(&blueprint.revision).is_some() {
                     panic!("S6: {} is made again after it was given up", blueprint.revision);
@@ -494,6 +508,7 @@ impl Run {
                     self.given_up.clear();
                 }
                 self.wish = wish.clone();
+                self.desired = self.resolve();
             }
             Event::Kill(n, code) => {
                 if let Some(id) = nth(*n) {
