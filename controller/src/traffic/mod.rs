@@ -1,6 +1,12 @@
 //! WHO GETS REQUESTS. What the controller senses of a replica itself: whether it is ready, and how many requests are in
 //! flight on it while it leaves. A proxy, later, is one more file here.
 
+pub mod companion;
+mod counting;
+pub mod inflight;
+pub mod local;
+pub mod probe;
+
 use crd_schema::ServiceSpec;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};

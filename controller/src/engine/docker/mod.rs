@@ -2,6 +2,7 @@
 //! 0.21 leaves the API version out of every path, `wire` puts it in, and 0.22 would double it.
 
 mod background;
+mod companion;
 mod connect;
 mod containers;
 mod create;

@@ -1,0 +1,145 @@
+//! Companions: short-lived containers of composed's own image in the network namespace of a leaving replica, which say
+//! how many requests are in flight there. Never a replica: they carry no service label. What they say is read in
+//! `traffic`.
+
+use std::collections::HashMap;
+
+use bollard::{
+    container::LogOutput,
+    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig},
+    query_parameters::{
+        CreateContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions,
+    },
+};
+use futures_util::{StreamExt as _, stream, stream::BoxStream};
+
+use super::{
+    Docker, connect,
+    errors::{Asked, reaction, words},
+    identity, labels,
+    observe::inspect,
+};
+use crate::engine::EngineError;
+
+/// The id of the container that it accompanies.
+const COMPANION: &str = "dev.composed.companion";
+/// Nobody.
+const USER: &str = "65534:65534";
+/// Longer lines are no companion's.
+const LONGEST: usize = 4096;
+
+impl Docker {
+    /// The image that this very process runs from, if it runs in a container of this engine.
+    pub async fn own_image(&self) -> Option<String> {
+        let own = identity::facts(self.api.by_socket()).remove(identity::CONTAINER)?;
+        inspect(&self.api, &own).await.ok()??.image
+    }
+
+    /// Starts a companion of a running container: `command` in `image`, without any right but to look. Returns its id.
+    /// It removes itself when its command ends.
+    pub async fn start_companion(&self, image: &str, command: &[String], of: &str) -> Result<String, EngineError> {
+        let short = connect::segment(of)?.get(..12).unwrap_or(of);
+        let options =
+            || CreateContainerOptions { name: Some(format!("composed-companion-{short}")), ..Default::default() };
+        let body = self.companion(image, command, of);
+        let id = match self.api.answer(self.api.client.create_container(Some(options()), body.clone())).await? {
+            Ok(created) => created.id,
+            // A leftover of a controller that died.
+            Err(error) if words(&error, &[409]).is_some() => {
+                self.sweep(&format!("{COMPANION}={of}")).await;
+                self.api.call(self.api.client.create_container(Some(options()), body)).await?.id
+            }
+            Err(error) => return Err(reaction(&error, Asked::Plainly)),
+        };
+        match self.api.call(self.api.client.start_container(&id, None::<StartContainerOptions>)).await {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                self.remove_companion(&id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What a companion says, line by line. Ends with it.
+    pub fn companion_lines(&self, id: &str) -> BoxStream<'static, String> {
+        let options = LogsOptions { follow: true, stdout: true, stderr: true, ..LogsOptions::default() };
+        let pieces = self.api.client.logs(id, Some(options)).boxed();
+        let lines = stream::unfold((pieces, Vec::new()), |(mut pieces, mut rest)| async move {
+            loop {
+                if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    return Some((String::from_utf8_lossy(&line).trim().to_owned(), (pieces, rest)));
+                }
+                match pieces.next().await? {
+                    Ok(LogOutput::StdOut { message } | LogOutput::StdErr { message }) if rest.len() < LONGEST => {
+                        rest.extend_from_slice(&message);
+                    }
+                    _ => return None,
+                }
+            }
+        });
+        lines.boxed()
+    }
+
+    /// Removes a companion, running or not. What cannot be removed ends by itself.
+    pub async fn remove_companion(&self, id: &str) {
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        let removed = match connect::segment(id) {
+            Ok(id) => self.api.answer(self.api.client.remove_container(id, Some(options))).await,
+            Err(error) => Err(error),
+        };
+        match removed {
+            Ok(Ok(())) => {}
+            // Gone, or going by itself.
+            Ok(Err(error)) if words(&error, &[404, 409]).is_some() => {}
+            Ok(Err(error)) => tracing::warn!(companion = id, "cannot be removed: {}", reaction(&error, Asked::Plainly)),
+            Err(error) => tracing::warn!(companion = id, "cannot be removed: {error}"),
+        }
+    }
+
+    /// Removes the companions that controllers of this instance have left behind.
+    pub async fn sweep_companions(&self) {
+        self.sweep(COMPANION).await;
+    }
+
+    async fn sweep(&self, label: &str) {
+        let ours = format!("{}={}", labels::INSTANCE, self.instance);
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned(), ours])]);
+        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
+        match self.api.call(self.api.client.list_containers(Some(options))).await {
+            Ok(found) => {
+                for id in found.into_iter().filter_map(|one| one.id) {
+                    self.remove_companion(&id).await;
+                }
+            }
+            Err(error) => tracing::warn!("leftover companions: {error}"),
+        }
+    }
+
+    fn companion(&self, image: &str, command: &[String], of: &str) -> ContainerCreateBody {
+        let pairs = [(COMPANION, of), (labels::INSTANCE, &*self.instance)];
+        let logs = [("max-size", "1m"), ("max-file", "2")];
+        let owned = |pairs: [(&str, &str); 2]| pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        ContainerCreateBody {
+            image: Some(image.to_owned()),
+            entrypoint: Some(command.to_vec()),
+            cmd: Some(Vec::new()),
+            user: Some(USER.to_owned()),
+            labels: Some(owned(pairs)),
+            // As process 1 it would not hear any other.
+            stop_signal: Some("SIGKILL".to_owned()),
+            host_config: Some(HostConfig {
+                network_mode: Some(format!("container:{of}")),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                readonly_rootfs: Some(true),
+                auto_remove: Some(true),
+                pids_limit: Some(16),
+                memory: Some(64 * 1024 * 1024),
+                log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(owned(logs)) }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        }
+    }
+}

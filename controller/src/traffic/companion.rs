@@ -1,0 +1,75 @@
+//! `composed companion`: counts the requests in flight in the network namespace that it was started in, and says so in
+//! one line of JSON every 100 ms. No capability, no file, no network traffic of its own; ends by itself.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::inflight::{Among, Look, look};
+use crate::clock::Clock;
+
+/// Between two lines.
+pub const PACE: Duration = Duration::from_millis(100);
+
+/// One line.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Look { busy: u32, listening: u32 },
+    Failed(String),
+}
+
+/// The words after the program's name, for one that lives so long.
+pub(super) fn arguments(limit: Duration) -> [String; 2] {
+    ["companion".to_owned(), limit.as_secs().to_string()]
+}
+
+/// The hidden verb; `words` are those after it: the seconds that it lives.
+pub fn companion_main(words: &[String]) -> ExitCode {
+    let [seconds] = words else { return usage() };
+    let Ok(seconds) = seconds.parse() else { return usage() };
+    let clock = Clock::system();
+    let end = clock.now().saturating_add(Duration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX);
+    let mut out = std::io::stdout();
+    while clock.now() < end {
+        let line = match look(&Among::default()) {
+            Ok(Look { busy, listening }) => Line::Look { busy, listening },
+            Err(error) => Line::Failed(error.to_string()),
+        };
+        let text = serde_json::to_string(&line).expect("two shapes of plain values");
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            break;
+        }
+        std::thread::sleep(PACE);
+    }
+    ExitCode::SUCCESS
+}
+
+/// What a companion's line says.
+pub(super) fn read(line: &str) -> Result<Look, String> {
+    match serde_json::from_str(line) {
+        Ok(Line::Look { busy, listening }) => Ok(Look { busy, listening }),
+        Ok(Line::Failed(why)) => Err(why),
+        Err(_) => Err(line.chars().take(200).collect()),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: composed companion SECONDS");
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let line = serde_json::to_string(&Line::Look { busy: 3, listening: 1 }).expect("a line");
+        assert_eq!(read(&line), Ok(Look { busy: 3, listening: 1 }));
+        assert_eq!(read(r#"{"failed":"no room"}"#), Err("no room".to_owned()));
+        assert_eq!(read("exec format error"), Err("exec format error".to_owned()));
+    }
+}

@@ -1,0 +1,219 @@
+//! The task that counts the requests in flight on one leaving replica: from this process where it can enter the
+//! replica's network namespace, else through a companion container.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use tokio::sync::{Notify, OnceCell, watch};
+
+use super::companion::{self, PACE};
+use super::inflight::{Look, LookError, look_into};
+use super::local::Way;
+use crate::clock::Clock;
+use crate::engine::docker::Docker;
+use crate::model::InFlight;
+
+/// So many failed looks in a row mean that there is no counting here.
+const GIVE_UP: u32 = 3;
+/// Between two attempts to start a companion.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A companion's word is good for so long: its pace, and the way that a line takes.
+const FRESH: Duration = Duration::from_millis(150);
+
+/// What the last look found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// The count, as the plan is to read it.
+    pub(super) in_flight: InFlight,
+    /// Whether somebody listens on a TCP port.
+    pub(super) listens: bool,
+    /// When the look began.
+    at: Option<Timestamp>,
+    good_for: Duration,
+    failures: u32,
+}
+
+impl Seen {
+    /// Whether there was a look since `begin`, or there will never be one.
+    pub(super) fn since(&self, begin: Timestamp) -> bool {
+        self.at.is_some_and(|at| at >= begin)
+    }
+
+    /// Whether the look is recent enough at `begin` to act upon.
+    pub(super) fn fresh(&self, begin: Timestamp) -> bool {
+        self.at.is_some_and(|at| at + self.good_for >= begin)
+    }
+
+    fn count(at: Timestamp, good_for: Duration, look: Look) -> Self {
+        Self { in_flight: InFlight::Count(look.busy), listens: look.listening > 0, at: Some(at), good_for, failures: 0 }
+    }
+
+    fn failed(&self, at: Timestamp) -> Self {
+        let failures = self.failures.saturating_add(1);
+        let in_flight = if failures >= GIVE_UP { InFlight::Uncountable } else { InFlight::Unknown };
+        Self { in_flight, at: Some(at), failures, ..Self::default() }
+    }
+
+    fn uncountable(at: Timestamp) -> Self {
+        Self { in_flight: InFlight::Uncountable, at: Some(at), failures: GIVE_UP, ..Self::default() }
+    }
+}
+
+/// A replica on its way out.
+#[derive(Clone, Debug)]
+pub(super) struct Leaving {
+    /// The container.
+    pub(super) id: String,
+    /// Its main process, as the engine's host numbers it.
+    pub(super) pid: u32,
+    /// The TCP ports it exposes.
+    pub(super) ports: BTreeSet<u16>,
+    /// How long a companion may live.
+    pub(super) limit: Duration,
+}
+
+/// How to count.
+pub(super) struct Counter {
+    way: Way,
+    docker: Option<Arc<Docker>>,
+    clock: Clock,
+    helper: OnceCell<Option<(String, PathBuf)>>,
+}
+
+/// Whoever wanted to know has gone.
+struct Unwanted;
+
+/// This process cannot enter the replica's network namespace.
+struct OutOfReach;
+
+impl Counter {
+    pub(super) fn new(way: Way, docker: Option<Arc<Docker>>, clock: Clock) -> Self {
+        Self { way, docker, clock, helper: OnceCell::new() }
+    }
+
+    /// Looks again and again, at once when hurried, and tells `seen`. Ends with its receivers.
+    pub(super) async fn keep_counting(
+        self: Arc<Self>,
+        leaving: Leaving,
+        seen: watch::Sender<Seen>,
+        hurry: Arc<Notify>,
+        changed: impl Fn(),
+    ) {
+        let tell = |now: Seen| {
+            let mut news = false;
+            seen.send_modify(|old| {
+                let ended = |seen: &Seen| matches!(seen.in_flight, InFlight::Count(0) | InFlight::Uncountable);
+                news = ended(&now) && !ended(old);
+                *old = now;
+            });
+            if news {
+                changed();
+            }
+        };
+        let counted = async {
+            if matches!(self.way, Way::Nearest) {
+                let OutOfReach = self.from_here(&leaving, &seen, &hurry, &tell).await?;
+            }
+            Err::<(), _>(self.by_companion(&leaving, &seen, &tell).await)
+        };
+        // Each of them watches for the end itself: dropping one would leave a companion behind.
+        drop(counted.await);
+    }
+
+    /// Until the namespace proves to be out of reach, or nobody wants to know.
+    async fn from_here(
+        &self,
+        leaving: &Leaving,
+        seen: &watch::Sender<Seen>,
+        hurry: &Notify,
+        tell: &impl Fn(Seen),
+    ) -> Result<OutOfReach, Unwanted> {
+        loop {
+            let at = self.clock.now();
+            let Leaving { id, pid, ports, .. } = leaving.clone();
+            let look = tokio::task::spawn_blocking(move || look_into(&id, pid, &ports)).await;
+            let look = look.unwrap_or_else(|error| Err(LookError::Failed(std::io::Error::other(error))));
+            match look {
+                Ok(look) => tell(Seen::count(at, Duration::ZERO, look)),
+                Err(LookError::OutOfReach(why)) => {
+                    tracing::debug!(container = leaving.id, "requests in flight cannot be counted from here: {why}");
+                    return Ok(OutOfReach);
+                }
+                Err(LookError::Failed(error)) => {
+                    tracing::debug!(container = leaving.id, "a look at requests in flight failed: {error}");
+                    let failed = seen.borrow().failed(at);
+                    tell(failed);
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PACE) => {}
+                () = hurry.notified() => {}
+                () = seen.closed() => return Err(Unwanted),
+            }
+        }
+    }
+
+    /// Until nobody wants to know.
+    async fn by_companion(&self, leaving: &Leaving, seen: &watch::Sender<Seen>, tell: &impl Fn(Seen)) -> Unwanted {
+        let Some((docker, (image, program))) = self.docker.as_ref().zip(self.helper().await) else {
+            tell(Seen::uncountable(self.clock.now()));
+            seen.closed().await;
+            return Unwanted;
+        };
+        while !seen.is_closed() {
+            let mut command = vec![program.display().to_string()];
+            command.extend(companion::arguments(leaving.limit));
+            match docker.start_companion(image, &command, &leaving.id).await {
+                Ok(companion) => {
+                    self.listen(docker, &companion, seen, tell).await;
+                    docker.remove_companion(&companion).await;
+                }
+                Err(error) => tracing::warn!(container = leaving.id, "no companion: {error}"),
+            }
+            let failed = seen.borrow().failed(self.clock.now());
+            tell(failed);
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = seen.closed() => {}
+            }
+        }
+        Unwanted
+    }
+
+    async fn listen(&self, docker: &Docker, id: &str, seen: &watch::Sender<Seen>, tell: &impl Fn(Seen)) {
+        let mut lines = docker.companion_lines(id);
+        loop {
+            let line = tokio::select! {
+                line = lines.next() => line,
+                () = seen.closed() => return,
+            };
+            let Some(line) = line else { return };
+            let at = self.clock.now();
+            match companion::read(&line) {
+                Ok(look) => tell(Seen::count(at, FRESH, look)),
+                Err(why) => {
+                    tracing::debug!("a companion says: {why}");
+                    let failed = seen.borrow().failed(at);
+                    tell(failed);
+                }
+            }
+        }
+    }
+
+    /// The image and program of companions, if there can be any.
+    async fn helper(&self) -> Option<&(String, PathBuf)> {
+        let found = self.helper.get_or_init(|| async {
+            let docker = self.docker.as_ref()?;
+            docker.sweep_companions().await;
+            match &self.way {
+                Way::Companion { image, program } => Some((image.clone(), program.clone())),
+                Way::Nearest => Some((docker.own_image().await?, std::env::current_exe().ok()?)),
+            }
+        });
+        found.await.as_ref()
+    }
+}

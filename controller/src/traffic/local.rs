@@ -1,0 +1,258 @@
+//! The controller's senses on this host: a probing task for each replica that asks for readiness, and a counting one
+//! for each that is leaving. `sense` starts and ends them and reads what they have found; it decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crd_schema::{Readiness, ServiceSpec};
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
+
+use super::counting::{self, Counter, Seen};
+use super::{Senses, probe};
+use crate::clock::Clock;
+use crate::engine::docker::Docker;
+use crate::model::{InFlight, Key, Memory, Probe, Replica, ServiceName, State};
+use crate::plan::policy::drain_timeout;
+
+/// How long `sense` waits for what it has only now begun to look at. Most answers come within a few, and a pass that
+/// knows them saves another.
+const PATIENCE: Duration = Duration::from_millis(40);
+/// A companion has so long beyond `drain_timeout`.
+const COMPANION_MARGIN: Duration = Duration::from_secs(30);
+
+/// How requests in flight are counted.
+#[derive(Clone, Debug, Default)]
+pub enum Way {
+    /// By entering the replica's network namespace where it can be reached, else by a companion if composed is itself
+    /// a container.
+    #[default]
+    Nearest,
+    /// Always by a companion: a container of this image that runs this program as `program companion`.
+    Companion {
+        /// An image that the engine has.
+        image: String,
+        /// Where composed is in it.
+        program: PathBuf,
+    },
+}
+
+/// Readiness probes and requests in flight, as seen from this process.
+pub struct LocalSenses {
+    counter: Arc<Counter>,
+    clock: Clock,
+    changes: broadcast::Sender<ServiceName>,
+    tasks: Arc<Mutex<Tasks>>,
+}
+
+/// By container id. A task ends when its receiver here is dropped.
+#[derive(Default)]
+struct Tasks {
+    probes: BTreeMap<String, Probing>,
+    counts: BTreeMap<String, Counted>,
+}
+
+struct Probing {
+    service: ServiceName,
+    run: Run,
+    asked: Readiness,
+    addresses: Vec<IpAddr>,
+    verdict: watch::Receiver<Probe>,
+}
+
+struct Counted {
+    service: ServiceName,
+    run: Run,
+    seen: watch::Receiver<Seen>,
+    hurry: Arc<tokio::sync::Notify>,
+}
+
+/// What tells one run of a container from the next.
+type Run = (Option<Timestamp>, u32, u32);
+
+impl LocalSenses {
+    /// Senses that have not looked yet. Without an engine there are no companions.
+    pub fn new(docker: Option<Arc<Docker>>, clock: Clock) -> Arc<Self> {
+        Self::by(Way::Nearest, docker, clock)
+    }
+
+    /// As `new`, with a say in how requests are counted.
+    pub fn by(way: Way, docker: Option<Arc<Docker>>, clock: Clock) -> Arc<Self> {
+        let (changes, _) = broadcast::channel(1024);
+        let counter = Arc::new(Counter::new(way, docker, clock));
+        Arc::new(Self { counter, clock, changes, tasks: Arc::default() })
+    }
+
+    /// How many tasks there are: probing, counting.
+    pub fn tasks(&self) -> (usize, usize) {
+        let tasks = self.lock();
+        (tasks.probes.len(), tasks.counts.len())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(&self, service: &ServiceName, spec: Option<&ServiceSpec>, memory: &Memory, replicas: &mut [Replica]) {
+        let begin = self.clock.now();
+        let revision = spec.map(ServiceSpec::revision);
+        let (mut probes, mut counts) = (BTreeSet::new(), BTreeSet::new());
+        let mut awaited: Vec<BoxFuture<'static, ()>> = Vec::new();
+        for replica in replicas.iter().filter(|replica| replica.state == State::Running) {
+            // Its own revision's word: another may ask at a place that this one does not have.
+            let record = || memory.record(&replica.revision).map(|record| &record.spec);
+            let own = if revision.as_ref() == Some(&replica.revision) { spec } else { record().or(spec) };
+            if memory.withdrawn.contains_key(&replica.id) {
+                counts.insert(replica.id.clone());
+                awaited.push(self.count(service, own, replica, begin));
+            } else if let Some((own, asked)) = own.and_then(|own| Some((own, own.readiness.as_ref()?))) {
+                probes.insert(replica.id.clone());
+                awaited.extend(self.probe(service, own, asked, replica));
+            }
+        }
+        {
+            let mut tasks = self.lock();
+            tasks.probes.retain(|id, task| task.service != *service || probes.contains(id));
+            tasks.counts.retain(|id, task| task.service != *service || counts.contains(id));
+        }
+        if !awaited.is_empty() {
+            drop(tokio::time::timeout(PATIENCE, join_all(awaited)).await);
+        }
+        let tasks = self.lock();
+        for replica in replicas {
+            if let Some(task) = tasks.probes.get(&replica.id) {
+                replica.probe = task.verdict.borrow().clone();
+            }
+            if let Some(task) = tasks.counts.get(&replica.id) {
+                replica.in_flight = in_flight(&task.seen.borrow(), replica, begin);
+            }
+        }
+    }
+
+    /// Has a task probe this replica. Resolves with the first answer, if there was none yet.
+    fn probe(
+        &self,
+        service: &ServiceName,
+        own: &ServiceSpec,
+        asked: &Readiness,
+        replica: &Replica,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let addresses = addresses(replica, own);
+        let run = run(replica);
+        let mut tasks = self.lock();
+        let before = tasks.probes.get(&replica.id).filter(|task| task.run == run);
+        if before.is_some_and(|task| task.asked == *asked && task.addresses == addresses) {
+            return None;
+        }
+        // A new question to the same run: the last verdict stands until it is answered.
+        let known = before.map(|task| task.verdict.borrow().clone());
+        let is_new = known.is_none();
+        let (verdict, mut answers) = watch::channel(known.unwrap_or_else(probe::not_asked_yet));
+        let (changes, key) = (self.changes.clone(), service.clone());
+        let changed = move || drop(changes.send(key.clone()));
+        drop(tokio::spawn(probe::keep_asking(asked.clone(), addresses.clone(), verdict, changed)));
+        let task = Probing { service: service.clone(), run, asked: asked.clone(), addresses, verdict: answers.clone() };
+        tasks.probes.insert(replica.id.clone(), task);
+        answers.mark_unchanged();
+        is_new.then(|| -> BoxFuture<'static, ()> { Box::pin(async move { drop(answers.changed().await) }) })
+    }
+
+    /// Has a task count on this replica. Resolves with a look that began after `begin`.
+    fn count(
+        &self,
+        service: &ServiceName,
+        own: Option<&ServiceSpec>,
+        replica: &Replica,
+        begin: Timestamp,
+    ) -> BoxFuture<'static, ()> {
+        let run = run(replica);
+        let mut tasks = self.lock();
+        if tasks.counts.get(&replica.id).is_none_or(|task| task.run != run) {
+            let (sender, seen) = watch::channel(Seen::default());
+            let hurry = Arc::default();
+            let leaving = counting::Leaving {
+                id: replica.id.clone(),
+                pid: replica.pid,
+                ports: tcp_ports(replica),
+                limit: own.map_or_else(|| drain_timeout(&ServiceSpec::default()), drain_timeout) + COMPANION_MARGIN,
+            };
+            let (changes, key) = (self.changes.clone(), service.clone());
+            let changed = move || drop(changes.send(key.clone()));
+            let counter = Arc::clone(&self.counter);
+            drop(tokio::spawn(counter.keep_counting(leaving, sender, Arc::clone(&hurry), changed)));
+            tasks.counts.insert(replica.id.clone(), Counted { service: service.clone(), run, seen, hurry });
+        } else if let Some(task) = tasks.counts.get(&replica.id) {
+            task.hurry.notify_one();
+        }
+        let mut seen = tasks.counts.get(&replica.id).map(|task| task.seen.clone());
+        Box::pin(async move {
+            if let Some(seen) = &mut seen {
+                drop(seen.wait_for(|seen| seen.since(begin)).await);
+            }
+        })
+    }
+}
+
+impl Senses for LocalSenses {
+    fn sense<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        spec: Option<&'a ServiceSpec>,
+        memory: &'a Memory,
+        replicas: &'a mut [Replica],
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(self.look(service, spec, memory, replicas))
+    }
+
+    fn watch(&self) -> BoxStream<'static, Key> {
+        let (changes, tasks) = (self.changes.subscribe(), Arc::clone(&self.tasks));
+        let keys = stream::unfold((changes, tasks), |(mut changes, tasks)| async move {
+            let services = match changes.recv().await {
+                Ok(service) => BTreeSet::from([service]),
+                // Some were missed: any of these may have changed.
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (probed, counted) = (tasks.probes.values(), tasks.counts.values());
+                    probed.map(|task| task.service.clone()).chain(counted.map(|task| task.service.clone())).collect()
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            Some((stream::iter(services.into_iter().map(Key::Service)), (changes, tasks)))
+        });
+        keys.flatten().boxed()
+    }
+}
+
+fn run(replica: &Replica) -> Run {
+    (replica.started_at, replica.restart_count, replica.pid)
+}
+
+/// What a look says of a replica at `begin`. A zero must be a fresh one: a request may have come in since.
+fn in_flight(seen: &Seen, replica: &Replica, begin: Timestamp) -> InFlight {
+    match seen.in_flight {
+        InFlight::Count(0) if !seen.fresh(begin) => InFlight::Unknown,
+        // It speaks UDP and nothing else, where nobody can tell a request.
+        InFlight::Count(0) if !seen.listens && replica.ports.keys().any(|port| port.ends_with("/udp")) => {
+            InFlight::Uncountable
+        }
+        known => known,
+    }
+}
+
+/// Where a replica can be asked: its address on each network, or this host itself if it shares the host's network.
+fn addresses(replica: &Replica, own: &ServiceSpec) -> Vec<IpAddr> {
+    let known: Vec<IpAddr> = replica.addresses.values().filter_map(|text| text.parse().ok()).collect();
+    match own.network_mode.as_deref() {
+        Some("host") if known.is_empty() => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        _ => known,
+    }
+}
+
+fn tcp_ports(replica: &Replica) -> BTreeSet<u16> {
+    replica.ports.keys().filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).collect()
+}

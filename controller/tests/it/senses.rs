@@ -1,0 +1,650 @@
+//! The controller's own senses, on real connections: what counts as a request in flight, and what a probe says. The
+//! judge is the server's own side: it knows what it has been asked and what it has answered.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use composed::clock::Clock;
+use composed::engine::docker::Docker;
+use composed::engine::{Engine as _, Scope};
+use composed::model::{Health, InFlight, Key, Memory, Probe, Replica, ServiceName, State};
+use composed::traffic::Senses as _;
+use composed::traffic::inflight::{Among, DOUBT, QUIET, look};
+use composed::traffic::local::{LocalSenses, Way};
+use crd_schema::{ComposeDuration, HttpProbe, Readiness, ServiceSpec, TcpProbe};
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A connection, seen from both ends.
+struct Pair {
+    client: TcpStream,
+    server: TcpStream,
+}
+
+struct Place {
+    listener: TcpListener,
+    among: Among,
+}
+
+impl Place {
+    fn new(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Self { listener, among: Among { ports: Some([port].into()) } }
+    }
+
+    fn v4() -> Self {
+        Self::new((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    fn pair(&self) -> Pair {
+        let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        client.set_nodelay(true).unwrap();
+        let (server, _) = self.listener.accept().unwrap();
+        server.set_nodelay(true).unwrap();
+        Pair { client, server }
+    }
+
+    fn busy(&self) -> u32 {
+        look(&self.among).unwrap().busy
+    }
+
+    /// For how long from now on the count has to stay as it is.
+    fn stays(&self, expected: u32, period: Duration, what: &str) {
+        let begin = Instant::now();
+        while begin.elapsed() < period {
+            let busy = self.busy();
+            assert_eq!(busy, expected, "{what}, after {:?}", begin.elapsed());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The time until it has come to `expected`.
+    fn comes_to(&self, expected: u32, what: &str) -> Duration {
+        let begin = Instant::now();
+        while self.busy() != expected {
+            assert!(begin.elapsed() < DOUBT + QUIET + Duration::from_secs(2), "{what}: still {}", self.busy());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        begin.elapsed()
+    }
+}
+
+impl Pair {
+    fn ask(&mut self) {
+        self.client.write_all(REQUEST).unwrap();
+        let mut heard = [0; REQUEST.len()];
+        self.server.read_exact(&mut heard).unwrap();
+    }
+
+    fn answer(&mut self) {
+        self.server.write_all(ANSWER).unwrap();
+        let mut heard = [0; ANSWER.len()];
+        self.client.read_exact(&mut heard).unwrap();
+    }
+}
+
+fn a_request_counts_until_it_is_answered(place: &Place) {
+    assert_eq!(place.busy(), 0, "nobody has connected");
+    let mut idle: Vec<Pair> = (0..20).map(|_| place.pair()).collect();
+    assert_eq!(place.busy(), 0, "connections without a request");
+    for pair in &mut idle {
+        pair.ask();
+        pair.answer();
+    }
+    place.comes_to(0, "idle keep-alive connections");
+
+    // In the tick of the handshake, so that the kernel's times say nothing; and in the wake of an old answer.
+    let mut first = place.pair();
+    first.ask();
+    assert_eq!(place.busy(), 1, "a first request at once");
+    idle[0].ask();
+    place.stays(2, DOUBT + QUIET + Duration::from_millis(300), "two slow requests");
+    first.answer();
+    idle[0].answer();
+    let after = place.comes_to(0, "answered");
+    assert!(after >= QUIET / 2, "an answer is given time to go on: {after:?}");
+    place.stays(0, Duration::from_millis(200), "idle");
+
+    // Not read by the server yet, or sent in part: the client waits for an answer all the same.
+    idle[1].client.write_all(REQUEST).unwrap();
+    idle[2].client.write_all(&REQUEST[..5]).unwrap();
+    let mut heard = [0; 5];
+    idle[2].server.read_exact(&mut heard).unwrap();
+    place.stays(2, Duration::from_millis(100), "an unread request, and half a one");
+    // Who has left does not wait.
+    idle.truncate(1);
+    place.comes_to(0, "gone");
+}
+
+#[test]
+fn requests_are_counted_over_ipv4() {
+    a_request_counts_until_it_is_answered(&Place::v4());
+}
+
+#[test]
+fn requests_are_counted_over_ipv6() {
+    a_request_counts_until_it_is_answered(&Place::new((Ipv6Addr::LOCALHOST, 0).into()));
+}
+
+#[test]
+fn ipv4_clients_of_an_ipv6_listener_count() {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let place = Place { listener, among: Among { ports: Some([port].into()) } };
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    client.write_all(REQUEST).unwrap();
+    assert_eq!(place.busy(), 1);
+}
+
+#[test]
+fn requests_that_the_application_sends_itself_do_not_count() {
+    // The other end listens, too, but not here: a client's own port is nobody's.
+    let (elsewhere, place) = (Place::v4(), Place::v4());
+    let mut outgoing = elsewhere.pair();
+    outgoing.ask();
+    assert_eq!((place.busy(), elsewhere.busy()), (0, 1));
+}
+
+#[test]
+fn an_answer_counts_while_it_flows() {
+    let place = Place::v4();
+    let mut pair = place.pair();
+    pair.ask();
+    for _ in 0..8 {
+        pair.server.write_all(b"chunk").unwrap();
+        let mut heard = [0; 5];
+        pair.client.read_exact(&mut heard).unwrap();
+        place.stays(1, QUIET / 2, "a stream");
+    }
+    let after = place.comes_to(0, "a stream that pauses for longer counts as over");
+    assert!(after >= QUIET / 3, "{after:?}");
+    pair.server.write_all(b"chunk").unwrap();
+    assert_eq!(place.busy(), 1, "and counts again when it goes on");
+
+    // A client that does not read: the answer is in the queues, for as long as it takes.
+    let mut slow = place.pair();
+    slow.ask();
+    slow.server.set_nonblocking(true).unwrap();
+    while slow.server.write(&[0; 65536]).is_ok() {}
+    place.comes_to(1, "the first has paused again");
+    place.stays(1, DOUBT + QUIET, "an answer that nobody reads");
+    // The server has said all and closed; the kernel still has to deliver it.
+    drop(slow.server);
+    place.stays(1, Duration::from_millis(200), "an answer whose server has closed");
+    slow.client.read_to_end(&mut Vec::new()).unwrap();
+    place.comes_to(0, "delivered");
+}
+
+/// The hard case: the answer and the next request come within one tick of the kernel's clock, again and again, and then
+/// the answer takes long. The kernel does not know which was last.
+#[test]
+fn a_request_on_the_heels_of_an_answer_counts() {
+    let place = Place::v4();
+    let mut pairs: Vec<Pair> = (0..30).map(|_| place.pair()).collect();
+    for pair in &mut pairs {
+        for _ in 0..5 {
+            pair.ask();
+            pair.answer();
+        }
+        pair.ask();
+    }
+    assert_eq!(place.busy(), 30);
+    std::thread::sleep(DOUBT / 2);
+    assert_eq!(place.busy(), 30, "well within the time of doubt");
+    std::thread::sleep(DOUBT);
+    let told = place.busy();
+    println!("{told} of 30 are told after the time of doubt");
+    for pair in &mut pairs {
+        pair.answer();
+    }
+    place.comes_to(0, "answered");
+}
+
+#[test]
+fn a_client_that_closes_its_side_still_waits() {
+    let place = Place::v4();
+    let mut pair = place.pair();
+    pair.ask();
+    pair.client.shutdown(std::net::Shutdown::Write).unwrap();
+    place.stays(1, DOUBT + QUIET, "half closed, and unanswered");
+    pair.answer();
+    place.comes_to(0, "answered");
+}
+
+fn web() -> ServiceName {
+    ServiceName::new("shop", "web")
+}
+
+fn replica(id: &str, address: Option<&str>) -> Replica {
+    Replica {
+        id: id.to_owned(),
+        name: "shop-web-1".to_owned(),
+        number: 1,
+        service: web(),
+        revision: "r".to_owned(),
+        generation: 1,
+        created_at: Timestamp::UNIX_EPOCH,
+        state: State::Running,
+        started_at: Some(Timestamp::UNIX_EPOCH),
+        restart_count: 0,
+        restarts: false,
+        health: Health::None,
+        probe: Probe::None,
+        in_flight: InFlight::Unknown,
+        busy_with: None,
+        pre_stop_done: false,
+        addresses: address.map(|address| ("net".to_owned(), address.to_owned())).into_iter().collect(),
+        ports: [("8080/tcp".to_owned(), Vec::new())].into(),
+        pid: 0,
+    }
+}
+
+fn asking_http(port: u16, path: &str) -> ServiceSpec {
+    let http = HttpProbe { path: path.to_owned(), port, ..HttpProbe::default() };
+    let readiness = Readiness {
+        http: Some(http),
+        period: Some(ComposeDuration::from_millis(40)),
+        timeout: Some(ComposeDuration::from_millis(200)),
+        ..Readiness::default()
+    };
+    ServiceSpec { readiness: Some(readiness), ..ServiceSpec::default() }
+}
+
+/// A server for probes: how often it was asked, how many connections are open, and what it says next.
+#[derive(Default)]
+struct Target {
+    asked: AtomicUsize,
+    open: AtomicUsize,
+    status: AtomicUsize,
+    seen: std::sync::Mutex<String>,
+}
+
+impl Target {
+    async fn serve(self: Arc<Self>, port: u16) {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let target = Arc::clone(&self);
+            tokio::spawn(async move {
+                target.open.fetch_add(1, Ordering::SeqCst);
+                target.asked.fetch_add(1, Ordering::SeqCst);
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap_or(0);
+                *target.seen.lock().unwrap() = String::from_utf8_lossy(&head[..length]).into_owned();
+                let status = target.status.load(Ordering::SeqCst);
+                if status == 0 {
+                    // It says nothing.
+                    drop(stream.read(&mut head).await);
+                } else {
+                    let text = format!("HTTP/1.1 {status} x\r\nConnection: close\r\n\r\nbody");
+                    drop(stream.write_all(text.as_bytes()).await);
+                    drop(stream.shutdown().await);
+                    drop(stream.read(&mut head).await);
+                }
+                target.open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn failing(why: &str) -> Probe {
+    Probe::Failing(why.to_owned())
+}
+
+struct Probed {
+    senses: Arc<LocalSenses>,
+    spec: ServiceSpec,
+    memory: Memory,
+    replicas: Vec<Replica>,
+}
+
+impl Probed {
+    fn new(spec: ServiceSpec, address: Option<&str>) -> Self {
+        let senses = LocalSenses::new(None, Clock::system());
+        Self { senses, spec, memory: Memory::default(), replicas: vec![replica("a", address)] }
+    }
+
+    async fn sense(&mut self) -> Probe {
+        let begin = Instant::now();
+        self.senses.sense(&web(), Some(&self.spec), &self.memory, &mut self.replicas).await;
+        assert!(begin.elapsed() < Duration::from_millis(80), "a sense took {:?}", begin.elapsed());
+        std::mem::take(&mut self.replicas[0].probe)
+    }
+
+    async fn woken(&mut self, keys: &mut (impl futures_util::Stream<Item = Key> + Unpin)) -> Probe {
+        let key = tokio::time::timeout(Duration::from_secs(2), keys.next()).await.expect("no key was woken");
+        assert_eq!(key, Some(Key::Service(web())));
+        self.sense().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_follows_what_the_replica_says() {
+    let port = free_port();
+    let mut probed = Probed::new(asking_http(port, "/ready?a=b"), Some("127.0.0.1"));
+    let mut keys = probed.senses.watch();
+    assert_eq!(probed.sense().await, failing("connection refused"), "asked at once");
+    assert_eq!(probed.woken(&mut keys).await, failing("connection refused"), "the first answer is news");
+
+    let target = Arc::new(Target::default());
+    target.status.store(503, Ordering::SeqCst);
+    let server = tokio::spawn(Arc::clone(&target).serve(port));
+    assert_eq!(probed.woken(&mut keys).await, failing("status 503"));
+    let seen = target.seen.lock().unwrap().clone();
+    assert!(seen.starts_with("GET /ready?a=b HTTP/1.1\r\n"), "{seen}");
+    assert!(seen.contains(&format!("\r\nHost: 127.0.0.1:{port}\r\n")), "{seen}");
+
+    target.status.store(399, Ordering::SeqCst);
+    assert_eq!(probed.woken(&mut keys).await, Probe::Passing);
+    target.status.store(400, Ordering::SeqCst);
+    assert_eq!(probed.woken(&mut keys).await, failing("status 400"));
+    target.status.store(0, Ordering::SeqCst);
+    assert_eq!(probed.woken(&mut keys).await, failing("timed out"));
+    target.status.store(200, Ordering::SeqCst);
+    assert_eq!(probed.woken(&mut keys).await, Probe::Passing);
+
+    // The verdict of the same run stands until another question is answered; of another run nothing is known.
+    probed.spec.readiness.as_mut().unwrap().http.as_mut().unwrap().host = Some("shop.example".to_owned());
+    assert_eq!(probed.sense().await, Probe::Passing);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(target.seen.lock().unwrap().contains("\r\nHost: shop.example\r\n"));
+    target.status.store(0, Ordering::SeqCst);
+    probed.replicas[0].restart_count = 1;
+    assert_eq!(probed.sense().await, failing("not asked yet"));
+    target.status.store(200, Ordering::SeqCst);
+    assert!(matches!(probed.woken(&mut keys).await, Probe::Passing | Probe::Failing(_)));
+
+    // Withdrawn: no more questions, and no connection is left open.
+    assert_eq!(probed.senses.tasks(), (1, 0));
+    probed.memory.withdrawn.insert("a".to_owned(), Timestamp::UNIX_EPOCH);
+    assert_eq!(probed.sense().await, Probe::None);
+    assert_eq!(probed.senses.tasks(), (0, 1));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let asked = target.asked.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((target.asked.load(Ordering::SeqCst), target.open.load(Ordering::SeqCst)), (asked, 0));
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probing_ends_with_its_reason() {
+    let port = free_port();
+    let target = Arc::new(Target::default());
+    target.status.store(200, Ordering::SeqCst);
+    let server = tokio::spawn(Arc::clone(&target).serve(port));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let reasons: [fn(&mut Probed); 4] = [
+        |probed| probed.replicas[0].state = State::Exited(0),
+        |probed| probed.replicas[0].state = State::Paused,
+        |probed| probed.spec.readiness = None,
+        |probed| {
+            // Gone. (Another takes its index, and is not asked: it has no address and is not running.)
+            probed.replicas[0] = Replica { state: State::Created, ..replica("b", None) };
+        },
+    ];
+    for (number, reason) in reasons.into_iter().enumerate() {
+        let mut probed = Probed::new(asking_http(port, "/"), Some("127.0.0.1"));
+        assert_eq!(probed.sense().await, Probe::Passing, "{number}");
+        reason(&mut probed);
+        assert_eq!(probed.sense().await, Probe::None, "{number}");
+        assert_eq!(probed.senses.tasks(), (0, 0), "{number}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let asked = target.asked.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(target.asked.load(Ordering::SeqCst), asked, "{number}: still asking");
+    }
+    // Another service's sense does not end it, and the end of the senses does.
+    let mut probed = Probed::new(asking_http(port, "/"), Some("127.0.0.1"));
+    probed.sense().await;
+    probed.senses.sense(&ServiceName::new("shop", "db"), None, &Memory::default(), &mut []).await;
+    assert_eq!(probed.senses.tasks(), (1, 0));
+    drop(probed);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let asked = target.asked.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((target.asked.load(Ordering::SeqCst), target.open.load(Ordering::SeqCst)), (asked, 0));
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tcp_probe_connects_and_an_address_is_needed() {
+    let place = Place::v4();
+    let port = place.listener.local_addr().unwrap().port();
+    let readiness = Readiness { tcp: Some(TcpProbe { port }), ..Readiness::default() };
+    let spec = ServiceSpec { readiness: Some(readiness), ..ServiceSpec::default() };
+    let mut probed = Probed::new(spec.clone(), Some("127.0.0.1"));
+    assert_eq!(probed.sense().await, Probe::Passing);
+    assert_eq!(Probed::new(spec.clone(), None).sense().await, failing("it has no address"));
+    // On several networks it is enough that it answers on one.
+    let mut probed = Probed::new(spec.clone(), Some("127.0.0.2"));
+    assert_eq!(probed.sense().await, failing("connection refused"));
+    probed.replicas[0].addresses.insert("other".to_owned(), "127.0.0.1".to_owned());
+    let mut keys = probed.senses.watch();
+    probed.sense().await;
+    assert_eq!(probed.woken(&mut keys).await, Probe::Passing);
+    let host = ServiceSpec { network_mode: Some("host".to_owned()), ..spec };
+    assert_eq!(Probed::new(host, None).sense().await, Probe::Passing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_way_in_nothing_is_counted() {
+    // The process of this test, which is in no such container.
+    let mut probed = Probed::new(ServiceSpec::default(), None);
+    probed.replicas[0] = Replica { id: "0".repeat(64), pid: std::process::id(), ..replica("a", None) };
+    probed.memory.withdrawn.insert("0".repeat(64), Timestamp::UNIX_EPOCH);
+    probed.sense().await;
+    assert_eq!(probed.replicas[0].in_flight, InFlight::Uncountable);
+}
+
+/// A demo app in a container of its own on the engine of this machine.
+struct Stage {
+    prefix: String,
+    docker: Arc<Docker>,
+    replica: Replica,
+}
+
+async fn docker(words: &[&str]) -> Result<String, String> {
+    let output = tokio::process::Command::new("docker").args(words).output().await.expect("the docker CLI");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+impl Stage {
+    async fn new() -> Option<Self> {
+        static STAGES: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("sn{}x{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+        let engine = match Docker::connect(None, &prefix).await {
+            Ok(engine) => engine,
+            Err(why) if std::env::var("COMPOSED_REQUIRE_DOCKER").is_ok_and(|value| value == "1") => {
+                panic!("COMPOSED_REQUIRE_DOCKER=1, but {why}")
+            }
+            Err(why) => {
+                eprintln!("SKIPPED, nothing was tested on Docker: {why}");
+                return None;
+            }
+        };
+        let own = tokio::process::Command::new(env!("CARGO_BIN_EXE_composed")).arg("own-rootfs").output().await;
+        let changes = [r#"ENTRYPOINT ["/composed","demo-app"]"#, "EXPOSE 8080"].map(str::to_owned);
+        let image = format!("{prefix}:app");
+        engine.import_image(own.expect("composed own-rootfs").stdout, &image, &changes).await.expect("import");
+        let mut stage = Self { prefix, docker: Arc::new(engine), replica: replica("", None) };
+        let id = docker(&["run", "-d", "--name", &format!("{}-app", stage.prefix), &image]).await.expect("run");
+        let format = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}";
+        let seen = docker(&["inspect", "--format", format, &id]).await.expect("inspect");
+        let (pid, address) = seen.split_once(' ').expect("two words");
+        stage.replica = Replica { id, pid: pid.parse().expect("a pid"), ..replica("", Some(address)) };
+        Some(stage)
+    }
+
+    fn image(&self) -> String {
+        format!("{}:app", self.prefix)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let address = format!("{}:8080", self.replica.addresses["net"]);
+        let begin = Instant::now();
+        loop {
+            match TcpStream::connect(&address) {
+                Ok(stream) => return stream,
+                Err(error) => assert!(begin.elapsed() < Duration::from_secs(10), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Connections that have each had an answer.
+    fn idle(&self, count: usize) -> Vec<TcpStream> {
+        let idle = (0..count).map(|_| {
+            let mut stream = self.connect();
+            stream.write_all(REQUEST).unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream
+        });
+        idle.collect()
+    }
+
+    fn slow(&self, ms: u32) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(format!("GET /slow?ms={ms} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        stream
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let script = r#"
+            docker ps -aq --filter label=dev.composed.instance="$P" | xargs -r docker rm -f
+            docker rm -f "$P-app"; docker rmi "$P:app""#;
+        let command = std::process::Command::new("sh").args(["-c", script]).env("P", &self.prefix).output();
+        if !command.is_ok_and(|output| output.status.success()) {
+            eprintln!("something of {} may be left on the engine", self.prefix);
+        }
+    }
+}
+
+/// 50 idle connections and 3 slow requests are 3, and then 0.
+async fn counts(stage: &Stage, way: Way) {
+    let senses = LocalSenses::by(way, Some(Arc::clone(&stage.docker)), Clock::system());
+    let mut memory = Memory::default();
+    memory.withdrawn.insert(stage.replica.id.clone(), Timestamp::UNIX_EPOCH);
+    let idle = stage.idle(50);
+    tokio::time::sleep(DOUBT + QUIET).await;
+    let mut keys = senses.watch();
+    let mut replicas = [stage.replica.clone()];
+    let begin = Instant::now();
+    let mut slow: Vec<TcpStream> = (0..3).map(|_| stage.slow(5000)).collect();
+    let mut first = None;
+    let mut most = Duration::ZERO;
+    loop {
+        let called = Instant::now();
+        senses.sense(&web(), None, &memory, &mut replicas).await;
+        most = most.max(called.elapsed());
+        match replicas[0].in_flight {
+            InFlight::Unknown if begin.elapsed() < Duration::from_secs(4) => {}
+            InFlight::Count(3) => _ = first.get_or_insert(begin.elapsed()),
+            other => {
+                assert!(begin.elapsed() >= Duration::from_secs(5), "{other:?} after {:?}", begin.elapsed());
+                break;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("counted first after {first:?}; the longest sense took {most:?}");
+    assert!(first.is_some() && most < Duration::from_millis(80));
+    for stream in &mut slow {
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+    }
+    let begin = Instant::now();
+    while replicas[0].in_flight != InFlight::Count(0) {
+        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", replicas[0].in_flight);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        senses.sense(&web(), None, &memory, &mut replicas).await;
+    }
+    println!("zero {:?} after the last answer", begin.elapsed());
+    let woken = tokio::time::timeout(Duration::from_secs(1), keys.next()).await.expect("zero wakes the key");
+    assert_eq!(woken, Some(Key::Service(web())));
+    drop(idle);
+    // It ends with the replica.
+    senses.sense(&web(), None, &memory, &mut []).await;
+    assert_eq!(senses.tasks(), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_container_are_counted_from_the_host() {
+    let Some(stage) = Stage::new().await else { return };
+    counts(&stage, Way::Nearest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_container_are_counted_by_a_companion() {
+    let Some(stage) = Stage::new().await else { return };
+    let ours = || async {
+        let filter = format!("label=dev.composed.instance={}", stage.prefix);
+        docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]).await.expect("ps")
+    };
+    // A leftover of a controller that died.
+    let command = ["/composed", "companion", "600"].map(str::to_owned);
+    let leftover = stage.docker.start_companion(&stage.image(), &command, &stage.replica.id).await.expect("start");
+    let format = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.NetworkMode}} \
+                  {{.HostConfig.RestartPolicy.Name}}";
+    let seen = docker(&["inspect", "--format", format, &leftover]).await.expect("inspect");
+    assert!(seen.starts_with(&format!("65534:65534 true [ALL] container:{}", stage.replica.id)), "{seen}");
+    let snapshot = stage.docker.observe(&Scope::default()).await.expect("observe");
+    assert!(snapshot.replicas.is_empty() && snapshot.owned.is_empty(), "a companion is no replica");
+
+    let way = Way::Companion { image: stage.image(), program: PathBuf::from("/composed") };
+    counts(&stage, way).await;
+    let begin = Instant::now();
+    loop {
+        let left = ours().await;
+        if left.is_empty() {
+            break;
+        }
+        assert!(!left.contains(&leftover), "the leftover went at the start");
+        assert!(begin.elapsed() < Duration::from_secs(5), "a companion was left behind: {left}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Figures, for `-- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "figures, not promises"]
+async fn figures() {
+    fn cpu_ms() -> u64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        // utime and stime, in ticks of 10 ms.
+        10 * (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap())
+    }
+    let Some(stage) = Stage::new().await else { return };
+    let idle = stage.idle(300);
+    let (before, begin) = (cpu_ms(), Instant::now());
+    for _ in 0..200 {
+        composed::traffic::inflight::look_into(&stage.replica.id, stage.replica.pid, &[8080].into()).unwrap();
+    }
+    println!("a look among 300 connections: {:?}, {} ms CPU for 200", begin.elapsed() / 200, cpu_ms() - before);
+    drop(idle);
+
+    let address = stage.replica.addresses["net"].clone();
+    let mut spec = asking_http(8080, "/healthz");
+    spec.readiness.as_mut().unwrap().period = Some(ComposeDuration::from_millis(1000));
+    let senses = LocalSenses::new(None, Clock::system());
+    let mut replicas: Vec<Replica> = (0..100).map(|n| replica(&format!("r{n}"), Some(&address))).collect();
+    senses.sense(&web(), Some(&spec), &Memory::default(), &mut replicas).await;
+    let (before, begin) = (cpu_ms(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    println!("100 probes a second: {} ms CPU in {:?}", cpu_ms() - before, begin.elapsed());
+}
