@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use composed::cli::args::{Cli, LogFormat, Verb};
 use composed::cli::{app, apply, demo, plan, rootfs, run, session, status};
+use composed::traffic::companion::companion_main;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -24,6 +25,7 @@ fn main() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Verb::DemoApp { check: Some(_) } => return Ok(app::check()),
+        Verb::Companion { words } => return Ok(companion_main(words)),
         Verb::Validate(args) => return plan::validate(args),
         _ => {}
     }
@@ -40,7 +42,9 @@ fn main() -> anyhow::Result<ExitCode> {
             Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
             Verb::Demo => demo::demo(&cli.common).await,
             Verb::DemoApp { .. } => app::run().await,
-            Verb::Schema | Verb::Completions { .. } | Verb::OwnRootfs | Verb::Validate(_) => Ok(ExitCode::SUCCESS),
+            Verb::Schema | Verb::Completions { .. } | Verb::OwnRootfs | Verb::Companion { .. } | Verb::Validate(_) => {
+                Ok(ExitCode::SUCCESS)
+            }
         }
     })
 }

@@ -106,6 +106,13 @@ pub enum Verb {
         /// `check` asks a running one for its health.
         check: Option<String>,
     },
+    /// Count the requests in flight in this network namespace, and ask a probe: what a companion container runs.
+    #[command(hide = true)]
+    Companion {
+        /// What to count and ask, as the controller writes it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Write a root file system that holds this program, as a tar archive.
     #[command(hide = true)]
     OwnRootfs,

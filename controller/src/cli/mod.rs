@@ -11,4 +11,3 @@ pub mod run;
 pub mod session;
 pub mod status;
 pub mod table;
-pub mod tmp_senses;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{Common, EngineChoice, Format};
-use super::tmp_senses::LocalSenses;
 use crate::clock::Clock;
 use crate::engine::docker::Docker;
 use crate::engine::sim::{Behaviour, Sim, World, tick};
 use crate::engine::{Engine, EngineError};
 use crate::state::StateDir;
 use crate::traffic::Senses;
+use crate::traffic::local::LocalSenses;
 
 /// All as wanted.
 pub const CONVERGED: u8 = 0;

@@ -18,7 +18,6 @@ use super::progress::{Progress, Standing, standing};
 use super::session::{CONVERGED, FAILED, Session, fail, print_out, simulated};
 use super::{app, rootfs};
 use crate::board::Board;
-use crate::cli::tmp_senses::LocalSenses;
 use crate::clock::Clock;
 use crate::controller::Controller;
 use crate::engine::docker::Docker;
@@ -26,6 +25,7 @@ use crate::engine::sim::{Behaviour, Sim, World};
 use crate::model::ServiceName;
 use crate::source::watch::watch as watch_files;
 use crate::state::StateDir;
+use crate::traffic::local::LocalSenses;
 
 const PROJECT: &str = "composed-demo";
 /// So many requests a second are sent.
