@@ -1,1 +1,48 @@
-//! placeholder
+//! THE REAL ENGINE. What the scenarios in `tests/docker.rs` are made of: a world of their own on a Docker engine, the
+//! real program as a child process, steady requests of which every failed one is counted, and what Docker itself says
+//! about who runs. Shares no code with composed: the judge keeps its own ruler.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a judge: what it cannot find out fails the test, and its clock is its own"
+)]
+
+pub mod check;
+pub mod controller;
+pub mod docker;
+pub mod document;
+pub mod program;
+pub mod stage;
+pub mod traffic;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+/// Looks every 100 ms until `look` gives something, for at most `limit`; then fails with `what` and its last words.
+pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(last) => assert!(began.elapsed() < limit, "not within {limit:?}: {what}; last: {last}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// `Ok` if `holds`, else `Err` with the words: for [`within`].
+pub fn that(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+/// So many seconds.
+pub const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// So many milliseconds.
+pub const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}

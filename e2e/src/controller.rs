@@ -1,0 +1,203 @@
+//! The real program as a child process, and what it says on its socket.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::program::{composed, janitor};
+use crate::world::World;
+use crate::{secs, that, within};
+
+/// A running `composed run`; killed when it is dropped.
+#[derive(Debug)]
+pub struct Controller {
+    child: Child,
+    socket: PathBuf,
+    project: String,
+    /// What it says on standard error.
+    pub log: PathBuf,
+}
+
+/// The options of every call in a world.
+fn common(world: &World, socket: &Path) -> Command {
+    let mut command = Command::new(composed());
+    command.env_remove("COMPOSED_ENGINE").env_remove("COMPOSED_CONFIRM_DELETION");
+    command.arg("--instance").arg(&world.project);
+    command.arg("--state-dir").arg(world.state_dir());
+    command.arg("--socket").arg(socket);
+    if let Some(host) = world.docker.host() {
+        command.args(["--host", host]);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+impl Controller {
+    /// Starts it on the world's documents.
+    pub fn start(world: &World) -> Self {
+        Self::start_at(world, &world.socket())
+    }
+
+    /// Starts it with another socket.
+    pub fn start_at(world: &World, socket: &Path) -> Self {
+        // One log for all controllers of a socket: the story as a whole.
+        let log = socket.with_extension("log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log file");
+        let mut command = common(world, socket);
+        command.arg("run").arg(world.desired()).stdout(Stdio::null()).stderr(file);
+        let child = command.spawn().expect("composed starts");
+        janitor(child.id());
+        Self { child, socket: socket.to_owned(), project: world.project.clone(), log }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and its end within 15 s.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        within(secs(15), "the controller ends after SIGTERM", || {
+            self.child.try_wait().expect("it can be waited for").ok_or_else(|| "it runs".to_owned())
+        })
+    }
+
+    /// Everything it says now, or why it says nothing.
+    pub fn overview(&self) -> Result<Value, String> {
+        get(&self.socket, "/v1/services")
+    }
+
+    /// What it says about a service, or why not.
+    pub fn status(&self, service: &str) -> Result<Value, String> {
+        let overview = self.overview()?;
+        let services = overview["services"].as_array().ok_or("no list of services")?;
+        let found = services.iter().find(|s| s["project"] == self.project.as_str() && s["name"] == service);
+        found.cloned().ok_or_else(|| format!("no service {service}: {overview}"))
+    }
+
+    /// Waits until a service is as its document says: nothing left to do, the revision another one than `not`.
+    /// Returns its revision.
+    pub fn converged(&self, service: &str, not: &str, limit: Duration) -> String {
+        within(limit, &format!("{service} converges"), || {
+            let status = self.status(service)?;
+            let revision = status["revision"].as_str().unwrap_or_default().to_owned();
+            let rests = status["waiting"].as_array().is_none_or(Vec::is_empty);
+            let reason = reason(&status, "Progressing");
+            let whole = status["available"] == status["replicas"] && status["live"] == status["replicas"];
+            // See `s03_apply_...`: for a moment the status is at rest while the last leaver still drains.
+            let leaving =
+                status["instances"].as_array().is_some_and(|all| all.iter().any(|i| i["phase"] == "Draining"));
+            let done = reason == "NewRevisionAvailable" && rests && whole && !leaving;
+            that(done && revision != not, || brief(&status))?;
+            Ok(revision)
+        })
+    }
+
+    /// Waits until the condition `Progressing` of a service has a reason.
+    pub fn reason(&self, service: &str, wanted: &str, limit: Duration) -> Value {
+        within(limit, &format!("{service} says {wanted}"), || {
+            let status = self.status(service)?;
+            that(reason(&status, "Progressing") == wanted, || brief(&status))?;
+            Ok(status)
+        })
+    }
+
+    /// Everything it said on standard error.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The reason of a condition.
+pub fn reason(status: &Value, kind: &str) -> String {
+    condition(status, kind)["reason"].as_str().unwrap_or_default().to_owned()
+}
+
+/// A condition of a status.
+pub fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
+    let found = status["conditions"].as_array().and_then(|all| all.iter().find(|c| c["type"] == kind));
+    found.unwrap_or(&Value::Null)
+}
+
+/// A status in a line.
+pub fn brief(status: &Value) -> String {
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    let conditions: Vec<_> =
+        conditions.iter().map(|c| format!("{}={}: {}", c["type"], c["reason"], c["message"])).collect();
+    let instances = status["instances"].as_array().cloned().unwrap_or_default();
+    let instances: Vec<_> = instances.iter().map(|i| format!("{} {} {}", i["name"], i["phase"], i["reason"])).collect();
+    format!(
+        "{} available of {} (live {}); {}; replicas {}; waiting {}; error {}",
+        status["available"],
+        status["replicas"],
+        status["live"],
+        conditions.join("; "),
+        instances.join(", "),
+        status["waiting"],
+        status["error"]
+    )
+}
+
+/// A GET on a unix socket.
+pub fn get(socket: &Path, path: &str) -> Result<Value, String> {
+    let ask = || -> std::io::Result<Vec<u8>> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(secs(10)))?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: composed\r\n\r\n").as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().map_err(|error| format!("the controller does not answer: {error}"))?;
+    let text = String::from_utf8_lossy(&answer);
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).map_err(|error| format!("{error} in {text}"))
+}
+
+/// What came of a verb that ends.
+#[derive(Debug)]
+pub struct Done {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output, then standard error.
+    pub text: String,
+    /// The time it took.
+    pub took: Duration,
+}
+
+/// Runs `composed apply PATH` with more arguments, to its end.
+pub fn apply(world: &World, path: &Path, more: &[&str]) -> Done {
+    let mut command = common(world, &world.socket());
+    command.arg("apply").arg(path).args(["--timeout", "120s"]).args(more);
+    finish(command)
+}
+
+/// As [`apply`], with a Docker address of one's own in the environment.
+pub fn apply_to(world: &World, path: &Path, docker_host: &str) -> Done {
+    let mut command = common(world, &world.socket());
+    command.arg("apply").arg(path).env("DOCKER_HOST", docker_host);
+    finish(command)
+}
+
+fn finish(mut command: Command) -> Done {
+    let began = Instant::now();
+    let output = command.output().expect("composed runs");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Done { code: output.status.code().unwrap_or(-1), text, took: began.elapsed() }
+}

@@ -1,0 +1,99 @@
+//! The program under test, and the images that are made of it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::docker::Docker;
+
+/// Where the program is. `e2e` is another package than `composed`, so Cargo neither builds it for these tests nor sets
+/// `CARGO_BIN_EXE_composed`: the first scenario builds it with the same Cargo, in the same profile and target directory
+/// as this test. `COMPOSED_BIN` names one that is there already, such as a release build.
+pub fn composed() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        if let Some(given) = std::env::var_os("COMPOSED_BIN") {
+            return PathBuf::from(given);
+        }
+        // target/debug/deps/docker-0123: the program stands two directories above.
+        let this = std::env::current_exe().expect("this test has a path");
+        let profile = this.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "composed", "--bin", "composed"]);
+        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        build.env("CARGO_TARGET_DIR", profile.parent().expect("target"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "composed must build");
+        profile.join("composed")
+    })
+}
+
+/// The name of everything that this process makes: no other process makes the same.
+pub fn run_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| format!("e2e-{}-{:04x}", std::process::id(), fastrand::u16(..)))
+}
+
+/// The image of the demo application; `version` is its tag and its `VERSION`.
+pub fn image(version: &str) -> String {
+    format!("{}:{version}", run_name())
+}
+
+/// The versions that there are images of.
+pub const VERSIONS: [&str; 4] = ["1", "2", "3", "4"];
+
+/// Makes the images on an engine.
+pub fn import_images(docker: &Docker) {
+    let rootfs = Command::new(composed()).arg("own-rootfs").output().expect("composed runs");
+    assert!(rootfs.status.success(), "composed own-rootfs: {}", String::from_utf8_lossy(&rootfs.stderr));
+    let entrypoint = r#"ENTRYPOINT ["/composed","demo-app"]"#;
+    docker.import(&rootfs.stdout, &image(VERSIONS[0]), &[entrypoint, "ENV VERSION=1", "EXPOSE 8080"]);
+    // One layer for all: a container that is committed unchanged adds nothing.
+    let made = docker.run(&["create", "--name", &format!("{}-seed", run_name()), &image(VERSIONS[0])]);
+    for version in &VERSIONS[1..] {
+        docker.run(&["commit", "--change", &format!("ENV VERSION={version}"), &made, &image(version)]);
+    }
+    docker.run(&["rm", &made]);
+}
+
+/// Makes the images on the default engine, once.
+pub fn images() {
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        janitor(0);
+        import_images(&Docker::default());
+    });
+}
+
+/// Tells the janitor of a child process. The janitor is a shell that waits for the end of this process, however it
+/// ends (a killed test cleans up nothing), then ends the children and removes what bears this run's name.
+pub fn janitor(child: u32) {
+    static JANITOR: OnceLock<(Mutex<ChildStdin>, Mutex<Child>)> = OnceLock::new();
+    let (stdin, _) = JANITOR.get_or_init(|| {
+        let run = run_name();
+        let script = format!(
+            "trap '' INT TERM
+            while read -r pid; do pids=\"$pids $pid\"; done
+            for pid in $pids; do tr '\\0' ' ' </proc/$pid/cmdline | grep -q '{run}' && kill -9 $pid; done
+            docker rm -fv $(docker ps -aq --filter name='^/{run}')
+            docker network rm $(docker network ls -q --filter name='^{run}')
+            docker volume rm $(docker volume ls -q --filter name='{run}')
+            docker rmi -f $(docker images -q '{run}' | sort -u)"
+        );
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("there is a shell");
+        (Mutex::new(child.stdin.take().expect("it is piped")), Mutex::new(child))
+    });
+    if child > 0 {
+        let mut stdin = stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(stdin, "{child}").expect("the janitor reads");
+    }
+}

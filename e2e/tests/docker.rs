@@ -1,0 +1,12 @@
+//! Scenarios on a real Docker engine. Each checks with Docker itself who runs. They run one at a time; without an
+//! engine they are skipped in a line each, and fail if `COMPOSED_REQUIRE_DOCKER` is 1.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests: what cannot be found out fails, and the judge's clock is its own"
+)]
+
+#[path = "docker/rollout.rs"]
+mod rollout;
