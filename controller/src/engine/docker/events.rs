@@ -188,15 +188,15 @@ impl Watch {
 struct Outbox {
     sender: mpsc::Sender<Option<Key>>,
     keys: BTreeSet<Key>,
-    /// When "everything" is due, if it is.
-    everything: Option<Instant>,
+    /// When "everything" is due.
+    everything: BTreeSet<Instant>,
     /// When it was said last.
     said: Option<Instant>,
 }
 
 impl Outbox {
     fn new(sender: mpsc::Sender<Option<Key>>) -> Self {
-        Self { sender, keys: BTreeSet::new(), everything: None, said: None }
+        Self { sender, keys: BTreeSet::new(), everything: BTreeSet::new(), said: None }
     }
 
     fn put(&mut self, hint: Hint) {
@@ -207,21 +207,25 @@ impl Outbox {
             }
             Hint::Everything => {
                 let now = Instant::now();
-                self.put_at(self.said.map_or(now, |said| now.max(said + EVERYTHING)));
+                let due = self.said.map_or(now, |said| now.max(said + EVERYTHING));
+                // One that is due sooner, but still to come, covers this hint, too.
+                if self.everything.first().is_none_or(|first| *first > due) {
+                    self.everything.insert(due);
+                }
             }
         }
     }
 
-    /// "Everything", at that time or the earlier one that is already due. Once said, it has to be asked for again.
+    /// "Everything", not before that time, whatever is said earlier.
     fn put_at(&mut self, at: Instant) {
-        self.everything = Some(self.everything.map_or(at, |due| due.min(at)));
+        self.everything.insert(at);
     }
 
     /// Hands out one key, as soon as there is one and room for it. `false` when nobody listens any more.
     async fn step(&mut self) -> bool {
         if self.keys.is_empty() {
             let closed = self.sender.closed();
-            match self.everything {
+            match self.everything.first().copied() {
                 None => {
                     closed.await;
                     return false;
@@ -235,9 +239,10 @@ impl Outbox {
         let Ok(room) = self.sender.reserve().await else {
             return false;
         };
-        if self.everything.is_some_and(|due| due <= Instant::now()) {
-            self.everything = None;
-            self.said = Some(Instant::now());
+        let now = Instant::now();
+        if self.everything.first().is_some_and(|due| *due <= now) {
+            self.everything.retain(|due| *due > now);
+            self.said = Some(now);
             self.keys.clear();
             room.send(None);
         } else if let Some(key) = self.keys.pop_first() {
@@ -328,6 +333,18 @@ mod tests {
         assert_eq!(begin.elapsed(), EVERYTHING);
         assert_eq!((keys.try_recv().ok(), keys.try_recv().ok()), (Some(None), Some(None)));
         assert!(keys.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_at_a_later_time_is_told_besides_the_one_now() {
+        let (mut outbox, mut keys) = outbox(8);
+        let begin = Instant::now();
+        outbox.put(Hint::Everything);
+        outbox.put_at(begin + EVERYTHING);
+        assert!(outbox.step().await);
+        assert_eq!((keys.try_recv().ok(), begin.elapsed()), (Some(None), Duration::ZERO));
+        assert!(outbox.step().await);
+        assert_eq!((keys.try_recv().ok(), begin.elapsed()), (Some(None), EVERYTHING));
     }
 
     #[tokio::test(start_paused = true)]
