@@ -38,8 +38,8 @@ pub fn companion_main(words: &[String]) -> ExitCode {
             Ok(Look { busy, listening }) => Line::Look { busy, listening },
             Err(error) => Line::Failed(error.to_string()),
         };
-        let text = serde_json::to_string(&line).expect("two shapes of plain values");
-        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        let written = serde_json::to_string(&line).map_err(std::io::Error::from);
+        if written.and_then(|text| writeln!(out, "{text}")).and_then(|()| out.flush()).is_err() {
             break;
         }
         std::thread::sleep(PACE);

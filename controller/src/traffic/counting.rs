@@ -116,7 +116,7 @@ impl Counter {
         };
         let counted = async {
             if matches!(self.way, Way::Nearest) {
-                let OutOfReach = self.from_here(&leaving, &seen, &hurry, &tell).await?;
+                let OutOfReach = self.by_visits(&leaving, &seen, &hurry, &tell).await?;
             }
             Err::<(), _>(self.by_companion(&leaving, &seen, &tell).await)
         };
@@ -125,7 +125,7 @@ impl Counter {
     }
 
     /// Until the namespace proves to be out of reach, or nobody wants to know.
-    async fn from_here(
+    async fn by_visits(
         &self,
         leaving: &Leaving,
         seen: &watch::Sender<Seen>,

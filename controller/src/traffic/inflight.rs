@@ -68,7 +68,7 @@ pub struct Among {
 pub fn look(among: &Among) -> io::Result<Look> {
     let mut listening = BTreeSet::new();
     let mut diag = Diag::open()?;
-    diag.dump(StateFlags::LISTEN, |socket| {
+    diag.dump(&StateFlags::LISTEN, |socket| {
         if among.ports.as_ref().is_none_or(|ports| ports.contains(&socket.port)) {
             listening.insert(socket.port);
         }
@@ -78,7 +78,7 @@ pub fn look(among: &Among) -> io::Result<Look> {
     let open = StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
     let closing = StateFlags::FIN_WAIT1 | StateFlags::CLOSING | StateFlags::LAST_ACK;
     if !listening.is_empty() {
-        diag.dump(open | closing, |socket| {
+        diag.dump(&(open | closing), |socket| {
             if listening.contains(&socket.port) && socket.is_busy() {
                 busy += 1;
             }
@@ -190,7 +190,7 @@ impl Connection {
         }
     }
 
-    /// `struct inet_diag_msg` and its attributes. Source: linux/inet_diag.h.
+    /// `struct inet_diag_msg` and its attributes. Source: `linux/inet_diag.h`.
     fn parse(payload: &[u8]) -> Option<Self> {
         let attributes = payload.get(72..)?;
         let port = payload.get(4..6)?.try_into().map(u16::from_be_bytes).ok()?;
@@ -207,7 +207,7 @@ impl Connection {
 
 impl Info {
     /// `struct tcp_info`. By offset, because it grows with the kernel, and the ready-made parser refuses a kernel that
-    /// is older than itself; these fields are there since Linux 4.6. Source: linux/tcp.h.
+    /// is older than itself; these fields are there since Linux 4.6. Source: `linux/tcp.h`.
     fn parse(info: &[u8]) -> Option<Self> {
         Some(Self {
             last_sent: number(info, 44)?,
@@ -236,7 +236,7 @@ impl Diag {
         Ok(Self { socket, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    fn dump(&mut self, states: StateFlags, mut each: impl FnMut(&Connection)) -> io::Result<()> {
+    fn dump(&mut self, states: &StateFlags, mut each: impl FnMut(Connection)) -> io::Result<()> {
         for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
             let extensions = ExtensionFlags::INFO;
             let states = states.clone();
@@ -257,7 +257,7 @@ impl Diag {
     }
 
     /// Reads one datagram; true when it was the dump's last.
-    fn answer(&mut self, each: &mut impl FnMut(&Connection)) -> io::Result<bool> {
+    fn answer(&mut self, each: &mut impl FnMut(Connection)) -> io::Result<bool> {
         self.buffer.clear();
         self.socket.recv(&mut self.buffer, 0)?;
         let odd = || io::Error::from(io::ErrorKind::InvalidData);
@@ -270,7 +270,7 @@ impl Diag {
                     let code = number(message.payload(), 0).ok_or_else(odd)?;
                     return Err(io::Error::from_raw_os_error(code.cast_signed().saturating_neg()));
                 }
-                _ => each(&Connection::parse(message.payload()).ok_or_else(odd)?),
+                _ => each(Connection::parse(message.payload()).ok_or_else(odd)?),
             }
             let length = usize::try_from(message.length()).map_err(|_| odd())?.next_multiple_of(4);
             rest = rest.get(length..).unwrap_or_default();

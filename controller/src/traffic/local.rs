@@ -134,6 +134,12 @@ impl LocalSenses {
         }
     }
 
+    fn waker(&self, service: &ServiceName) -> impl Fn() + Send + 'static {
+        let (changes, service) = (self.changes.clone(), service.clone());
+        // Nobody listening is fine: who looks later sees it itself.
+        move || drop(changes.send(service.clone()))
+    }
+
     /// Has a task probe this replica. Resolves with the first answer, if there was none yet.
     fn probe(
         &self,
@@ -153,9 +159,8 @@ impl LocalSenses {
         let known = before.map(|task| task.verdict.borrow().clone());
         let is_new = known.is_none();
         let (verdict, mut answers) = watch::channel(known.unwrap_or_else(probe::not_asked_yet));
-        let (changes, key) = (self.changes.clone(), service.clone());
-        let changed = move || drop(changes.send(key.clone()));
-        drop(tokio::spawn(probe::keep_asking(asked.clone(), addresses.clone(), verdict, changed)));
+        let wake = self.waker(service);
+        drop(tokio::spawn(probe::keep_asking(asked.clone(), addresses.clone(), verdict, wake)));
         let task = Probing { service: service.clone(), run, asked: asked.clone(), addresses, verdict: answers.clone() };
         tasks.probes.insert(replica.id.clone(), task);
         answers.mark_unchanged();
@@ -181,10 +186,9 @@ impl LocalSenses {
                 ports: tcp_ports(replica),
                 limit: own.map_or_else(|| drain_timeout(&ServiceSpec::default()), drain_timeout) + COMPANION_MARGIN,
             };
-            let (changes, key) = (self.changes.clone(), service.clone());
-            let changed = move || drop(changes.send(key.clone()));
+            let wake = self.waker(service);
             let counter = Arc::clone(&self.counter);
-            drop(tokio::spawn(counter.keep_counting(leaving, sender, Arc::clone(&hurry), changed)));
+            drop(tokio::spawn(counter.keep_counting(leaving, sender, Arc::clone(&hurry), wake)));
             tasks.counts.insert(replica.id.clone(), Counted { service: service.clone(), run, seen, hurry });
         } else if let Some(task) = tasks.counts.get(&replica.id) {
             task.hurry.notify_one();

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crd_schema::{HttpProbe, Readiness};
+use crd_schema::{ComposeDuration, HttpProbe, Readiness};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -37,7 +37,7 @@ pub async fn keep_asking(
     verdict: watch::Sender<Probe>,
     changed: impl Fn(),
 ) {
-    let period = readiness.period.map_or(PERIOD, |asked| asked.get()).max(Duration::from_millis(1));
+    let period = readiness.period.map_or(PERIOD, ComposeDuration::get).max(Duration::from_millis(1));
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut best = 0;
@@ -75,7 +75,7 @@ async fn ask_any(readiness: &Readiness, addresses: &[IpAddr], best: &mut usize) 
 
 /// One question. The error is for people.
 pub async fn ask(readiness: &Readiness, address: IpAddr) -> Result<(), String> {
-    let limit = readiness.timeout.map_or(TIMEOUT, |asked| asked.get());
+    let limit = readiness.timeout.map_or(TIMEOUT, ComposeDuration::get);
     let question = async {
         match (&readiness.http, &readiness.tcp) {
             (Some(http), _) => get(http, address).await,
