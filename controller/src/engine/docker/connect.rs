@@ -201,6 +201,58 @@ mod tests {
         assert!(refused.is_some_and(|text| text.contains("forward the socket")));
     }
 
+    /// An engine that gives this answer to everything and tells the paths it was asked for.
+    async fn engine(versions: &'static str) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let host = format!("tcp://{}", listener.local_addr().expect("an address"));
+        let (asked, paths) = tokio::sync::mpsc::unbounded_channel();
+        drop(tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let head = String::from_utf8_lossy(request.get(..read).unwrap_or_default()).into_owned();
+                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                let length = versions.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+                let answered = stream.write_all(format!("{head}{versions}").as_bytes()).await;
+                if answered.is_err() || asked.send(path).is_err() {
+                    return;
+                }
+            }
+        }));
+        (host, paths)
+    }
+
+    #[tokio::test]
+    async fn both_sides_newest_common_version_is_in_every_path() {
+        let (host, mut paths) = engine(r#"{"Version": "29.7.2", "ApiVersion": "1.55", "MinAPIVersion": "1.44"}"#).await;
+        let api = Api::connect(Some(&host)).await.expect("connect");
+        assert_eq!(api.describe(), format!("Docker 29.7.2 (API 1.53) at {host}"));
+        api.call(api.client.ping()).await.expect("ping");
+        assert_eq!(
+            (paths.recv().await.as_deref(), paths.recv().await.as_deref()),
+            (Some("/version"), Some("/v1.53/_ping"))
+        );
+
+        let (host, _paths) = engine(r#"{"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}"#).await;
+        assert_eq!(Api::connect(Some(&host)).await.expect("connect").minor(), 41);
+    }
+
+    #[tokio::test]
+    async fn an_engine_of_another_time_is_refused_with_both_versions() {
+        for (versions, named) in [
+            (r#"{"Version": "19.03", "ApiVersion": "1.40", "MinAPIVersion": "1.12"}"#, ["1.41", "1.40"]),
+            (r#"{"Version": "40.0", "ApiVersion": "1.80", "MinAPIVersion": "1.70"}"#, ["1.53", "1.70"]),
+        ] {
+            let (host, _paths) = engine(versions).await;
+            let refused = Api::connect(Some(&host)).await.err();
+            let text = refused.as_ref().map(ToString::to_string).unwrap_or_default();
+            assert!(matches!(refused, Some(EngineError::Rejected { .. })), "{text}");
+            assert!(named.iter().all(|version| text.contains(version)), "{text}");
+        }
+    }
+
     #[tokio::test]
     async fn an_engine_that_is_away_is_unavailable() {
         let refused = Api::connect(Some("unix:///nowhere/docker.sock")).await.err();
