@@ -31,6 +31,13 @@ pub fn composed() -> &'static Path {
     })
 }
 
+/// Cargo's target directory, in which this test was built.
+pub fn target() -> PathBuf {
+    let this = std::env::current_exe().expect("this test has a path");
+    // target/debug/deps/docker-0123
+    this.ancestors().nth(3).expect("target/PROFILE/deps/TEST").to_owned()
+}
+
 /// The name of everything that this process makes: no other process makes the same.
 pub fn run_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();

