@@ -105,14 +105,20 @@ impl<'a> Cast<'a> {
         self.keepers.iter().chain(&self.leavers).filter(|m| m.available()).count()
     }
 
-    /// Started replicas in traffic: what the ceiling counts.
+    /// Started replicas that the rollout moves.
     pub fn started(&self) -> usize {
         self.keepers.iter().chain(&self.leavers).filter(|m| m.started()).count()
     }
 
+    /// Started replicas in traffic: what the ceiling counts. One that is given up counts until it is withdrawn.
+    pub fn in_traffic(&self) -> usize {
+        let given_up = self.leaving.iter().filter(|m| m.started() && m.phase != Phase::Draining).count();
+        self.started() + given_up
+    }
+
     /// Replicas on their way out that still run.
     pub fn draining(&self) -> usize {
-        self.leaving.iter().filter(|m| m.started()).count()
+        self.leaving.iter().filter(|m| m.started() && m.phase == Phase::Draining).count()
     }
 
     /// All replicas wanted are there and available, and nobody else is in traffic.

@@ -34,9 +34,9 @@ pub fn step(cast: &Cast<'_>, policy: &Policy) -> Step {
     let wanted = policy.replicas as usize;
     let keepers = cast.keepers.len();
     let standby = cast.keepers.iter().filter(|m| !m.started()).filter(|m| !m.available()).count();
-    let started = cast.started();
+    let in_traffic = cast.in_traffic();
     // Where two may not run at once, the one that drains still holds the place.
-    let occupied = if policy.stop_first { started + cast.draining() } else { started };
+    let occupied = if policy.stop_first { in_traffic + cast.draining() } else { in_traffic };
     let room = policy.ceiling().saturating_sub(occupied);
     // Without surge a successor is created, not started, before its predecessor goes: a create that fails costs nothing.
     let ahead = if policy.surge == 0 { policy.unavailable as usize } else { 0 };

@@ -24,7 +24,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         revision: desired.revision.clone(),
         current_revision: current(memory),
         replicas: policy.replicas,
-        live: count(cast.started()),
+        live: count(cast.in_traffic()),
         updated: count(cast.keepers.iter().filter(|m| m.started()).count()),
         available: count(cast.available()),
         strategy: policy.strategy.clone(),

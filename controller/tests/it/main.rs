@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod contract;
+mod golden;
+mod promises;
 mod senses;
+mod walls;
 mod worlds;

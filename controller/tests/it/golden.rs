@@ -1,0 +1,270 @@
+//! Golden plans: one folder a case under `tests/golden`, `desired.yaml` + `observed.yaml` -> `plan.txt`. The folder is
+//! the specification. `UPDATE_GOLDEN=1` writes the plans anew: read the difference before you commit it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use composed::model::{
+    Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe, Replica,
+    RevisionRecord, ServiceName, Sighting, State, Trouble,
+};
+use composed::plan::policy::Policy;
+use composed::plan::{Scene, plan, status};
+use crd_schema::status::Reason;
+use crd_schema::{ComposeDuration, Object, ServiceSpec};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+/// What a case says of the world. Times are so long ago.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct World {
+    /// The document is gone, or held for this reason.
+    gone: bool,
+    held: Option<String>,
+    replicas: Vec<Seen>,
+    /// Images that are here; absent: both.
+    images: Option<Vec<String>>,
+    pull_failed: Option<ComposeDuration>,
+    missing: Vec<String>,
+    unmet: BTreeMap<String, String>,
+    /// The old revision's image. What else the old revision has is as in the document.
+    old_image: Option<String>,
+    /// Whether the old revision was available, and the new one.
+    old_available: bool,
+    new_available: bool,
+    /// The desired revision has failed for this reason.
+    failed: Option<String>,
+    /// So many failures of the desired revision in a row, the last so long ago.
+    trouble: Option<(u32, ComposeDuration)>,
+    /// The rollout last came nearer to its end so long ago.
+    progress: Option<ComposeDuration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    number: u32,
+    /// `new`, `old`, or another revision's name.
+    revision: String,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    created: bool,
+    #[serde(default)]
+    exited: Option<i64>,
+    #[serde(default)]
+    paused: bool,
+    /// Running for so long.
+    #[serde(default)]
+    running: Option<ComposeDuration>,
+    /// Ready for so long, too.
+    #[serde(default)]
+    ready: Option<ComposeDuration>,
+    #[serde(default)]
+    health: Option<Health>,
+    #[serde(default)]
+    withdrawn: Option<ComposeDuration>,
+    #[serde(default)]
+    in_flight: Option<u32>,
+    #[serde(default)]
+    uncountable: bool,
+    #[serde(default)]
+    stopping: bool,
+    #[serde(default)]
+    restarts: bool,
+    #[serde(default)]
+    pre_stop_done: bool,
+}
+
+struct Case {
+    desired: Desired,
+    observed: Observed,
+    memory: Memory,
+    now: Timestamp,
+}
+
+impl Case {
+    fn read(folder: &Path) -> Self {
+        let text = std::fs::read_to_string(folder.join("desired.yaml")).unwrap();
+        let mut objects = crd_schema::parse("desired.yaml", &text).unwrap_or_else(|problems| {
+            panic!("{}: {}", folder.display(), problems.iter().map(ToString::to_string).collect::<String>())
+        });
+        let Object::Service(service) = objects.remove(0).object else { panic!("a service document") };
+        let world: World = serde_saphyr::from_str(&std::fs::read_to_string(folder.join("observed.yaml")).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
+        let desired = DesiredService::new(name.clone(), service.spec, "desired.yaml:1");
+        let old_image = world.old_image.clone().unwrap_or_else(|| "web:1".to_owned());
+        let old = ServiceSpec { image: old_image.clone(), ..desired.spec.clone() };
+        let memory = memory(&desired, &old, &world, now);
+        let known = [desired.spec.image.clone(), old_image.clone()].map(|image| (image, ImageState::Absent));
+        let here = world.images.clone().unwrap_or_else(|| vec![desired.spec.image.clone(), old_image]);
+        let here = here.into_iter().map(|image| (image.clone(), ImageState::Present(format!("sha256:{image}"))));
+        let mut images: BTreeMap<_, _> = known.into_iter().chain(here).collect();
+        if let Some(ago) = world.pull_failed {
+            let failed =
+                ImageState::PullFailed { at: now - ago.get(), message: "manifest unknown".to_owned(), count: 1 };
+            images.insert(desired.spec.image.clone(), failed);
+        }
+        let replica = |seen: &Seen| seen.replica(&desired, &old, now);
+        let observed = Observed {
+            replicas: world.replicas.iter().map(replica).collect(),
+            images,
+            missing: world.missing.clone(),
+            unmet: world.unmet.clone(),
+        };
+        let desired = match (world.gone, world.held) {
+            (true, _) => Desired::Gone,
+            (_, Some(why)) => Desired::Held(why),
+            _ => Desired::Run(Box::new(desired)),
+        };
+        Self { desired, observed, memory, now }
+    }
+
+    fn plan(&self) -> String {
+        let plan = plan(&self.desired, &self.observed, &self.memory, self.now);
+        let mut text = String::new();
+        if let Desired::Run(desired) = &self.desired {
+            let policy = &Policy::of(&desired.spec);
+            let scene = Scene { desired, observed: &self.observed, memory: &self.memory, policy, now: self.now };
+            let status = status::status(&scene, &plan, None);
+            text += &format!("{}\n", status.strategy);
+            for condition in &status.conditions {
+                let message =
+                    if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
+                text += &format!("{}={} {}{message}\n", condition.kind, condition.status, condition.reason);
+            }
+        }
+        for action in &plan.actions {
+            text += &format!("do   {}  because: {}\n", action.verb, action.cause);
+        }
+        for waiting in &plan.waiting {
+            let until = waiting.until.map(|at| format!("  until +{}ms", at.duration_since(self.now).as_millis()));
+            text += &format!("wait {}{}\n", waiting.on, until.unwrap_or_default());
+        }
+        match plan.wake_at {
+            Some(at) => text += &format!("wake +{}ms\n", at.duration_since(self.now).as_millis()),
+            None => text += "wake when something happens\n",
+        }
+        // Hashes would change with every key that is added to a case.
+        let Desired::Run(desired) = &self.desired else { return text };
+        text = text.replace(&desired.revision, "NEW");
+        for record in &self.memory.history {
+            text = text.replace(&record.revision, "OLD");
+        }
+        text
+    }
+}
+
+fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Timestamp) -> Memory {
+    let hour_ago = now - std::time::Duration::from_secs(3600);
+    let record = |spec: &ServiceSpec, generation, outcome| RevisionRecord {
+        revision: spec.revision(),
+        generation,
+        spec: spec.clone(),
+        since: hour_ago,
+        outcome,
+        served: outcome == Outcome::Available,
+    };
+    let mut memory = Memory { generation: 2, digest: desired.digest.clone(), ..Memory::default() };
+    if old.revision() != desired.revision {
+        let outcome = if world.old_available { Outcome::Available } else { Outcome::Pending };
+        memory.history.push(record(old, 1, outcome));
+    }
+    let outcome = if world.new_available { Outcome::Available } else { Outcome::Pending };
+    memory.history.push(record(&desired.spec, 2, outcome));
+    memory.progress_since = Some(now - world.progress.map_or(std::time::Duration::ZERO, ComposeDuration::get));
+    if let Some(message) = &world.failed {
+        memory.fail(&desired.revision, Reason::Unhealthy, message.clone(), now);
+    }
+    memory.trouble = world.trouble.map(|(count, ago)| Trouble {
+        revision: desired.revision.clone(),
+        count,
+        last_at: now - ago.get(),
+        reason: Reason::Exited,
+        message: "web-1 exited with code 1".to_owned(),
+        counted: Default::default(),
+    });
+    for seen in &world.replicas {
+        let id = format!("id-{}", seen.number);
+        if let Some(ago) = seen.withdrawn {
+            memory.withdrawn.insert(id.clone(), now - ago.get());
+        }
+        if let Some(running) = seen.running.or(seen.ready) {
+            let sighting = Sighting {
+                started_at: Some(now - running.get()),
+                restart_count: 0,
+                running_since: now - running.get(),
+                ready_since: seen.ready.map(|ready| now - ready.get()),
+            };
+            memory.sightings.insert(id, sighting);
+        }
+    }
+    memory
+}
+
+impl Seen {
+    fn replica(&self, desired: &DesiredService, old: &ServiceSpec, now: Timestamp) -> Replica {
+        let revision = match self.revision.as_str() {
+            "new" => desired.revision.clone(),
+            "old" => old.revision(),
+            other => other.to_owned(),
+        };
+        let state = match (self.created, self.exited, self.paused) {
+            (true, ..) => State::Created,
+            (_, Some(code), _) => State::Exited(code),
+            (.., true) => State::Paused,
+            _ => State::Running,
+        };
+        let healthy = if desired.spec.healthcheck.is_some() { Health::Healthy } else { Health::None };
+        Replica {
+            id: format!("id-{}", self.number),
+            name: self.name.clone().unwrap_or_else(|| desired.name.container(self.number)),
+            number: self.number,
+            service: desired.name.clone(),
+            generation: if self.revision == "new" { 2 } else { 1 },
+            revision,
+            created_at: now - std::time::Duration::from_secs(1000 - u64::from(self.number)),
+            state,
+            started_at: self.running.or(self.ready).map(|ago| now - ago.get()),
+            restart_count: 0,
+            restarts: self.restarts,
+            health: self.health.unwrap_or(if self.ready.is_some() { healthy } else { Health::None }),
+            probe: Probe::None,
+            in_flight: match (self.uncountable, self.in_flight) {
+                (true, _) => InFlight::Uncountable,
+                (_, Some(count)) => InFlight::Count(count),
+                _ => InFlight::Unknown,
+            },
+            busy_with: self.stopping.then_some(Pending::Stop),
+            pre_stop_done: self.pre_stop_done,
+            addresses: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            pid: 0,
+        }
+    }
+}
+
+#[test]
+fn plans_are_as_their_folders_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut folders: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 20, "{} cases", folders.len());
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut wrong = Vec::new();
+    for folder in folders {
+        let text = Case::read(&folder).plan();
+        let file = folder.join("plan.txt");
+        if update {
+            std::fs::write(&file, &text).unwrap();
+        }
+        let golden = std::fs::read_to_string(&file).unwrap_or_default();
+        if golden != text {
+            wrong.push(format!("{}\n--- golden\n{golden}--- now\n{text}", folder.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
