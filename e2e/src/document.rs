@@ -18,7 +18,7 @@ pub struct Service {
 impl Service {
     /// A service of the demo application in version 1 with so many replicas.
     pub fn new(name: &str, replicas: u32) -> Self {
-        let check = r#"{test: ["CMD", "/composed", "demo-app", "check"], interval: 500ms, timeout: 5s, retries: 3, start_period: 1s}"#;
+        let check = r#"{test: ["CMD", "/composed", "demo-app", "check"], interval: 500ms, timeout: 3s, retries: 3, start_period: 1s}"#;
         Self { name: name.to_owned(), keys: BTreeMap::new(), environment: BTreeMap::new(), rollout: BTreeMap::new() }
             .version("1")
             .key("replicas", &replicas.to_string())

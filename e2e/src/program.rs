@@ -84,7 +84,13 @@ pub fn janitor(child: u32) {
         let script = format!(
             "trap '' INT TERM
             while read -r pid; do pids=\"$pids $pid\"; done
-            for pid in $pids; do tr '\\0' ' ' </proc/$pid/cmdline | grep -q '{run}' && kill -9 $pid; done
+            ours() {{ tr '\\0' ' ' </proc/$1/cmdline | grep -q '{run}'; }}
+            for pid in $pids; do ours $pid && kill -TERM $pid; done
+            for second in 1 2 3 4 5 6 7 8 9 10; do
+                left=; for pid in $pids; do ours $pid && left=1; done
+                [ -z \"$left\" ] && break; sleep 1
+            done
+            for pid in $pids; do ours $pid && kill -KILL $pid; done
             docker rm -fv $(docker ps -aq --filter name='^/{run}')
             docker network rm $(docker network ls -q --filter name='^{run}')
             docker volume rm $(docker volume ls -q --filter name='{run}')

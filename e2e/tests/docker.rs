@@ -14,6 +14,8 @@ mod apply;
 mod broken;
 #[path = "docker/change.rs"]
 mod change;
+#[path = "docker/engine.rs"]
+mod engine;
 #[path = "docker/files.rs"]
 mod files;
 #[path = "docker/heal.rs"]

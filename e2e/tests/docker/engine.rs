@@ -1,0 +1,138 @@
+//! The engine itself is restarted: a second dockerd of our own, for others may share the first one.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use e2e::controller::Controller;
+use e2e::docker::Docker;
+use e2e::document::Service;
+use e2e::program::{image, import_images, janitor, run_name};
+use e2e::stage::{say, scenario};
+use e2e::world::World;
+use e2e::{millis, secs, that, within};
+use tempfile::TempDir;
+
+/// A dockerd of our own.
+struct Engine {
+    dir: TempDir,
+    child: Child,
+    docker: Docker,
+}
+
+impl Engine {
+    /// Starts one, or says why it cannot run here.
+    fn start() -> Result<Self, String> {
+        let uid = Command::new("id").arg("-u").output().map_err(|error| error.to_string())?;
+        if uid.stdout != b"0\n" {
+            return Err("a second dockerd needs root".to_owned());
+        }
+        // A short path: the sockets below it may have 107 bytes.
+        let dir = tempfile::Builder::new().prefix(run_name()).tempdir_in("/tmp").map_err(|error| error.to_string())?;
+        std::fs::write(dir.path().join("daemon.json"), "{}").map_err(|error| error.to_string())?;
+        let docker = Docker::at(&format!("unix://{}", dir.path().join("d.sock").display()));
+        let child = Self::spawn(dir.path())?;
+        let mut engine = Self { dir, child, docker };
+        engine.up()?;
+        Ok(engine)
+    }
+
+    fn spawn(dir: &Path) -> Result<Child, String> {
+        let log = File::options().create(true).append(true).open(dir.join("dockerd.log")).expect("a log file");
+        let at = |name: &str| dir.join(name).display().to_string();
+        let mut command = Command::new("dockerd");
+        command.arg("--config-file").arg(at("daemon.json"));
+        command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec"));
+        command.arg("--pidfile").arg(at("d.pid")).arg("--host").arg(format!("unix://{}", at("d.sock")));
+        // Not the other engine's rules, networks or containers: no packet filter, no default bridge, other addresses,
+        // another namespace should both use the system's containerd.
+        command.args(["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none"]);
+        command.args(["--default-address-pool", "base=10.213.0.0/16,size=24"]);
+        command.args(["--containerd-namespace", run_name(), "--log-level", "warn"]);
+        // The one that is known to work here.
+        command.args(["--storage-driver", &Docker::default().run(&["info", "--format", "{{.Driver}}"])]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().map_err(|error| format!("dockerd: {error}"))?;
+        janitor(child.id());
+        Ok(child)
+    }
+
+    fn up(&mut self) -> Result<(), String> {
+        let began = Instant::now();
+        while let Some(why) = self.docker.missing() {
+            let ended = self.child.try_wait().expect("it can be waited for");
+            if ended.is_some() || began.elapsed() > secs(60) {
+                let log = std::fs::read_to_string(self.dir.path().join("dockerd.log")).unwrap_or_default();
+                return Err(format!("a second dockerd does not come up here: {why}; {:?}", log.lines().last()));
+            }
+            std::thread::sleep(millis(200));
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+    }
+
+    fn end(&mut self, signal: &str) {
+        self.signal(signal);
+        within(secs(60), "dockerd ends", || {
+            self.child.try_wait().expect("it can be waited for").ok_or_else(|| "it runs".to_owned())
+        });
+    }
+
+    fn again(&mut self) {
+        self.child = Self::spawn(self.dir.path()).expect("dockerd starts again");
+        self.up().expect("dockerd comes up again");
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.end("-TERM");
+        }
+    }
+}
+
+#[test]
+fn s06_the_engine_is_restarted() {
+    scenario("6 dockerd restart", secs(300), |outer| {
+        let mut engine = match Engine::start() {
+            Ok(engine) => engine,
+            Err(why) => return say(&format!("  SKIPPED: {why}")),
+        };
+        import_images(&engine.docker);
+        let world = World::on(engine.docker.clone());
+        world.write(&Service::new("web", 3).key("restart", "unless-stopped"));
+        let controller = Controller::start_at(&world, &outer.path("own-engine.sock"));
+        controller.converged("web", "", secs(90));
+        for signal in ["-TERM", "-KILL"] {
+            engine.end(signal);
+            within(secs(30), "the controller says that the engine is away", || {
+                let overview = controller.overview()?;
+                that(overview["health"]["blocked"].is_string(), || overview.to_string())
+            });
+            std::thread::sleep(secs(2));
+            engine.again();
+            let began = Instant::now();
+            let three = || {
+                let all = world.all_of("web");
+                that(all.len() == 3 && all.iter().all(|c| c.state == "running" && c.healthy), || format!("{all:?}"))?;
+                let overview = controller.overview()?;
+                that(overview["health"]["blocked"].is_null(), || overview.to_string())
+            };
+            within(secs(60), "three again", three);
+            controller.converged("web", "", secs(60));
+            let took = began.elapsed();
+            // And it stays so.
+            std::thread::sleep(secs(4));
+            world.only("web", 3, &image("1"));
+            say(&format!("  dockerd {signal}: converged {took:.1?} after it was back"));
+        }
+        drop(controller);
+        drop(world);
+    });
+}
