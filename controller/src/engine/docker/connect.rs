@@ -56,8 +56,11 @@ impl Api {
             .clone()
             .with_request_modifier(move |request| wire::of_version(request, negotiated.load(Ordering::Relaxed)));
         let api = Self { client, raw, host: host.into(), minor, engine: Arc::default() };
-        api.negotiate().await?;
-        Ok(api)
+        match api.negotiate().await {
+            Ok(()) => Ok(api),
+            Err(EngineError::Unavailable(why)) => Err(unreachable(&api.host, &why)),
+            Err(other) => Err(other),
+        }
     }
 
     /// Asks for the engine's version and takes the newest that both know. Again after each lost connection: behind
@@ -150,7 +153,11 @@ fn open(host: &str) -> Result<Docker, EngineError> {
             )));
         }
     };
-    opened.map_err(|error| EngineError::Unavailable(format!("cannot reach the engine at {host}: {}", chain(&error))))
+    opened.map_err(|error| unreachable(host, &chain(&error)))
+}
+
+fn unreachable(host: &str, why: &str) -> EngineError {
+    EngineError::Unavailable(format!("cannot reach the engine at {host}: {why}"))
 }
 
 fn open_tls(host: &str) -> Result<Docker, Error> {
@@ -258,6 +265,8 @@ mod tests {
         let refused = Api::connect(Some("unix:///nowhere/docker.sock")).await.err();
         assert!(matches!(refused, Some(EngineError::Unavailable(text)) if text.contains("/nowhere/docker.sock")));
         let refused = Api::connect(Some("tcp://127.0.0.1:1")).await.err();
-        assert!(matches!(refused, Some(EngineError::Unavailable(text)) if text.contains("refused")));
+        assert!(
+            matches!(refused, Some(EngineError::Unavailable(text)) if text.contains("refused") && text.contains("tcp://127.0.0.1:1"))
+        );
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn reaction(error: &Error, asked: Asked) -> EngineError {
     };
     let text = message.trim();
     match status_code {
+        404 if asked == Asked::ForTheUser && !may_come(text) => rejected(text),
         404 | 409 => EngineError::Stale(text.to_owned()),
         408 | 429 => EngineError::Unavailable(text.to_owned()),
         400..=499 | 501 => rejected(text),
@@ -102,7 +103,7 @@ pub(super) fn rejected(message: impl Into<String>) -> EngineError {
 
 /// An error with its causes: the client's own text says only `client error (Connect)`.
 pub(super) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
+    let mut text = error.to_string().replace("Error in the hyper legacy client: ", "");
     let mut cause = error.source();
     while let Some(next) = cause {
         let more = next.to_string();
@@ -114,6 +115,14 @@ pub(super) fn chain(error: &Error) -> String {
         cause = next.source();
     }
     text
+}
+
+/// Whether what was not found is something that another pass brings. Anything else, such as a driver or an image of the
+/// wanted platform, does not come by looking again.
+fn may_come(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let any = ["no such image", "no such container", "no such volume"].iter().any(|phrase| lower.contains(phrase));
+    any || (lower.contains("network") && lower.contains("not found") && !lower.contains("plugin"))
 }
 
 fn is_the_containers_own(text: &str) -> bool {
@@ -145,6 +154,9 @@ mod tests {
             (401, "unauthorized", "rejected"),
             (403, "network has active endpoints", "rejected"),
             (404, "No such image: a:1", "stale"),
+            (404, "network shop_default not found", "stale"),
+            (404, "create data: error looking up volume plugin nope: plugin \"nope\" not found", "rejected"),
+            (404, "image with reference a:1 was found but does not match the specified platform", "rejected"),
             (409, "removal of container x is already in progress", "stale"),
             (429, "toomanyrequests", "unavailable"),
             (500, "driver failed: Bind for 0.0.0.0:80 failed: port is already allocated", "rejected"),

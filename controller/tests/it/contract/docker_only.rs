@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 
 use super::docker::{DockerStage, Run, docker};
 use super::proxy::{Mode, Proxy};
-use super::{Kind, Stage, Watched, apply, print, registry, replica, replicas, started, until, web};
+use super::{Kind, Stage, Watched, apply, print, registry, rejected, replica, replicas, started, until, web};
 
 /// A context with these networks and a volume `data`.
 fn context(stage: &DockerStage, networks: &[&str]) -> Context {
@@ -115,6 +115,22 @@ async fn mounts_and_ports_are_made() {
     let port = published.strip_prefix("127.0.0.1:").expect("on the address asked for");
     assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{published}");
     assert!(seen.pid > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_driver_is_refused_and_not_tried_for_ever() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let mut context = context(&stage, &["default"]);
+    let driver = Some("nope".to_owned());
+    context.volumes.get_mut("data").expect("data").1.driver.clone_from(&driver);
+    context.networks.get_mut("default").expect("default").1.driver = driver;
+    let name = context.volumes["data"].0.clone();
+    let volume = stage.engine().apply(&Verb::CreateVolume { key: "data".to_owned(), name }, &context).await;
+    assert!(rejected(&volume), "{volume:?}");
+    let name = context.networks["default"].0.clone();
+    let network = stage.engine().apply(&Verb::CreateNetwork { key: "default".to_owned(), name }, &context).await;
+    assert!(rejected(&network), "{network:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
