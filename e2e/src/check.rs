@@ -1,6 +1,8 @@
 //! Who runs, by Docker's own word.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -80,30 +82,73 @@ impl World {
         self.running(service).into_iter().map(|c| c.id).collect()
     }
 
+    /// Writes down what happens to the project's containers.
+    pub fn record(&self) -> Recorder {
+        Recorder::start(&self.docker, &[&format!("label=com.docker.compose.project={}", self.project)])
+    }
+
     /// Exactly `replicas` containers of a service, all healthy and of one image; nothing else, running or not.
     pub fn only(&self, service: &str, replicas: usize, image: &str) {
         let all = self.all_of(service);
         let fits = |c: &Container| c.state == "running" && c.healthy && c.image == image;
         assert!(all.len() == replicas && all.iter().all(fits), "{replicas} of {image} and no more, but: {all:#?}");
     }
+}
 
-    /// What Docker did to containers of the project since a moment: `create`, `start`, `kill` and so on, with names.
-    pub fn events(&self, since: &str, event: &str) -> Vec<String> {
-        let label = format!("label=com.docker.compose.project={}", self.project);
-        let until = now();
-        let format = "{{.Actor.Attributes.name}}";
-        let filter = format!("event={event}");
-        let args = [
-            "events", "--since", since, "--until", &until, "--filter", &label, "--filter", &filter, "--format", format,
-        ];
-        self.docker.run(&args).lines().map(str::to_owned).collect()
+/// What Docker does to containers, written down as it happens: Docker itself remembers only the last 256 events, and
+/// every healthcheck makes three.
+#[derive(Debug)]
+pub struct Recorder {
+    child: Child,
+    lines: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Recorder {
+    /// Writes down what happens from now on to the containers that a filter lets through, such as `label=a=b`.
+    pub fn start(docker: &Docker, filters: &[&str]) -> Self {
+        let since = std::time::UNIX_EPOCH.elapsed().expect("it is after 1970");
+        let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
+        let mut words = vec!["events".to_owned(), "--since".to_owned(), since];
+        words.extend(["--format".to_owned(), "{{.Status}} {{.Actor.Attributes.name}}".to_owned()]);
+        for event in ["create", "start", "kill", "stop", "die", "pause", "rename", "update", "destroy"] {
+            words.extend(["--filter".to_owned(), format!("event={event}")]);
+        }
+        for filter in filters {
+            words.extend(["--filter".to_owned(), (*filter).to_owned()]);
+        }
+        let mut child = docker.start(&words);
+        let stdout = child.stdout.take().expect("it is piped");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some((event, name)) = line.split_once(' ') {
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.push((event.to_owned(), name.to_owned()));
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// To whom an event has happened so far.
+    pub fn seen(&self, event: &str) -> Vec<String> {
+        self.all().into_iter().filter(|(what, _)| what == event).map(|(_, name)| name).collect()
+    }
+
+    /// Everything that has happened so far: the event and the container's name.
+    pub fn all(&self) -> Vec<(String, String)> {
+        // What has just happened is told in a moment.
+        std::thread::sleep(millis(300));
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// This moment, as Docker's options take it.
-pub fn now() -> String {
-    let since = std::time::UNIX_EPOCH.elapsed().expect("it is after 1970");
-    format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 /// What the watcher has seen of a service.

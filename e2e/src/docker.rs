@@ -1,7 +1,7 @@
 //! The `docker` command, and nothing else: what people would type to see for themselves.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// An engine, by the address that `docker -H` takes; the default one without.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,14 @@ impl Docker {
         if !ids.is_empty() {
             drop(self.output(&[then, &ids].concat()));
         }
+    }
+
+    /// Starts a command that goes on; its standard output is piped.
+    pub fn start(&self, args: &[String]) -> Child {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let mut command = self.command(&args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().expect("the docker command must be there")
     }
 
     /// Makes an image of a tar archive.

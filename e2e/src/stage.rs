@@ -45,7 +45,9 @@ pub fn scenario(name: &str, limit: Duration, play: impl FnOnce(&World)) {
     if let Err(panic) = played {
         let there = world.docker.output(&["ps", "-a", "--filter", &format!("name={}", world.project)]).stdout;
         let there = String::from_utf8_lossy(&there).into_owned();
-        say(&format!("FAILED {name} after {:.1?}\n{}\n{there}", began.elapsed(), story(&logs)));
+        let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let why = why.unwrap_or("it panicked");
+        say(&format!("FAILED {name} after {:.1?}\n{}\n{there}\n{why}", began.elapsed(), story(&logs)));
         drop(end);
         resume_unwind(panic);
     }
