@@ -14,7 +14,7 @@ use super::target::{GoalKind, failed, goal};
 
 /// The status of a service that shall run. `before` is its last one: what stays keeps its time.
 pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) -> ServiceStatus {
-    let Scene { desired, memory, policy, now, .. } = *scene;
+    let Scene { desired, observed, memory, policy, now } = *scene;
     let cast = Cast::of(scene, &desired.revision);
     let mut status = ServiceStatus {
         project: desired.name.project.clone(),
@@ -24,7 +24,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         revision: desired.revision.clone(),
         current_revision: current(memory),
         replicas: policy.replicas,
-        live: count(cast.in_traffic()),
+        live: count(observed.replicas.iter().filter(|r| r.state.is_live()).count()),
         updated: count(cast.keepers.iter().filter(|m| m.started()).count()),
         available: count(cast.available()),
         strategy: policy.strategy.clone(),
@@ -210,9 +210,12 @@ fn endpoints(replica: &Replica) -> Vec<String> {
     published.chain(inside).collect()
 }
 
+/// What it waits for; what is about to be done is not done yet, so a status at rest has neither.
 fn waiting(plan: &Plan) -> Vec<Waiting> {
-    let each = plan.waiting.iter().map(|w| Waiting { on: w.on.clone(), until: w.until });
-    each.collect()
+    let waits = plan.waiting.iter().map(|w| Waiting { on: w.on.clone(), until: w.until });
+    let deeds =
+        plan.actions.iter().map(|action| Waiting { on: format!("its next step: {}", action.verb), until: None });
+    waits.chain(deeds).collect()
 }
 
 fn current(memory: &Memory) -> Option<String> {

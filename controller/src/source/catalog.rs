@@ -15,6 +15,7 @@ use crate::plan::project::uses;
 pub struct Catalog {
     services: BTreeMap<ServiceName, Entry>,
     projects: BTreeMap<String, DesiredProject>,
+    dependants: BTreeMap<ServiceName, Vec<ServiceName>>,
     /// What is wrong with the files, rendered for people.
     pub problems: Vec<String>,
     /// Why nothing may be removed now.
@@ -75,12 +76,8 @@ impl Catalog {
     }
 
     /// The services that depend on `name`.
-    pub fn dependants<'a>(&'a self, name: &'a ServiceName) -> impl Iterator<Item = &'a ServiceName> {
-        let depends = move |entry: &Entry| {
-            entry.desired.as_deref().is_ok_and(|desired| desired.spec.depends_on.contains_key(&name.name))
-        };
-        let same = self.services.iter().filter(|(other, _)| other.project == name.project);
-        same.filter(move |(_, entry)| depends(entry)).map(|(other, _)| other)
+    pub fn dependants(&self, name: &ServiceName) -> impl Iterator<Item = &ServiceName> {
+        self.dependants.get(name).into_iter().flatten()
     }
 
     /// Why services without a document are not removed now, if they are not.
@@ -129,6 +126,7 @@ impl Build<'_> {
             self.catalog.problems.push(format!("error: {broken}"));
             self.catalog.services = self.before.services.clone();
             self.catalog.projects = self.before.projects.clone();
+            self.link();
             return;
         }
         if self.reading.single {
@@ -161,7 +159,7 @@ impl Build<'_> {
                 }
             }
         }
-        self.mark_one_shots();
+        self.link();
     }
 
     #[expect(clippy::type_complexity, reason = "two local tables, named where they are used")]
@@ -291,18 +289,20 @@ impl Build<'_> {
         Ok(DesiredService::new(name, spec, place))
     }
 
-    fn mark_one_shots(&mut self) {
+    fn link(&mut self) {
         use crd_schema::DependencyCondition::ServiceCompletedSuccessfully as Completed;
-        let mut awaited = BTreeSet::new();
+        let mut one_shots = BTreeSet::new();
         for (name, entry) in &self.catalog.services {
             let Ok(desired) = &entry.desired else { continue };
             for (other, dependency) in &desired.spec.depends_on {
+                let other = ServiceName::new(&name.project, other);
                 if dependency.condition == Completed {
-                    awaited.insert(ServiceName::new(&name.project, other));
+                    one_shots.insert(other.clone());
                 }
+                self.catalog.dependants.entry(other).or_default().push(name.clone());
             }
         }
-        for name in awaited {
+        for name in one_shots {
             if let Some(Entry { desired: Ok(desired), .. }) = self.catalog.services.get_mut(&name) {
                 desired.one_shot = true;
             }

@@ -1,6 +1,8 @@
 //! The simulated engine: a `World` behind the `Engine` trait. Deterministic where its clock is; passes the contract
 //! suite that Docker passes.
 
+mod container;
+mod crowd;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +17,9 @@ use super::{Claim, Context, Engine, EngineError, Scope};
 use crate::model::{InFlight, Key, Snapshot};
 use crate::plan::action::Verb;
 
-pub use world::{Behaviour, Container, World};
+pub use container::{Behaviour, Container};
+pub use crowd::Crowd;
+pub use world::World;
 
 /// Tells the simulated engine the time.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;

@@ -7,66 +7,17 @@ use std::time::Duration;
 use crd_schema::ServiceSpec;
 use jiff::Timestamp;
 
+use super::container::{Behaviour, Container};
+use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
-use crate::model::{Health, ImageState, InFlight, Key, Pending, Probe, Replica, ServiceName, Snapshot, State};
+use crate::model::{Health, ImageState, InFlight, Key, Probe, Replica, ServiceName, Snapshot, State};
 use crate::plan::action::{Blueprint, Verb};
-
-/// How a simulated image behaves.
-#[derive(Clone, Debug)]
-pub struct Behaviour {
-    /// From start to the first moment at which it answers.
-    pub ready_after: Duration,
-    /// It never answers.
-    pub never_ready: bool,
-    /// It ends by itself so long after each start, with code 1.
-    pub exits_after: Option<Duration>,
-    /// It becomes unhealthy so long after each start.
-    pub sickens_after: Option<Duration>,
-    /// The engine cannot start it.
-    pub unstartable: bool,
-    /// From the stop signal to its end; longer than the grace period means SIGKILL.
-    pub stop_takes: Duration,
-    /// Requests in flight end so long after it has left traffic.
-    pub busy_for: Duration,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            ready_after: Duration::from_millis(500),
-            never_ready: false,
-            exits_after: None,
-            sickens_after: None,
-            unstartable: false,
-            stop_takes: Duration::from_millis(100),
-            busy_for: Duration::from_millis(300),
-        }
-    }
-}
-
-/// A simulated container.
-#[derive(Clone, Debug)]
-pub struct Container {
-    /// What the controller sees, but for health and probe, which follow from the time.
-    pub replica: Replica,
-    /// What it was made of.
-    pub spec: ServiceSpec,
-    /// How it behaves.
-    pub behaviour: Behaviour,
-    /// When a stop that was begun ends.
-    pub stops_at: Option<Timestamp>,
-    /// When pre-stop hooks that were begun end.
-    pub hooks_end_at: Option<Timestamp>,
-    /// Made by this controller; others are never shown and never touched.
-    pub ours: bool,
-    shown: Option<(State, Health, Probe)>,
-}
 
 /// The whole simulated engine.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// Containers by id.
-    pub containers: BTreeMap<String, Container>,
+    pub containers: Crowd,
     /// Images here, with their behaviour.
     pub images: BTreeMap<String, Behaviour>,
     /// Images that a registry has: pulled in so long.
@@ -94,87 +45,10 @@ pub struct Pull {
     failures: u32,
 }
 
-impl Container {
-    /// Whether it answers requests.
-    pub fn answers(&self, now: Timestamp) -> bool {
-        let Some(started) = self.replica.started_at.filter(|_| self.replica.state == State::Running) else {
-            return false;
-        };
-        let sick = self.behaviour.sickens_after.is_some_and(|after| now >= started + after);
-        !self.behaviour.never_ready && !sick && now >= started + self.behaviour.ready_after
-    }
-
-    fn has_check(&self) -> bool {
-        self.spec.healthcheck.as_ref().is_some_and(|check| !check.disable)
-    }
-
-    /// `start_period + retries x interval`, with the engine's defaults: from then on a silent one is unhealthy.
-    fn patience(&self) -> Duration {
-        let check = self.spec.healthcheck.clone().unwrap_or_default();
-        let interval = check.interval.map_or(Duration::from_secs(30), |d| d.get());
-        let start_period = check.start_period.map_or(Duration::ZERO, |d| d.get());
-        start_period + interval * check.retries.unwrap_or(3)
-    }
-
-    fn health(&self, now: Timestamp) -> Health {
-        if !self.has_check() {
-            return Health::None;
-        }
-        // The engine says unhealthy of whatever does not run.
-        let Some(started) = self.replica.started_at.filter(|_| self.replica.state == State::Running) else {
-            return Health::Unhealthy;
-        };
-        let sick = self.behaviour.sickens_after.is_some_and(|after| now >= started + after);
-        if self.answers(now) {
-            Health::Healthy
-        } else if sick || now >= started + self.patience() {
-            Health::Unhealthy
-        } else {
-            Health::Starting
-        }
-    }
-
-    fn probe(&self, now: Timestamp) -> Probe {
-        match &self.spec.readiness {
-            None => Probe::None,
-            Some(_) if self.answers(now) => Probe::Passing,
-            Some(_) => Probe::Failing("connection refused".to_owned()),
-        }
-    }
-
-    fn busy_with(&self) -> Option<Pending> {
-        let stop = self.stops_at.map(|_| Pending::Stop);
-        stop.or(self.hooks_end_at.map(|_| Pending::PreStop))
-    }
-
-    fn changes_at(&self) -> [Option<Timestamp>; 6] {
-        let started = self.replica.started_at.filter(|_| self.replica.state == State::Running);
-        let after = |span: Option<Duration>| started.zip(span).map(|(at, span)| at + span);
-        [
-            self.stops_at,
-            self.hooks_end_at,
-            after(Some(self.behaviour.ready_after)),
-            after(self.behaviour.exits_after),
-            after(self.behaviour.sickens_after),
-            after(Some(self.patience())),
-        ]
-    }
-}
-
 impl World {
     /// Brings the world to `now`; returns the keys of all that changed visibly.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Key> {
-        let mut keys = BTreeSet::new();
-        for container in self.containers.values_mut() {
-            container.advance(now);
-            let shown = (container.replica.state, container.health(now), container.probe(now));
-            if container.shown.as_ref() != Some(&shown) {
-                container.shown = Some(shown);
-                if container.ours {
-                    keys.insert(Key::Service(container.replica.service.clone()));
-                }
-            }
-        }
+        let mut keys: BTreeSet<_> = self.containers.advance(now).into_iter().map(Key::Service).collect();
         for (image, pull) in &mut self.pulls {
             if pull.ends_at.is_some_and(|end| now >= end) {
                 pull.ends_at = None;
@@ -195,18 +69,18 @@ impl World {
 
     /// When something changes by itself next, after `now`.
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let containers = self.containers.values().flat_map(Container::changes_at);
-        let pulls = self.pulls.values().map(|pull| pull.ends_at);
-        containers.chain(pulls).flatten().filter(|at| *at > now).min()
+        let pulls = self.pulls.values().filter_map(|pull| pull.ends_at).filter(|at| *at > now);
+        pulls.chain(self.containers.next_change()).min()
     }
 
     /// One look at `now`.
     pub fn observe(&self, scope: &Scope, now: Timestamp) -> Snapshot {
-        let ours = || self.containers.values().filter(|container| container.ours);
-        let asked = |name: &ServiceName| scope.services.as_ref().is_none_or(|services| services.contains(name));
+        let asked: Vec<&ServiceName> = match &scope.services {
+            Some(services) => services.iter().collect(),
+            None => self.containers.services().collect(),
+        };
         let mut replicas: BTreeMap<ServiceName, Vec<Replica>> = BTreeMap::new();
-        // Only the services asked for are looked into; finding them costs no more than their own containers do.
-        for container in ours().filter(|container| asked(&container.replica.service)) {
+        for container in asked.into_iter().flat_map(|service| self.containers.of(service)) {
             let seen = Replica {
                 health: container.health(now),
                 probe: container.probe(now),
@@ -217,7 +91,7 @@ impl World {
         }
         Snapshot {
             replicas,
-            owned: ours().map(|container| container.replica.service.clone()).collect(),
+            owned: self.containers.services().cloned().collect(),
             images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
             networks: self.networks.clone(),
             volumes: self.volumes.clone(),
@@ -313,14 +187,11 @@ impl World {
             generation: 0,
             spec: ServiceSpec::default(),
         };
-        let id = self.insert(&blueprint, Behaviour::default(), now);
-        if let Some(container) = self.containers.get_mut(&id) {
-            container.ours = false;
-        }
+        self.insert(&blueprint, Behaviour::default(), false, now);
     }
 
     fn create(&mut self, blueprint: &Blueprint, context: &Context, now: Timestamp) -> Result<(), EngineError> {
-        if let Some(other) = self.containers.values().find(|c| c.replica.name == blueprint.name) {
+        if let Some(other) = self.containers.named(&blueprint.name) {
             let same =
                 other.ours && other.replica.service == blueprint.service && other.replica.number == blueprint.number;
             let message = format!("the container name /{} is already in use", blueprint.name);
@@ -338,11 +209,11 @@ impl World {
                 return Err(EngineError::Stale(format!("network {name} not found")));
             }
         }
-        self.insert(blueprint, behaviour, now);
+        self.insert(blueprint, behaviour, true, now);
         Ok(())
     }
 
-    fn insert(&mut self, blueprint: &Blueprint, behaviour: Behaviour, now: Timestamp) -> String {
+    fn insert(&mut self, blueprint: &Blueprint, behaviour: Behaviour, ours: bool, now: Timestamp) {
         self.next_id += 1;
         let id = format!("{:064x}", self.next_id);
         let ports = blueprint.spec.expose.iter().map(|port| (format!("{port}/tcp"), Vec::new()));
@@ -376,11 +247,10 @@ impl World {
             behaviour,
             stops_at: None,
             hooks_end_at: None,
-            ours: true,
+            ours,
             shown: None,
         };
-        self.containers.insert(id.clone(), container);
-        id
+        self.containers.insert(container);
     }
 
     fn start(&mut self, id: &str, now: Timestamp) -> Result<(), EngineError> {
@@ -405,13 +275,15 @@ impl World {
     }
 
     fn rename(&mut self, id: &str, to: &str) -> Result<(), EngineError> {
-        if self.containers.values().any(|c| c.replica.name == to && c.replica.id != id) {
+        if self.containers.named(to).is_some_and(|other| other.replica.id != id) {
             return Err(EngineError::Rejected {
                 message: format!("the container name /{to} is already in use"),
                 name_taken: true,
             });
         }
-        self.with(id, |c| to.clone_into(&mut c.replica.name))
+        self.find(id)?;
+        self.containers.rename(id, to);
+        Ok(())
     }
 
     fn remove_network(&mut self, name: &str) -> Result<(), EngineError> {
@@ -430,40 +302,5 @@ impl World {
     fn find(&mut self, id: &str) -> Result<&mut Container, EngineError> {
         let found = self.containers.get_mut(id).filter(|container| container.ours);
         found.ok_or_else(|| EngineError::Stale(format!("no such container: {id}")))
-    }
-}
-
-impl Container {
-    fn advance(&mut self, now: Timestamp) {
-        if self.hooks_end_at.is_some_and(|end| now >= end) {
-            self.hooks_end_at = None;
-            self.replica.pre_stop_done = true;
-        }
-        if self.stops_at.is_some_and(|end| now >= end) {
-            self.exit(0);
-        }
-        let started = self.replica.started_at.filter(|_| self.replica.state == State::Running);
-        let ends = started.zip(self.behaviour.exits_after).map(|(at, after)| at + after);
-        if ends.is_some_and(|end| now >= end) {
-            if self.replica.restarts {
-                self.replica.restart_count += 1;
-                self.replica.started_at = Some(now);
-            } else {
-                self.exit(1);
-            }
-        }
-    }
-
-    fn stop(&mut self, now: Timestamp) {
-        if self.replica.state.is_live() {
-            let grace = self.spec.stop_grace_period.map_or(Duration::from_secs(10), |d| d.get());
-            self.stops_at.get_or_insert(now + self.behaviour.stop_takes.min(grace));
-        }
-    }
-
-    fn exit(&mut self, code: i64) {
-        self.replica.state = State::Exited(code);
-        self.stops_at = None;
-        self.hooks_end_at = None;
     }
 }

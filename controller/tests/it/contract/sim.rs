@@ -79,10 +79,9 @@ impl Stage for SimStage {
         async move {
             self.sim.with(|world, now| {
                 world.add_foreign(name, now);
-                let found = world.containers.values_mut().find(|container| container.replica.name == name);
-                let container = found.expect("the foreign container");
-                container.replica.state = State::Running;
-                container.replica.id.clone()
+                let id = world.containers.named(name).expect("the foreign container").replica.id.clone();
+                world.containers.get_mut(&id).expect("it was just found").replica.state = State::Running;
+                id
             })
         }
         .boxed()

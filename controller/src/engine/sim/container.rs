@@ -1,0 +1,166 @@
+//! A simulated container and how it behaves: everything about it follows from the time.
+
+use std::time::Duration;
+
+use crd_schema::ServiceSpec;
+use jiff::Timestamp;
+
+use crate::model::{Health, Pending, Probe, Replica, State};
+
+/// How a simulated image behaves.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// From start to the first moment at which it answers.
+    pub ready_after: Duration,
+    /// It never answers.
+    pub never_ready: bool,
+    /// It ends by itself so long after each start, with code 1.
+    pub exits_after: Option<Duration>,
+    /// It becomes unhealthy so long after each start.
+    pub sickens_after: Option<Duration>,
+    /// The engine cannot start it.
+    pub unstartable: bool,
+    /// From the stop signal to its end; longer than the grace period means SIGKILL.
+    pub stop_takes: Duration,
+    /// Requests in flight end so long after it has left traffic.
+    pub busy_for: Duration,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            ready_after: Duration::from_millis(500),
+            never_ready: false,
+            exits_after: None,
+            sickens_after: None,
+            unstartable: false,
+            stop_takes: Duration::from_millis(100),
+            busy_for: Duration::from_millis(300),
+        }
+    }
+}
+
+/// A simulated container.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// What the controller sees, but for health and probe, which follow from the time.
+    pub replica: Replica,
+    /// What it was made of.
+    pub spec: ServiceSpec,
+    /// How it behaves.
+    pub behaviour: Behaviour,
+    /// When a stop that was begun ends.
+    pub stops_at: Option<Timestamp>,
+    /// When pre-stop hooks that were begun end.
+    pub hooks_end_at: Option<Timestamp>,
+    /// Made by this controller; others are never shown and never touched.
+    pub ours: bool,
+    pub(super) shown: Option<(State, Health, Probe)>,
+}
+
+impl Container {
+    /// Whether it answers requests.
+    pub fn answers(&self, now: Timestamp) -> bool {
+        let Some(started) = self.replica.started_at.filter(|_| self.replica.state == State::Running) else {
+            return false;
+        };
+        let sick = self.behaviour.sickens_after.is_some_and(|after| now >= started + after);
+        !self.behaviour.never_ready && !sick && now >= started + self.behaviour.ready_after
+    }
+
+    fn has_check(&self) -> bool {
+        self.spec.healthcheck.as_ref().is_some_and(|check| !check.disable)
+    }
+
+    /// `start_period + retries x interval`, with the engine's defaults: from then on a silent one is unhealthy.
+    fn patience(&self) -> Duration {
+        let check = self.spec.healthcheck.clone().unwrap_or_default();
+        let interval = check.interval.map_or(Duration::from_secs(30), |d| d.get());
+        let start_period = check.start_period.map_or(Duration::ZERO, |d| d.get());
+        start_period + interval * check.retries.unwrap_or(3)
+    }
+
+    pub(super) fn health(&self, now: Timestamp) -> Health {
+        if !self.has_check() {
+            return Health::None;
+        }
+        // The engine says unhealthy of whatever does not run.
+        let Some(started) = self.replica.started_at.filter(|_| self.replica.state == State::Running) else {
+            return Health::Unhealthy;
+        };
+        let sick = self.behaviour.sickens_after.is_some_and(|after| now >= started + after);
+        if self.answers(now) {
+            Health::Healthy
+        } else if sick || now >= started + self.patience() {
+            Health::Unhealthy
+        } else {
+            Health::Starting
+        }
+    }
+
+    pub(super) fn probe(&self, now: Timestamp) -> Probe {
+        match &self.spec.readiness {
+            None => Probe::None,
+            Some(_) if self.answers(now) => Probe::Passing,
+            Some(_) => Probe::Failing("connection refused".to_owned()),
+        }
+    }
+
+    pub(super) fn busy_with(&self) -> Option<Pending> {
+        let stop = self.stops_at.map(|_| Pending::Stop);
+        stop.or(self.hooks_end_at.map(|_| Pending::PreStop))
+    }
+
+    /// When it changes by itself, after `now`.
+    pub(super) fn changes_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let started = self.replica.started_at.filter(|_| self.replica.state == State::Running);
+        let after = |span: Option<Duration>| started.zip(span).map(|(at, span)| at + span);
+        [
+            self.stops_at,
+            self.hooks_end_at,
+            after(Some(self.behaviour.ready_after)),
+            after(self.behaviour.exits_after),
+            after(self.behaviour.sickens_after),
+            after(Some(self.patience())),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .min()
+    }
+}
+
+impl Container {
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        if self.hooks_end_at.is_some_and(|end| now >= end) {
+            self.hooks_end_at = None;
+            self.replica.pre_stop_done = true;
+        }
+        if self.stops_at.is_some_and(|end| now >= end) {
+            self.exit(0);
+        }
+        let started = self.replica.started_at.filter(|_| self.replica.state == State::Running);
+        let ends = started.zip(self.behaviour.exits_after).map(|(at, after)| at + after);
+        if ends.is_some_and(|end| now >= end) {
+            if self.replica.restarts {
+                self.replica.restart_count += 1;
+                self.replica.started_at = Some(now);
+            } else {
+                self.exit(1);
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self, now: Timestamp) {
+        if self.replica.state.is_live() {
+            let grace = self.spec.stop_grace_period.map_or(Duration::from_secs(10), |d| d.get());
+            self.stops_at.get_or_insert(now + self.behaviour.stop_takes.min(grace));
+        }
+    }
+
+    pub(super) fn exit(&mut self, code: i64) {
+        self.replica.state = State::Exited(code);
+        self.stops_at = None;
+        self.hooks_end_at = None;
+    }
+}
