@@ -322,7 +322,7 @@ impl Probed {
     async fn sense(&mut self) -> Probe {
         let begin = Instant::now();
         self.senses.sense(&web(), Some(&self.spec), &self.memory, &mut self.replicas).await;
-        assert!(begin.elapsed() < Duration::from_millis(80), "a sense took {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_millis(250), "a sense took {:?}", begin.elapsed());
         std::mem::take(&mut self.replicas[0].probe)
     }
 
@@ -570,7 +570,7 @@ async fn counts(stage: &Stage, way: Way) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     println!("counted first after {first:?}; the longest sense took {most:?}");
-    assert!(first.is_some() && most < Duration::from_millis(80));
+    assert!(first.is_some() && most < Duration::from_millis(250));
     for stream in &mut slow {
         assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
     }
