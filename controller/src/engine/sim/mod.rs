@@ -41,7 +41,7 @@ pub struct Sim {
     world: Mutex<World>,
     now: Now,
     who: String,
-    keys: broadcast::Sender<Key>,
+    keys: broadcast::Sender<Option<Key>>,
     fault: Mutex<Option<FaultHook>>,
 }
 
@@ -69,8 +69,9 @@ impl Sim {
         let mut keys = world.advance(now);
         let value = f(&mut world, now);
         keys.extend(world.advance(now));
+        let everybody = std::mem::take(&mut world.pull_ended);
         drop(world);
-        for key in keys {
+        for key in keys.into_iter().map(Some).chain(everybody.then_some(None)) {
             // Nobody listening is fine: events are hints.
             drop(self.keys.send(key));
         }
@@ -111,7 +112,7 @@ impl Engine for Sim {
         let first = stream::once(async { None });
         let rest = stream::unfold(receiver, |mut receiver| async move {
             match receiver.recv().await {
-                Ok(key) => Some((Some(key), receiver)),
+                Ok(key) => Some((key, receiver)),
                 Err(broadcast::error::RecvError::Lagged(_)) => Some((None, receiver)),
                 Err(broadcast::error::RecvError::Closed) => None,
             }

@@ -1,7 +1,7 @@
 //! The simulated world: a state machine with the engine facts that the controller meets. No clock of its own, no async:
 //! it is told the time and says when something would change next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crd_schema::ServiceSpec;
@@ -34,6 +34,8 @@ pub struct World {
     pub holder: Option<String>,
     /// Every mutating call that took effect: the verb, for tests.
     pub log: Vec<String>,
+    /// A pull has ended since this was last taken: whoever waits for it is not known here.
+    pub(super) pull_ended: bool,
     next_id: u64,
 }
 
@@ -48,7 +50,7 @@ pub struct Pull {
 impl World {
     /// Brings the world to `now`; returns the keys of all that changed visibly.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Key> {
-        let mut keys: BTreeSet<_> = self.containers.advance(now).into_iter().map(Key::Service).collect();
+        let changed = self.containers.advance(now);
         for (image, pull) in &mut self.pulls {
             if pull.ends_at.is_some_and(|end| now >= end) {
                 pull.ends_at = None;
@@ -59,12 +61,10 @@ impl World {
                     }
                     None => pull.failures += 1,
                 }
-                let users =
-                    self.containers.values().filter(|c| c.ours).map(|c| Key::Service(c.replica.service.clone()));
-                keys.extend(users);
+                self.pull_ended = true;
             }
         }
-        keys.into_iter().collect()
+        changed.into_iter().map(Key::Service).collect()
     }
 
     /// When something changes by itself next, after `now`.
@@ -287,6 +287,10 @@ impl World {
     }
 
     fn remove_network(&mut self, name: &str) -> Result<(), EngineError> {
+        if self.networks.get(name) == Some(&false) {
+            let message = format!("network {name} is not ours");
+            return Err(EngineError::Rejected { message, name_taken: false });
+        }
         let used = self.containers.values().any(|c| name == format!("{}_default", c.replica.service.project));
         if used {
             return Err(EngineError::Stale(format!("network {name} has active endpoints")));

@@ -1,0 +1,21 @@
+//! The figures that composed promises, as ratios within one run: `cargo bench -p composed`. The parts that need a Docker
+//! Engine say so and are left out where none answers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_precision_loss, reason = "a benchmark")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
+mod docker;
+mod scale;
+
+fn main() {
+    let only = std::env::args().nth(1).filter(|word| !word.starts_with('-'));
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        if wanted("scale") {
+            scale::run().await;
+        }
+        if ["save", "rollout", "idle"].iter().any(|name| wanted(name)) {
+            docker::run(&wanted).await;
+        }
+    });
+}
