@@ -66,6 +66,8 @@ struct Shared {
     memories: Mutex<BTreeMap<ServiceName, Memory>>,
     owned: Mutex<BTreeSet<ServiceName>>,
     woken: Mutex<BTreeSet<Key>>,
+    // Since when the documents of services with containers are missed.
+    missed: Mutex<BTreeMap<ServiceName, jiff::Timestamp>>,
 }
 
 impl Controller {
@@ -77,6 +79,7 @@ impl Controller {
             memories: Mutex::default(),
             owned: Mutex::default(),
             woken: Mutex::default(),
+            missed: Mutex::default(),
         });
         let mut queue = Queue::default();
         let mut events = shared.c.engine.watch();
@@ -255,8 +258,8 @@ impl Shared {
 
     async fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Next {
         let catalog = self.catalog();
-        let desired = catalog.desired(name, &snapshot.owned);
-        if desired == Desired::Gone && !snapshot.owned.contains(name) {
+        let desired = catalog.desired(name, &snapshot.owned, self.missed_since(name, &catalog));
+        if matches!(desired, Desired::Gone(_)) && !snapshot.owned.contains(name) {
             return self.forget(name);
         }
         let project = catalog.project(&name.project);
@@ -310,9 +313,20 @@ impl Shared {
         next(error.as_ref(), !deeds.is_empty(), None)
     }
 
+    fn missed_since(&self, name: &ServiceName, catalog: &Catalog) -> jiff::Timestamp {
+        let now = self.c.clock.now();
+        let mut missed = lock(&self.missed);
+        if catalog.knows(name) {
+            missed.remove(name);
+            return now;
+        }
+        *missed.entry(name.clone()).or_insert(now)
+    }
+
     // Removal is no special path: when the last replica is gone, so is everything else.
     fn forget(&self, name: &ServiceName) -> Next {
         lock(&self.memories).remove(name);
+        lock(&self.missed).remove(name);
         self.c.state.forget(name);
         self.c.board.withdraw(name);
         self.wake([Key::Project(name.project.clone())]);

@@ -102,7 +102,7 @@ impl Pass<'_> {
                 let scene = plan::Scene { desired, observed, memory, policy, now: self.now };
                 return plan::status::status(&scene, plan, self.before);
             }
-            Desired::Gone => None,
+            Desired::Gone(_) => None,
             Desired::Held(why) => Some(why.as_str()),
         };
         plan::status::unwanted(self.service, observed, memory, plan, held, self.before, self.now)
@@ -111,7 +111,7 @@ impl Pass<'_> {
     fn running(&self) -> Option<&DesiredService> {
         match self.desired {
             Desired::Run(desired) => Some(desired),
-            Desired::Gone | Desired::Held(_) => None,
+            Desired::Gone(_) | Desired::Held(_) => None,
         }
     }
 

@@ -98,7 +98,9 @@ async fn intents(
     let gone = snapshot.owned.iter().filter(|name| !single && catalog.service(name).is_none());
     let names: BTreeSet<ServiceName> = catalog.names().chain(gone).cloned().collect();
     for name in &names {
-        let desired = catalog.desired(name, &snapshot.owned);
+        // Long enough ago: what would be done in the end is what people ask for.
+        let missed = jiff::Timestamp::UNIX_EPOCH;
+        let desired = catalog.desired(name, &snapshot.owned, missed);
         let project = catalog.project(&name.project);
         let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
         let now = session.clock.now();
@@ -107,7 +109,7 @@ async fn intents(
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
         let strategy = match desired {
             Desired::Run(_) => decision.status.strategy,
-            Desired::Gone => "removed: its document is gone".to_owned(),
+            Desired::Gone(_) => "removed: its document is gone".to_owned(),
             Desired::Held(_) => "left as it is".to_owned(),
         };
         intents.push(intent(name.to_string(), strategy, &decision.plan));

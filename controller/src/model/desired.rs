@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crd_schema::{Network, ServiceSpec, Volume};
+use jiff::Timestamp;
 
 use super::ServiceName;
 
@@ -11,8 +12,8 @@ use super::ServiceName;
 pub enum Desired {
     /// That it runs like this.
     Run(Box<DesiredService>),
-    /// That it is gone: its document was removed.
-    Gone,
+    /// That it is gone: its document was removed, and missed since.
+    Gone(Timestamp),
     /// Unknown, or not believed: nothing may be changed. The text says why and what to do.
     Held(String),
 }

@@ -131,8 +131,8 @@ fn stuck(cast: &Cast<'_>, observed: &Observed) -> String {
         Phase::Pending(what) => Some(format!("{} still has {what}", m.replica.name)),
         _ => None,
     });
-    let pull = observed.images.values().find_map(|state| match state {
-        ImageState::PullFailed { message, .. } => Some(format!("the image cannot be pulled: {message}")),
+    let pull = observed.images.iter().find_map(|(image, state)| match state {
+        ImageState::PullFailed { message, .. } => Some(format!("image {image} cannot be pulled: {message}")),
         _ => None,
     });
     pull.or(pending).unwrap_or_else(|| "nothing came of it".to_owned())

@@ -16,6 +16,7 @@ pub mod status;
 pub mod target;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -34,14 +35,22 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory, now: Timest
             plan.wait(why.clone(), None);
             plan
         }
-        Desired::Gone => gone(observed, memory, now),
+        Desired::Gone(since) => gone(*since, observed, memory, now),
         Desired::Run(desired) => run(&Scene { desired, observed, memory, policy: &Policy::of(&desired.spec), now }),
     }
 }
 
+/// A document must be missed for so long: editors and checkouts empty a file before they write it.
+pub const MISSED: Duration = Duration::from_secs(5);
+
 /// Gone is `replicas: 0`, then forget: everything leaves, what was kept for looking at too.
-fn gone(observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
+fn gone(since: Timestamp, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
+    let until = since + MISSED;
+    if now < until {
+        plan.wait("its document to come back, before it is removed", Some(until));
+        return plan;
+    }
     for replica in &observed.replicas {
         leave::leave(&mut plan, &Member::leaving(replica), memory, false, now);
     }

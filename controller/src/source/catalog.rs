@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crd_schema::{Object, Project, Rollout, Service};
+use jiff::Timestamp;
 
 use super::env_file;
 use super::files::Reading;
@@ -47,16 +48,22 @@ impl Catalog {
         self.services.keys()
     }
 
-    /// What is wanted of a service, given which services have containers of ours.
-    pub fn desired(&self, name: &ServiceName, owned: &BTreeSet<ServiceName>) -> Desired {
+    /// What is wanted of a service, given which services have containers of ours, and since when its document is
+    /// missed if it is.
+    pub fn desired(&self, name: &ServiceName, owned: &BTreeSet<ServiceName>, missed: Timestamp) -> Desired {
         match self.services.get(name) {
             Some(Entry { desired: Ok(desired), .. }) => Desired::Run(desired.clone()),
             Some(Entry { desired: Err(why), .. }) => Desired::Held(why.clone()),
             None => match self.removal_held(owned) {
                 Some(why) => Desired::Held(why),
-                None => Desired::Gone,
+                None => Desired::Gone(missed),
             },
         }
+    }
+
+    /// Whether a document claims this name, valid or not.
+    pub fn knows(&self, name: &ServiceName) -> bool {
+        self.services.contains_key(name)
     }
 
     /// The service that runs under this name, if it is wanted and valid.
@@ -175,6 +182,10 @@ impl Build<'_> {
                 Err(error) => Err(format!("error: {file}: {error}")),
             };
             match parsed {
+                Ok(objects) if objects.is_empty() && self.before.services.values().any(|entry| entry.file == *file) => {
+                    let why = "had documents and is empty now: write it again, or delete it to remove its services";
+                    self.unreadable(file, &format!("error: {file} {why}"));
+                }
                 Ok(objects) => {
                     for parsed in objects {
                         match parsed.object {

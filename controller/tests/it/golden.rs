@@ -21,6 +21,7 @@ use serde::Deserialize;
 struct World {
     /// The document is gone, or held for this reason.
     gone: bool,
+    missed: Option<ComposeDuration>,
     held: Option<String>,
     replicas: Vec<Seen>,
     /// Images that are here; absent: both.
@@ -116,7 +117,7 @@ impl Case {
             unmet: world.unmet.clone(),
         };
         let desired = match (world.gone, world.held) {
-            (true, _) => Desired::Gone,
+            (true, _) => Desired::Gone(now - world.missed.unwrap_or(ComposeDuration::from_secs(60)).get()),
             (_, Some(why)) => Desired::Held(why),
             _ => Desired::Run(Box::new(desired)),
         };

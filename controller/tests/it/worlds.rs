@@ -240,7 +240,7 @@ impl Run {
             return Desired::Held("its document is invalid".to_owned());
         }
         if self.wish.gone {
-            return Desired::Gone;
+            return Desired::Gone(self.now());
         }
         let spec = self.case.spec(&self.wish);
         Desired::Run(Box::new(DesiredService::new(self.name.clone(), spec, "web.yaml:1")))
@@ -272,7 +272,7 @@ impl Run {
     fn revision(&self) -> &str {
         match &self.desired {
             Desired::Run(desired) => &desired.revision,
-            Desired::Gone | Desired::Held(_) => "",
+            Desired::Gone(_) | Desired::Held(_) => "",
         }
     }
 

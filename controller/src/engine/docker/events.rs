@@ -98,6 +98,8 @@ impl Watch {
                 delays = backoff();
             }
             tracing::warn!(engine = %self.api.host, "events: {reason}; connecting again");
+            // Whoever looks now learns that the engine is away, and says so.
+            outbox.put(Hint::Everything);
             let again = Instant::now() + delays.next().unwrap_or(EVERYTHING);
             loop {
                 tokio::select! {
