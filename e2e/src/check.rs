@@ -1,6 +1,7 @@
 //! Who runs, by Docker's own word.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use crate::millis;
 use crate::world::World;
 
 /// A container as `docker ps` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Container {
     /// Its full id.
     pub id: String,
@@ -31,6 +32,13 @@ pub struct Container {
     pub image: String,
     /// All its labels.
     pub labels: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = if self.healthy { " (healthy)" } else { "" };
+        write!(f, "{} {} of {}: {}{health}", self.name, &self.id[..12], self.image, self.state)
+    }
 }
 
 /// All containers of a project, stopped ones too, by name.

@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::missing_panics_doc,
     reason = "a judge: what it cannot find out fails the test, and its clock is its own"
 )]
 

