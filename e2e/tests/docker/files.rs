@@ -112,3 +112,26 @@ fn s07_an_emptied_file_stops_nothing() {
         assert_eq!((world.ids("web"), world.ids("api")), (webs, apis));
     });
 }
+
+#[test]
+fn s07_a_file_cut_between_its_documents_stops_nothing() {
+    scenario("7 file cut between documents", secs(120), |world| {
+        let file = world.file("all");
+        let [web, api] = [Service::new("web", 1), Service::new("api", 1)].map(|service| service.yaml(&world.project));
+        let text = format!("{web}---\n{api}");
+        replace(&file, &text);
+        let controller = Controller::start(world);
+        controller.converged("web", "", secs(60));
+        controller.converged("api", "", secs(60));
+        let before = (world.ids("web"), world.ids("api"));
+        let record = world.record();
+        // Valid, and one service short; a git checkout in two steps looks the same.
+        std::fs::write(&file, &web).unwrap();
+        std::thread::sleep(millis(2000));
+        std::fs::write(&file, &text).unwrap();
+        std::thread::sleep(secs(8));
+        controller.converged("api", "", secs(30));
+        assert_eq!(record.all(), []);
+        assert_eq!((world.ids("web"), world.ids("api")), before);
+    });
+}

@@ -10,9 +10,9 @@ use e2e::traffic::Traffic;
 use e2e::world::World;
 
 /// A new image, then a changed environment: nobody notices.
-fn changes(world: &World, replicas: u32) {
+fn changes(world: &World, replicas: u32, on_term: &str, latency: &str) {
     let wanted = replicas as usize;
-    let web = Service::new("web", replicas).env("ON_TERM", "drain");
+    let web = Service::new("web", replicas).env("ON_TERM", on_term).env("LATENCY_MS", latency);
     world.write(&web);
     let controller = Controller::start(world);
     let first = controller.converged("web", "", secs(60));
@@ -45,10 +45,16 @@ fn changes(world: &World, replicas: u32) {
 
 #[test]
 fn s01_a_change_of_three_replicas_under_traffic() {
-    scenario("1 change of 3 replicas", secs(240), |world| changes(world, 3));
+    scenario("1 change of 3 replicas", secs(240), |world| changes(world, 3, "drain", "0"));
 }
 
 #[test]
 fn s01_a_change_of_one_replica_under_traffic() {
-    scenario("1 change of 1 replica", secs(240), |world| changes(world, 1));
+    scenario("1 change of 1 replica", secs(240), |world| changes(world, 1, "drain", "0"));
+}
+
+/// An application that ends at SIGTERM with requests in flight: that there are none is composed's doing alone.
+#[test]
+fn s01_a_change_of_replicas_that_die_at_once() {
+    scenario("1 change of 2 replicas that die at SIGTERM", secs(240), |world| changes(world, 2, "die", "400"));
 }
