@@ -6,6 +6,7 @@ use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::program::image;
 use e2e::stage::{say, scenario};
+use e2e::traffic::Traffic;
 use e2e::{secs, that, within};
 
 #[test]
@@ -14,10 +15,12 @@ fn s04_three_replicas_become_three_again() {
         world.write(&Service::new("web", 3));
         let controller = Controller::start(world);
         controller.converged("web", "", secs(60));
+        let traffic = Traffic::start(world, "web");
         let wounds: [&[&str]; 4] = [&["kill"], &["rm", "-f"], &["stop"], &["pause"]];
         for wound in wounds {
             let before = world.ids("web");
             let victim = before.first().unwrap().clone();
+            let failed = traffic.so_far().failed;
             world.docker.run(&[wound, &[victim.as_str()]].concat());
             let began = Instant::now();
             within(secs(30), &format!("3 of 3 after docker {wound:?}"), || {
@@ -30,7 +33,13 @@ fn s04_three_replicas_become_three_again() {
             world.only("web", 3, &image("1"));
             let after = world.ids("web");
             assert!(before.iter().filter(|id| **id != victim).all(|id| after.contains(id)), "the others are untouched");
-            say(&format!("  docker {}: whole again after {took:.1?}", wound.join(" ")));
+            let failed = traffic.so_far().failed - failed;
+            say(&format!("  docker {}: whole again after {took:.1?}, {failed} requests failed", wound.join(" ")));
         }
+        let report = traffic.stop();
+        say(&format!("  {report}"));
+        // Nobody can save the requests that a killed replica had: if none failed, the judge counts wrongly.
+        assert!(report.failed > 0, "{report}");
+        assert!(report.failed * 20 < report.sent, "those that the status names serve: {report}");
     });
 }
