@@ -2,7 +2,7 @@
 //! engine they are skipped in a line each, and fail if `COMPOSED_REQUIRE_DOCKER` is 1.
 //!
 //! `cargo test -p e2e` builds the program that it runs; `COMPOSED_BIN` names another one, such as a release build.
-//! `COMPOSE_BIN` names a Docker Compose v5; without it one is installed from PyPI into the target directory.
+//! `COMPOSE_BIN` names a Docker Compose v5; without it one is installed from `PyPI` into the target directory.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

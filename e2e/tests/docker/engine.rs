@@ -103,10 +103,9 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // One that was killed has left its containers running: only a dockerd ends them properly.
-        if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
-            if let Err(why) = self.again() {
-                return say(&format!("  LEFT BEHIND in {}: {why}", self.dir.path().display()));
-            }
+        let ended = self.child.try_wait().is_ok_and(|ended| ended.is_some());
+        if let Some(why) = ended.then(|| self.again()).and_then(Result::err) {
+            return say(&format!("  LEFT BEHIND in {}: {why}", self.dir.path().display()));
         }
         self.docker.each(&["ps", "-aq"], &["rm", "-fv"]);
         self.end("-TERM");
