@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn moments() -> (Instant, Instant, Instant) {
-        let now = tokio::time::Instant::from_std(std::time::Instant::now());
+        let now = Instant::now();
         (now, now + Duration::from_secs(1), now + Duration::from_secs(2))
     }
 

@@ -68,7 +68,7 @@ impl Watched {
             // Reading a file is an event too; it must not wake its own reader.
             if event.map_or(true, |event| !event.kind.is_access()) {
                 // Full is as good as sent: one hint is enough.
-                drop(hint.try_send(()));
+                hint.try_send(()).ok();
             }
         });
         let watcher = watcher.and_then(|mut watcher| {
