@@ -75,6 +75,13 @@ fn note(verb: &Verb, error: &EngineError, memory: &mut Memory, now: Timestamp) {
     let Some(revision) = memory.history.last().map(|record| record.revision.clone()) else {
         return;
     };
+    if let (Verb::Create(blueprint), true) = (verb, *name_taken) {
+        // A name that was asked for by name cannot be another; of ours there are enough.
+        if blueprint.spec.container_name.as_ref() != Some(&blueprint.name) {
+            memory.foreign_names.insert(blueprint.name.clone());
+            return;
+        }
+    }
     let (revision, reason) = match verb {
         Verb::Create(blueprint) => (blueprint.revision.clone(), Reason::CreateFailed),
         Verb::Start(_) => (revision, Reason::StartFailed),

@@ -26,7 +26,7 @@ use crate::state::StateDir;
 use crate::traffic::Senses;
 
 /// Everything is looked at again after so long, whatever the events said.
-const RESYNC: Duration = Duration::from_secs(60);
+const RESYNC: Duration = Duration::from_mins(1);
 /// So many passes run side by side within one look at the engine, and so many looks.
 const SIDE_BY_SIDE: usize = 16;
 const LOOKS: usize = 4;
@@ -336,10 +336,11 @@ impl Shared {
     fn save(&self, name: &ServiceName, before: &Memory, memory: &Memory) {
         // What was seen with one's own eyes is seen again after a restart; only what was decided must last.
         let lasting = |memory: &Memory| Memory { sightings: BTreeMap::new(), ..memory.clone() };
-        if memory != before && lasting(memory) != lasting(before) {
-            if let Err(error) = self.c.state.save(name, &lasting(memory)) {
-                tracing::warn!(service = %name, %error, "the memory could not be saved");
-            }
+        if memory != before
+            && lasting(memory) != lasting(before)
+            && let Err(error) = self.c.state.save(name, &lasting(memory))
+        {
+            tracing::warn!(service = %name, %error, "the memory could not be saved");
         }
     }
 

@@ -152,7 +152,7 @@ impl Bench {
     }
 
     async fn until(&self, service: &ServiceName, done: impl Fn(&[Replica]) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while !done(&self.replicas(service).await) {
             assert!(Instant::now() < deadline, "nothing came of it");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -241,7 +241,7 @@ impl Bench {
             rss as f64 / 1024.0
         );
         std::fs::remove_file(&file).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while !self.replicas(&ServiceName::new(&self.instance, "web")).await.is_empty() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -294,7 +294,7 @@ impl Running {
     }
 
     async fn converged(&self, other_than: Option<&str>) {
-        let deadline = Instant::now() + Duration::from_secs(180);
+        let deadline = Instant::now() + Duration::from_mins(3);
         let there = |status: &crd_schema::status::ServiceStatus| {
             Some(status.revision.as_str()) != other_than && standing(status) == Standing::Converged
         };
@@ -309,7 +309,7 @@ impl Running {
         let gone = |board: &Board| {
             board.statuses().is_empty() && board.events().iter().any(|event| event.action.starts_with("remove network"))
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !gone(&self.board) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -324,7 +324,7 @@ fn target(replica: &Replica) -> Target {
 }
 
 async fn wait_for(socket: &PathBuf, text: &str) {
-    let deadline = Instant::now() + Duration::from_secs(180);
+    let deadline = Instant::now() + Duration::from_mins(3);
     loop {
         let output = Command::new(BIN).args(["status", "--socket"]).arg(socket).output().unwrap();
         if String::from_utf8_lossy(&output.stdout).contains(text) {

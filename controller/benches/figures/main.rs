@@ -1,6 +1,12 @@
 //! The figures that composed promises, as ratios within one run: `cargo bench -p composed`. The parts that need a Docker
 //! Engine say so and are left out where none answers.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_precision_loss, reason = "a benchmark")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    reason = "a benchmark"
+)]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 mod docker;

@@ -20,7 +20,7 @@ struct Service {
 struct Condition {
     project: String,
     service: String,
-    condition: String,
+    kind: String,
     reason: String,
 }
 
@@ -30,10 +30,12 @@ struct Action {
     result: &'static str,
 }
 
-/// The metrics as OpenMetrics text.
+type Value = fn(&crd_schema::status::ServiceStatus) -> i64;
+
+/// The metrics as `OpenMetrics` text.
 pub(super) fn encode(board: &Board) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("composed");
-    let gauges: [(&str, &str, fn(&crd_schema::status::ServiceStatus) -> i64); 5] = [
+    let gauges: [(&str, &str, Value); 5] = [
         ("service_replicas", "Replicas wanted", |s| i64::from(s.replicas)),
         ("service_live", "Replicas that run and are in traffic", |s| i64::from(s.live)),
         ("service_updated", "Replicas of the wanted revision", |s| i64::from(s.updated)),
@@ -57,7 +59,7 @@ pub(super) fn encode(board: &Board) -> Result<String, fmt::Error> {
             let labels = Condition {
                 project: status.project.clone(),
                 service: status.name.clone(),
-                condition: condition.kind.to_string(),
+                kind: condition.kind.to_string(),
                 reason: condition.reason.to_string(),
             };
             conditions.get_or_create(&labels).set(i64::from(condition.status));

@@ -27,8 +27,8 @@ pub struct Common {
     /// The engine to act on.
     #[arg(long, global = true, value_enum, default_value = "docker", env = "COMPOSED_ENGINE")]
     pub engine: EngineChoice,
-    /// Docker's address, such as unix:///run/docker.sock or tcp://127.0.0.1:2375. Default: DOCKER_HOST, then the
-    /// local socket. DOCKER_TLS_VERIFY and DOCKER_CERT_PATH mean what they mean to docker.
+    /// Docker's address, such as `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`. Default: `DOCKER_HOST`, then the
+    /// local socket. `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` mean what they mean to docker.
     #[arg(long, short = 'H', global = true, value_name = "URL", hide_env = true)]
     pub host: Option<String>,
     /// The name under which containers, networks and volumes are owned. Two controllers with different names leave each
@@ -106,10 +106,10 @@ pub enum Verb {
         /// `check` asks a running one for its health.
         check: Option<String>,
     },
-    /// Count the requests in flight in this network namespace, and ask a probe: what a companion container runs.
+    /// Count the requests in flight in this network namespace: what a companion container runs.
     #[command(hide = true)]
     Companion {
-        /// What to count and ask, as the controller writes it.
+        /// So many seconds.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },

@@ -27,8 +27,7 @@ pub fn standing(status: &ServiceStatus) -> Standing {
     let rests = status.waiting.is_empty();
     match progressing.reason {
         Reason::NewRevisionAvailable if rests && status.error.is_none() => Standing::Converged,
-        Reason::NewRevisionAvailable if rests => Standing::Failed,
-        Reason::RolledBack if rests => Standing::Failed,
+        Reason::NewRevisionAvailable | Reason::RolledBack if rests => Standing::Failed,
         Reason::RevisionFailed
         | Reason::ProgressDeadlineExceeded
         | Reason::RollbackImpossible

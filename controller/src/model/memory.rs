@@ -41,6 +41,9 @@ pub struct Memory {
     /// Failures in a row.
     #[serde(default)]
     pub trouble: Option<Trouble>,
+    /// Names of our pattern that containers of others have: another number is used instead.
+    #[serde(default)]
+    pub foreign_names: BTreeSet<String>,
     /// The revision that an image was last fetched for.
     #[serde(default)]
     pub pulled: Option<String>,

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::model::Trouble;
 
-/// The longest wait (Kubernetes' CrashLoopBackOff).
-pub const CAP: Duration = Duration::from_secs(300);
+/// The longest wait (Kubernetes' `CrashLoopBackOff`).
+pub const CAP: Duration = Duration::from_mins(5);
 /// Failures within the window of `Trouble` after which only the longest wait is left (doco-cd: 5 in 300 s).
 pub const FLAP_LIMIT: u32 = 5;
 const FIRST: Duration = Duration::from_secs(1);

@@ -18,6 +18,7 @@ pub mod target;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crd_schema::status::Reason;
 use jiff::Timestamp;
 
 use crate::model::{Desired, DesiredService, Memory, Observed, Outcome, Replica, ServiceName, State};
@@ -145,24 +146,10 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>) {
 fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
     let observed = scene.observed;
     let step = rollout::step(cast, scene.policy);
-    let open = step.create > 0 && gate::may_create(plan, scene, goal);
-    if let Some(spec) = goal.spec.filter(|_| open) {
-        let mut names = Names::taken(&observed.replicas);
-        for _ in 0..step.create {
-            let (number, name) = names.next(scene.service(), goal);
-            let blueprint = Blueprint {
-                service: scene.service().clone(),
-                number,
-                name,
-                revision: goal.revision.to_owned(),
-                generation: goal.generation,
-                spec: spec.clone(),
-            };
-            plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
-        }
-    }
     let standby = cast.keepers.iter().filter(|m| m.replica.state == State::Created);
-    let held = gate::backoff_until(scene, goal).filter(|until| scene.now < *until);
+    // A create that was refused says nothing against starting what could be created.
+    let refused = scene.memory.trouble.as_ref().is_some_and(|trouble| trouble.reason == Reason::CreateFailed);
+    let held = gate::backoff_until(scene, goal).filter(|until| scene.now < *until && !refused);
     for (at, member) in standby.enumerate() {
         if let Some(fixed) = fixed_name(goal).filter(|name| names_free(&observed.replicas, name)) {
             let target = member.target();
@@ -176,6 +163,22 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
             plan.wait("the backoff after failures in a row", Some(until));
         } else {
             plan.act(Verb::Start(member.target()), cause(goal, cast));
+        }
+    }
+    let open = step.create > 0 && gate::may_create(plan, scene, goal);
+    if let Some(spec) = goal.spec.filter(|_| open) {
+        let mut names = Names::taken(&observed.replicas, scene.memory);
+        for _ in 0..step.create {
+            let (number, name) = names.next(scene.service(), goal);
+            let blueprint = Blueprint {
+                service: scene.service().clone(),
+                number,
+                name,
+                revision: goal.revision.to_owned(),
+                generation: goal.generation,
+                spec: spec.clone(),
+            };
+            plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
         }
     }
     for member in cast.keepers.iter().filter(|m| m.started() && !m.available()) {
@@ -242,16 +245,16 @@ struct Names {
 }
 
 impl Names {
-    fn taken(replicas: &[Replica]) -> Self {
+    fn taken(replicas: &[Replica], memory: &Memory) -> Self {
         Self {
-            names: replicas.iter().map(|replica| replica.name.clone()).collect(),
+            names: replicas.iter().map(|replica| &replica.name).chain(&memory.foreign_names).cloned().collect(),
             numbers: replicas.iter().filter(|r| r.name != r.service.kept_container()).map(|r| r.number).collect(),
         }
     }
 
     fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
         let free = |number: &u32| !self.numbers.contains(number) && !self.names.contains(&service.container(*number));
-        let number = (1..).find(free).unwrap_or(u32::MAX);
+        let number = (1..u32::MAX).find(free).unwrap_or(u32::MAX);
         let fixed = fixed_name(goal).filter(|name| !self.names.contains(*name)).cloned();
         let name = fixed.unwrap_or_else(|| service.container(number));
         self.numbers.insert(number);

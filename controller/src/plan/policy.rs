@@ -7,13 +7,13 @@ use crd_schema::{FailureAction, Healthcheck, IntOrPercent, MountKind, Order, Rou
 /// Time from leaving traffic to the stop signal, at most (kamal-proxy, Argo).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Kubernetes, Argo, Flagger and Nomad agree on it.
-const PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
+const PROGRESS_DEADLINE: Duration = Duration::from_mins(10);
 /// Swarm's monitor, uncloud.
 const MIN_READY: Duration = Duration::from_secs(5);
 /// docker-rollout's wait where nothing tells whether the application is ready.
 const MIN_READY_BLIND: Duration = Duration::from_secs(10);
 /// No healthcheck is given up earlier than this (docker-rollout's timeout).
-const HEALTH_DEADLINE_FLOOR: Duration = Duration::from_secs(60);
+const HEALTH_DEADLINE_FLOOR: Duration = Duration::from_mins(1);
 /// The engine's own healthcheck defaults (moby daemon/health.go).
 const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,7 +74,7 @@ impl Policy {
                 None => MIN_READY_BLIND,
             },
             health_deadline: spec.healthcheck.as_ref().filter(|_| has_healthcheck(spec)).map(health_deadline),
-            progress_deadline: rollout.progress_deadline.map_or(PROGRESS_DEADLINE, |asked| asked.get()),
+            progress_deadline: rollout.progress_deadline.map_or(PROGRESS_DEADLINE, crd_schema::ComposeDuration::get),
             failure_action: rollout.failure_action.unwrap_or_default(),
             drain_timeout: drain_timeout(spec),
         }
@@ -93,7 +93,7 @@ impl Policy {
 
 /// From leaving traffic to the stop signal, at most.
 pub fn drain_timeout(spec: &ServiceSpec) -> Duration {
-    spec.drain_timeout.map_or(DRAIN_TIMEOUT, |asked| asked.get())
+    spec.drain_timeout.map_or(DRAIN_TIMEOUT, crd_schema::ComposeDuration::get)
 }
 
 /// Why two copies of it cannot, or should not, run at once.
@@ -129,11 +129,11 @@ fn has_healthcheck(spec: &ServiceSpec) -> bool {
 }
 
 /// The latest moment at which the engine can still say `healthy` for the first time, with one more round as margin.
-/// start_period 10 s, interval 5 s, timeout 3 s, retries 3: 10 + (3 + 1) x (5 + 3) = 42 s, so the floor of 60 s counts.
+/// `start_period` 10 s, interval 5 s, timeout 3 s, retries 3: 10 + (3 + 1) x (5 + 3) = 42 s, so the floor of 60 s counts.
 fn health_deadline(check: &Healthcheck) -> Duration {
-    let interval = check.interval.map_or(HEALTH_INTERVAL, |asked| asked.get());
-    let timeout = check.timeout.map_or(HEALTH_TIMEOUT, |asked| asked.get());
+    let interval = check.interval.map_or(HEALTH_INTERVAL, crd_schema::ComposeDuration::get);
+    let timeout = check.timeout.map_or(HEALTH_TIMEOUT, crd_schema::ComposeDuration::get);
     let rounds = check.retries.filter(|retries| *retries > 0).unwrap_or(HEALTH_RETRIES) + 1;
-    let start_period = check.start_period.map_or(Duration::ZERO, |asked| asked.get());
+    let start_period = check.start_period.map_or(Duration::ZERO, crd_schema::ComposeDuration::get);
     (start_period + (interval + timeout) * rounds).max(HEALTH_DEADLINE_FLOOR)
 }

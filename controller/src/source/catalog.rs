@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::{Object, Project, Rollout, Service};
+use crd_schema::{Object, Project, Service};
 use jiff::Timestamp;
 
 use super::env_file;
@@ -108,8 +108,8 @@ impl Catalog {
         let wish = |catalog: &Self, name: &ServiceName| catalog.services.get(name).map(|entry| entry.desired.clone());
         let names: BTreeSet<_> = self.services.keys().chain(before.services.keys()).cloned().collect();
         let services: BTreeSet<_> = names.into_iter().filter(|name| wish(self, name) != wish(before, name)).collect();
-        let named = self.projects.keys().chain(before.projects.keys());
-        let altered = named.filter(|name| self.projects.get(*name) != before.projects.get(*name)).cloned();
+        let described = self.projects.keys().chain(before.projects.keys());
+        let altered = described.filter(|name| self.projects.get(*name) != before.projects.get(*name)).cloned();
         let projects = altered.chain(services.iter().map(|name| name.project.clone())).collect();
         (services, projects)
     }
@@ -270,7 +270,7 @@ impl Build<'_> {
                 ));
             }
             if let Some(defaults) = &project.spec.rollout {
-                spec.rollout = Some(spec.rollout.unwrap_or_else(Rollout::default).or(defaults));
+                spec.rollout = Some(spec.rollout.unwrap_or_default().or(defaults));
             }
         }
         let mut variables = BTreeMap::new();

@@ -11,7 +11,7 @@ use crate::model::Key;
 
 /// First and longest wait after passes that ended in an error.
 const FIRST: Duration = Duration::from_millis(500);
-const CAP: Duration = Duration::from_secs(60);
+const CAP: Duration = Duration::from_mins(1);
 
 /// A queue of keys on the runtime's clock.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Golden plans: one folder a case under `tests/golden`, `desired.yaml` + `observed.yaml` -> `plan.txt`. The folder is
 //! the specification. `UPDATE_GOLDEN=1` writes the plans anew: read the difference before you commit it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use composed::model::{
@@ -44,6 +44,7 @@ struct World {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "a case says what is special about a replica")]
 struct Seen {
     number: u32,
     /// `new`, `old`, or another revision's name.
@@ -160,7 +161,7 @@ impl Case {
 }
 
 fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Timestamp) -> Memory {
-    let hour_ago = now - std::time::Duration::from_secs(3600);
+    let hour_ago = now - std::time::Duration::from_hours(1);
     let record = |spec: &ServiceSpec, generation, outcome| RevisionRecord {
         revision: spec.revision(),
         generation,
@@ -186,7 +187,7 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         last_at: now - ago.get(),
         reason: Reason::Exited,
         message: "web-1 exited with code 1".to_owned(),
-        counted: Default::default(),
+        counted: BTreeSet::new(),
     });
     for seen in &world.replicas {
         let id = format!("id-{}", seen.number);

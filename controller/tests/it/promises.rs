@@ -80,7 +80,7 @@ impl Scene {
         for (at, (shape, revision)) in self.seen.iter().enumerate() {
             let number = u32::try_from(at).unwrap() + 1;
             let id = format!("id-{number}");
-            let long_ago = now - Duration::from_secs(60);
+            let long_ago = now - Duration::from_mins(1);
             let (state, ready) = match shape {
                 Shape::Created => (State::Created, None),
                 Shape::Pending => (State::Running, Some(now)),

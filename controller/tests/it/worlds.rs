@@ -91,7 +91,7 @@ impl Case {
         let wish =
             |image: &str, replicas| Event::Wish(Wish { replicas, image: image.to_owned(), gone: false, held: false });
         let mut script = vec![(Duration::ZERO, wish("good:1", replicas))];
-        let mut at = Duration::from_secs(60);
+        let mut at = Duration::from_mins(1);
         for _ in 0..rng.usize(1..4) {
             let event = match rng.u8(0..12) {
                 0..=3 => wish(["good:2", "good:3"][rng.usize(0..2)], replicas),
@@ -167,6 +167,14 @@ impl Case {
         let unavailable = if surge == 0 { self.unavailable.max(1) } else { self.unavailable };
         if wish.gone { 0 } else { wish.replicas.saturating_sub(unavailable) as usize }
     }
+}
+
+/// How a pass ended.
+enum Ended {
+    /// Look again then, or when something happens.
+    LookAgain(Option<Timestamp>),
+    /// The controller crashed in it.
+    Crashed,
 }
 
 /// The controller under test, the world it lives in, and the judge.
@@ -281,8 +289,8 @@ impl Run {
         running.iter().filter(|id| !self.memory.withdrawn.contains_key(*id)).count()
     }
 
-    /// One pass. Returns when to look again, or `None` if the controller crashed in it.
-    fn pass(&mut self, faults: bool, seen: &mut Seen) -> Option<Option<Timestamp>> {
+    /// One pass.
+    fn pass(&mut self, faults: bool, seen: &mut Seen) -> Ended {
         let now = self.now();
         let desired = self.desired();
         let images = ["good:1", "good:2", "good:3", "bad:1"].map(str::to_owned).into();
@@ -326,7 +334,7 @@ impl Run {
         // Who hears nothing and is interrupted cannot know at once; who hears everything must.
         let case = &judged.run.case;
         let calm = case.event_loss == 0.0 && case.fault_rate == 0.0;
-        let known_before = judged.run.serving(if calm { Duration::ZERO } else { Duration::from_secs(60) });
+        let known_before = judged.run.serving(if calm { Duration::ZERO } else { Duration::from_mins(1) });
         let pass = Pass {
             service: &judged.run.name,
             desired: &desired,
@@ -358,25 +366,27 @@ impl Run {
             assert!(outcome.status.observed_generation >= self.max_generation, "S9: generation went back");
             self.max_generation = outcome.status.observed_generation;
         }
-        if let Some(status) = &self.before {
-            if outcome.plan.settled() && *status == outcome.status && verbs.is_empty() {
-                return Some(outcome.plan.wake_at);
-            }
+        if let Some(status) = &self.before
+            && outcome.plan.settled()
+            && *status == outcome.status
+            && verbs.is_empty()
+        {
+            return Ended::LookAgain(outcome.plan.wake_at);
         }
         self.before = Some(outcome.status.clone());
         if !verbs.is_empty() || outcome.error().is_some() {
             let soon = now + Duration::from_millis(if outcome.error().is_some() { 500 } else { 10 });
-            return Some(Some(outcome.plan.wake_at.map_or(soon, |at| at.min(soon))));
+            return Ended::LookAgain(Some(outcome.plan.wake_at.map_or(soon, |at| at.min(soon))));
         }
         if outcome.plan.actions.iter().any(|a| matches!(a.verb, Verb::Withdraw(_) | Verb::Conclude { .. })) {
-            return Some(Some(now + Duration::from_millis(1)));
+            return Ended::LookAgain(Some(now + Duration::from_millis(1)));
         }
-        Some(outcome.plan.wake_at)
+        Ended::LookAgain(outcome.plan.wake_at)
     }
 
-    fn after_crash(&mut self, crashed: bool, seen: &mut Seen) -> Option<Option<Timestamp>> {
+    fn after_crash(&mut self, crashed: bool, seen: &mut Seen) -> Ended {
         if !crashed {
-            return Some(Some(self.now() + Duration::from_secs(1)));
+            return Ended::LookAgain(Some(self.now() + Duration::from_secs(1)));
         }
         seen.crashes += 1;
         self.before = None;
@@ -389,7 +399,7 @@ impl Run {
         } else {
             self.persisted.clone()
         };
-        None
+        Ended::Crashed
     }
 
     fn judge_pass(
@@ -434,9 +444,11 @@ impl Run {
             if let Verb::Create(blueprint) = verb {
                 let same = self.revision() == blueprint.revision;
                 let again = same && self.given_up.contains(&blueprint.revision);
-                if again && after.last_available(&blueprint.revision).is_some() {
-                    panic!("S6: {} is made again after it was given up", blueprint.revision);
-                }
+                assert!(
+                    !(again && after.last_available(&blueprint.revision).is_some()),
+                    "S6: {} is made again after it was given up",
+                    blueprint.revision
+                );
                 seen.retries += u32::from(again);
             }
         }
@@ -461,7 +473,7 @@ impl Run {
                 self.happen(&event, seen);
                 wake = Some(now);
             }
-            let keys = self.sim.with(|world, now| world.advance(now));
+            let keys = self.sim.with(World::advance);
             let heard = keys.contains(&Key::Service(self.name.clone())) && self.case.rng.f64() >= self.case.event_loss;
             let due = heard || wake.is_some_and(|at| at <= now) || resync <= now;
             if due {
@@ -470,8 +482,8 @@ impl Run {
                 }
                 let calls = self.applied;
                 match self.pass(now < calm, seen) {
-                    Some(at) => wake = at.map(|at| at.max(now + Duration::from_millis(1))),
-                    None => wake = Some(now + Duration::from_millis(self.case.rng.u64(1..20_000))),
+                    Ended::LookAgain(at) => wake = at.map(|at| at.max(now + Duration::from_millis(1))),
+                    Ended::Crashed => wake = Some(now + Duration::from_millis(self.case.rng.u64(1..20_000))),
                 }
                 if self.applied != calls {
                     quiet_since = None;
@@ -581,8 +593,8 @@ impl Run {
             assert_eq!(leftovers, 0, "L1: leftovers {states:?} {:#?}", self.memory);
         }
         if bad && self.wish.replicas > 0 && self.case.action == FailureAction::Rollback {
-            let status = self.before.as_ref().unwrap();
-            assert!(status.conditions.iter().any(|c| !c.status), "a broken revision must not look well: {status:#?}");
+            let shown = self.before.as_ref().unwrap();
+            assert!(shown.conditions.iter().any(|c| !c.status), "a broken revision must not look well: {shown:#?}");
             if self.memory.last_available("").is_some() {
                 assert!(live.iter().all(|(_, _, image)| !image.starts_with("bad")), "L1: {states:?}");
                 assert_eq!(live.len(), self.wish.replicas as usize, "L1: {states:?}");

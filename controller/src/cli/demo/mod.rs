@@ -31,7 +31,7 @@ const PROJECT: &str = "composed-demo";
 /// So many requests a second are sent.
 const RATE: u32 = 200;
 /// Nothing in the demo takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// Runs the demo: exit code 0 if it went as promised.
@@ -161,7 +161,7 @@ async fn play(stage: &Stage) -> anyhow::Result<u8> {
     let controller = tokio::spawn(controller.run(received, stopped));
     let mut show = Show { board: Arc::clone(&board), progress: Progress::new(0), load: None };
     let acts = acts(&mut show, stage, &file).await;
-    let report = show.load.as_ref().map(|load| load.report());
+    let report = show.load.as_ref().map(Load::report);
     show.load = None;
     // Clean-up: the document goes, so the service is drained and removed, and then its network.
     show.progress.say("\nCleaning up: the file is deleted, so the service is drained and removed.");

@@ -75,8 +75,8 @@ impl Container {
     /// `start_period + retries x interval`, with the engine's defaults: from then on a silent one is unhealthy.
     fn patience(&self) -> Duration {
         let check = self.spec.healthcheck.clone().unwrap_or_default();
-        let interval = check.interval.map_or(Duration::from_secs(30), |d| d.get());
-        let start_period = check.start_period.map_or(Duration::ZERO, |d| d.get());
+        let interval = check.interval.map_or(Duration::from_secs(30), crd_schema::ComposeDuration::get);
+        let start_period = check.start_period.map_or(Duration::ZERO, crd_schema::ComposeDuration::get);
         start_period + interval * check.retries.unwrap_or(3)
     }
 
@@ -153,7 +153,7 @@ impl Container {
 
     pub(super) fn stop(&mut self, now: Timestamp) {
         if self.replica.state.is_live() {
-            let grace = self.spec.stop_grace_period.map_or(Duration::from_secs(10), |d| d.get());
+            let grace = self.spec.stop_grace_period.map_or(Duration::from_secs(10), crd_schema::ComposeDuration::get);
             self.stops_at.get_or_insert(now + self.behaviour.stop_takes.min(grace));
         }
     }
