@@ -142,7 +142,7 @@ impl Lease {
 
     fn text(&self, holder: &Labels) -> String {
         let volume = &self.volume;
-        format!("another controller has the engine: {}; if it is a leftover: docker volume rm {volume}", name(holder))
+        format!("{}; if it is a leftover: docker volume rm {volume}", name(holder))
     }
 }
 
