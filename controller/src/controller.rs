@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crd_schema::DependencyCondition;
-use crd_schema::status::{ConditionType, Event, Reason, ServiceStatus};
+use crd_schema::status::Event;
 use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use crate::act::{self, Deed};
 use crate::board::Board;
 use crate::clock::Clock;
+use crate::dependencies::unmet;
 use crate::engine::{Claim, Engine, EngineError, Scope};
 use crate::model::{Desired, Key, Memory, ServiceName, Snapshot};
 use crate::plan;
@@ -270,7 +270,7 @@ impl Shared {
             service: name,
             desired: &desired,
             project: &project,
-            unmet: self.unmet(name, &desired),
+            unmet: unmet(&self.c.board, name, &desired),
             before: before.as_ref(),
             now: self.c.clock.now(),
         };
@@ -365,41 +365,6 @@ impl Shared {
             self.c.board.record(event, deed.action.verb.kind(), deed.error.is_none());
         }
     }
-
-    /// The dependencies of a service that are not met, as the board shows them.
-    fn unmet(&self, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
-        let Desired::Run(desired) = desired else {
-            return BTreeMap::new();
-        };
-        let mut unmet = BTreeMap::new();
-        for (other, dependency) in &desired.spec.depends_on {
-            let status = self.c.board.status(&ServiceName::new(&name.project, other));
-            let why = match status {
-                None if !dependency.required => None,
-                None => Some("it has no document, or was not looked at yet".to_owned()),
-                Some(status) => lacking(dependency.condition, &status),
-            };
-            if let Some(why) = why {
-                unmet.insert(other.clone(), why);
-            }
-        }
-        unmet
-    }
-}
-
-/// What a dependency lacks of its condition.
-fn lacking(condition: DependencyCondition, status: &ServiceStatus) -> Option<String> {
-    let available = status.condition(ConditionType::Available).is_some_and(|condition| condition.status);
-    let (met, word) = match condition {
-        DependencyCondition::ServiceStarted => (status.live > 0, "started"),
-        DependencyCondition::ServiceHealthy => (available, "available"),
-        DependencyCondition::ServiceCompletedSuccessfully => {
-            let done = |instance: &crd_schema::status::ReplicaStatus| instance.phase == "Completed";
-            let rolled = status.conditions.iter().any(|c| c.reason == Reason::NewRevisionAvailable);
-            (rolled && status.instances.iter().any(done), "completed")
-        }
-    };
-    (!met).then(|| format!("it is not {word} yet"))
 }
 
 fn next(error: Option<&EngineError>, acted: bool, wake_at: Option<Instant>) -> Next {

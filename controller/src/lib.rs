@@ -10,6 +10,7 @@ pub mod board;
 pub mod cli;
 pub mod clock;
 pub mod controller;
+mod dependencies;
 pub mod engine;
 pub mod model;
 pub mod plan;
