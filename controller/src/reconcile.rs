@@ -61,7 +61,7 @@ impl Outcome {
 impl Pass<'_> {
     /// Observe and plan.
     pub async fn decide(&self, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> Decision {
-        let mut observed = self.observed(snapshot);
+        let mut observed = self.observed(snapshot, memory);
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
         memory.notice(self.running(), &observed, self.now);
         let plan = plan::plan(self.desired, &observed, memory, self.now);
@@ -83,11 +83,14 @@ impl Pass<'_> {
         Outcome { plan, deeds, status }
     }
 
-    fn observed(&self, snapshot: &Snapshot) -> Observed {
+    fn observed(&self, snapshot: &Snapshot, memory: &Memory) -> Observed {
         let spec = self.spec();
+        // The snapshot is everybody's; this service's revisions name a few images of it.
+        let named = spec.into_iter().chain(memory.history.iter().map(|record| &record.spec)).map(|spec| &spec.image);
+        let images = named.filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
         Observed {
             replicas: snapshot.replicas.get(self.service).cloned().unwrap_or_default(),
-            images: snapshot.images.clone(),
+            images: images.collect(),
             missing: spec.map_or_else(Vec::new, |spec| {
                 plan::project::missing(&self.service.project, self.project, spec, snapshot)
             }),

@@ -51,7 +51,6 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
     let (stop, stopped) = watch::channel(false);
     let (readings, received) = mpsc::channel(1);
     readings.send(reading.clone()).await?;
-    let engine = Arc::clone(&session.engine);
     let controller = Controller {
         engine: session.engine,
         senses: session.senses,
@@ -75,10 +74,7 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
     Ok(match ended {
         Ok(code) => ExitCode::from(code),
         Err(why) if board.health().blocked.is_some() => fail(UNREACHABLE, &why),
-        Err(why) => {
-            drop(engine);
-            fail(FAILED, &why)
-        }
+        Err(why) => fail(FAILED, &why),
     })
 }
 

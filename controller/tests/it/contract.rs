@@ -3,7 +3,7 @@
 
 mod around;
 mod containers;
-mod docker;
+pub(crate) mod docker;
 mod docker_only;
 mod proxy;
 mod registry;

@@ -21,6 +21,8 @@ use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
+use crate::contract::docker::{docker, engine_or_skip};
+
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -462,26 +464,11 @@ struct Stage {
     replica: Replica,
 }
 
-async fn docker(words: &[&str]) -> Result<String, String> {
-    let output = tokio::process::Command::new("docker").args(words).output().await.expect("the docker CLI");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-}
-
 impl Stage {
     async fn new() -> Option<Self> {
         static STAGES: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("sn{}x{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
-        let engine = match Docker::connect(None, &prefix).await {
-            Ok(engine) => engine,
-            Err(why) if std::env::var("COMPOSED_REQUIRE_DOCKER").is_ok_and(|value| value == "1") => {
-                panic!("COMPOSED_REQUIRE_DOCKER=1, but {why}")
-            }
-            Err(why) => {
-                eprintln!("SKIPPED, nothing was tested on Docker: {why}");
-                return None;
-            }
-        };
+        let engine = engine_or_skip(&prefix).await?;
         let own = tokio::process::Command::new(env!("CARGO_BIN_EXE_composed")).arg("own-rootfs").output().await;
         let changes = [r#"ENTRYPOINT ["/composed","demo-app"]"#, "EXPOSE 8080"].map(str::to_owned);
         let image = format!("{prefix}:app");

@@ -29,22 +29,26 @@ pub(crate) struct DockerStage {
     _run: Arc<Run>,
 }
 
+/// The engine, or `None` with a clear word when there is none here. With `COMPOSED_REQUIRE_DOCKER=1` that is a failure.
+pub(crate) async fn engine_or_skip(instance: &str) -> Option<Docker> {
+    match Docker::connect(None, instance).await {
+        Ok(engine) => Some(engine),
+        Err(why) if std::env::var("COMPOSED_REQUIRE_DOCKER").is_ok_and(|value| value == "1") => {
+            panic!("COMPOSED_REQUIRE_DOCKER=1, but {why}")
+        }
+        Err(why) => {
+            eprintln!("SKIPPED, nothing was tested on Docker: {why}");
+            None
+        }
+    }
+}
+
 impl Run {
-    /// A run, or `None` with a clear word when there is no engine here. With `COMPOSED_REQUIRE_DOCKER=1` that is a
-    /// failure.
+    /// A run, or `None` where there is no engine.
     pub(crate) async fn begin() -> Option<Arc<Self>> {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("ct{}x{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
-        let engine = match Docker::connect(None, &prefix).await {
-            Ok(engine) => engine,
-            Err(why) if std::env::var("COMPOSED_REQUIRE_DOCKER").is_ok_and(|value| value == "1") => {
-                panic!("COMPOSED_REQUIRE_DOCKER=1, but {why}")
-            }
-            Err(why) => {
-                eprintln!("SKIPPED, nothing was tested on Docker: {why}");
-                return None;
-            }
-        };
+        let engine = engine_or_skip(&prefix).await?;
         let run = Arc::new(Self { image: format!("{prefix}:app"), prefix });
         let own = tokio::process::Command::new(env!("CARGO_BIN_EXE_composed")).arg("own-rootfs").output().await;
         let tar = own.expect("composed own-rootfs").stdout;
