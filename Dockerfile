@@ -14,7 +14,8 @@ FROM scratch
 COPY --from=build --chown=65534:65534 /out /
 # Nobody, in the group of the Docker socket: run it with --group-add or user: as examples/compose.yaml does.
 USER 65534:65534
-ENV COMPOSED_STATE_DIR=/state COMPOSED_SOCKET=/run/composed/composed.sock
+ENV COMPOSED_STATE_DIR=/state COMPOSED_SOCKET=/run/composed/composed.sock \
+    COMPOSED_VIEW=/run/composed/docker.sock
 VOLUME ["/state", "/run/composed"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/composed", "healthcheck"]
 ENTRYPOINT ["/composed"]

@@ -1,5 +1,6 @@
 //! Carries a plan out, action by action, and makes no choices: each is one call or one record, with its own span and
-//! event; the first error ends the pass, and the world is looked at again.
+//! event. A refusal says nothing against the others, since any subset of a plan is safe; when the engine does not
+//! answer, the rest is left.
 
 use crd_schema::status::Reason;
 use jiff::Timestamp;
@@ -22,8 +23,7 @@ pub struct Deed {
     pub error: Option<EngineError>,
 }
 
-/// Carries `plan` out. What it records goes to `memory`; the deeds come back, the last one with the error if there
-/// was one.
+/// Carries `plan` out. What it records goes to `memory`; the deeds come back, those that failed with their errors.
 pub async fn act(engine: &dyn Engine, plan: &Plan, context: &Context, memory: &mut Memory, now: Now<'_>) -> Vec<Deed> {
     let mut deeds = Vec::new();
     for action in &plan.actions {
@@ -32,9 +32,9 @@ pub async fn act(engine: &dyn Engine, plan: &Plan, context: &Context, memory: &m
         if let Some(error) = &error {
             note(&action.verb, error, memory, at);
         }
-        let failed = error.is_some();
+        let away = matches!(error, Some(EngineError::Unavailable(_)));
         deeds.push(Deed { at, action: action.clone(), error });
-        if failed {
+        if away {
             break;
         }
     }
@@ -51,6 +51,12 @@ async fn one(
     match verb {
         Verb::Withdraw(target) => {
             memory.withdrawn.entry(target.id.clone()).or_insert_with(now);
+            memory.revocable.insert(target.id.clone());
+            Ok(())
+        }
+        Verb::Readmit(target) => {
+            memory.withdrawn.remove(&target.id);
+            memory.revocable.remove(&target.id);
             Ok(())
         }
         Verb::Conclude { revision, outcome, failure } => {
@@ -63,7 +69,17 @@ async fn one(
             }
             Ok(())
         }
-        engine_call => engine.apply(engine_call, context).await,
+        engine_call => {
+            // From the attempt on: an answer that is lost leaves open what it did.
+            if let Verb::PreStop { target, .. } | Verb::DisableRestart(target) | Verb::Stop(target) = engine_call {
+                memory.revocable.remove(&target.id);
+            }
+            engine.apply(engine_call, context).await?;
+            if let Verb::Pull { .. } = engine_call {
+                memory.pulling = memory.history.last().map(|record| record.revision.clone());
+            }
+            Ok(())
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 //! loop, read by the API.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crd_schema::status::{Event, ServiceStatus};
+use crd_schema::status::{Event, ReplicaStatus, ServiceStatus};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::model::ServiceName;
 
@@ -22,8 +23,25 @@ pub struct Health {
     pub blocked: Option<String>,
     /// The files were read and every service was looked at once.
     pub ready: bool,
+    /// Nothing that was found on the engine, or has just vanished from it, is still to be looked at.
+    #[serde(default)]
+    pub settled: bool,
     /// What is wrong with the desired-state files.
     pub problems: Vec<String>,
+}
+
+/// The labels of a service's containers, by revision.
+pub type LabelsOf = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What the board says of one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// It serves: its endpoints are among the service's.
+    pub serving: bool,
+    /// Since this version of the board.
+    pub version: u64,
+    /// Since then.
+    pub since: Instant,
 }
 
 /// The board.
@@ -40,6 +58,11 @@ struct Inner {
     recorded: u64,
     counts: BTreeMap<(&'static str, bool), u64>,
     health: Health,
+    // By container id; those that have served, as long as they are there.
+    shown: BTreeMap<ServiceName, BTreeMap<String, Shown>>,
+    last_read: Option<Instant>,
+    // What revisions say to proxies. Not shown: labels may hold password hashes.
+    labels: Arc<BTreeMap<ServiceName, LabelsOf>>,
 }
 
 impl Board {
@@ -88,15 +111,57 @@ impl Board {
         if inner.statuses.get(name) == Some(&status) {
             return false;
         }
+        inner.show(name, &status, *self.version.borrow() + 1);
         inner.statuses.insert(name.clone(), status);
-        drop(inner);
         self.changed();
         true
     }
 
+    /// What it says of a replica; nothing of one that has never served.
+    pub fn shown(&self, name: &ServiceName, id: &str) -> Option<Shown> {
+        self.lock().shown.get(name)?.get(id).copied()
+    }
+
+    /// Puts down the labels of a service's revisions, for those who tell proxies; they are not part of any status.
+    pub fn put_labels(&self, name: &ServiceName, labels: LabelsOf) {
+        let mut inner = self.lock();
+        if inner.labels.get(name) != Some(&labels) {
+            Arc::make_mut(&mut inner.labels).insert(name.clone(), labels);
+            self.changed();
+        }
+    }
+
+    /// The labels of the revisions of each service.
+    pub fn labels(&self) -> Arc<BTreeMap<ServiceName, LabelsOf>> {
+        Arc::clone(&self.lock().labels)
+    }
+
+    /// Who serves, by container id, and the version of the board that says so.
+    pub fn serving(&self) -> (BTreeMap<String, ServiceName>, u64) {
+        let inner = self.lock();
+        let each = inner.shown.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one)));
+        let serving = each.filter(|(_, (_, shown))| shown.serving).map(|(name, (id, _))| (id.clone(), name.clone()));
+        (serving.collect(), *self.version.borrow())
+    }
+
+    /// Notes that somebody reads the statuses who may send requests to the endpoints.
+    pub fn note_reader(&self) {
+        self.lock().last_read = Some(Instant::now());
+    }
+
+    /// When somebody last did.
+    pub fn last_read(&self) -> Option<Instant> {
+        self.lock().last_read
+    }
+
     /// Takes the status of a service down.
     pub fn withdraw(&self, name: &ServiceName) {
-        if self.lock().statuses.remove(name).is_some() {
+        let mut inner = self.lock();
+        inner.shown.remove(name);
+        if inner.labels.contains_key(name) {
+            Arc::make_mut(&mut inner.labels).remove(name);
+        }
+        if inner.statuses.remove(name).is_some() {
             self.changed();
         }
     }
@@ -110,7 +175,6 @@ impl Board {
         if inner.events.len() > EVENTS {
             inner.events.pop_front();
         }
-        drop(inner);
         self.changed();
     }
 
@@ -120,18 +184,35 @@ impl Board {
         let before = inner.health.clone();
         change(&mut inner.health);
         let differs = before != inner.health;
-        drop(inner);
         if differs {
             self.changed();
         }
         differs
     }
 
+    // Called with `inner` locked: whoever reads the new version reads what belongs to it.
     fn changed(&self) {
         self.version.send_modify(|version| *version += 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn show(&mut self, name: &ServiceName, status: &ServiceStatus, version: u64) {
+        let before = self.shown.remove(name).unwrap_or_default();
+        let now = |instance: &ReplicaStatus| {
+            let serving = instance.serves();
+            match before.get(&instance.id) {
+                Some(shown) if shown.serving == serving => Some(*shown),
+                None if !serving => None,
+                _ => Some(Shown { serving, version, since: Instant::now() }),
+            }
+        };
+        let shown =
+            status.instances.iter().filter_map(|instance| Some((instance.id.clone(), now(instance)?))).collect();
+        self.shown.insert(name.clone(), shown);
     }
 }

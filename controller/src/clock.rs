@@ -22,6 +22,14 @@ impl Clock {
         self.start + self.since.elapsed()
     }
 
+    /// The wall's name for a moment of the runtime.
+    pub fn timestamp(&self, at: Instant) -> Timestamp {
+        match at.checked_duration_since(self.since) {
+            Some(after) => self.start + after,
+            None => self.start - self.since.duration_since(at),
+        }
+    }
+
     /// The runtime's name for `at`; a moment that has passed is now.
     pub fn instant(&self, at: Timestamp) -> Instant {
         self.since + std::time::Duration::try_from(at.duration_since(self.start)).unwrap_or_default()

@@ -1,22 +1,23 @@
 //! The loop: keys come due, the engine is looked at once for all of them, and each has its pass. Values move right,
 //! only keys come back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crd_schema::status::Event;
+use crd_schema::status::{Event, ServiceStatus};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::act::{self, Deed};
-use crate::board::Board;
+use crate::board::{Board, LabelsOf};
 use crate::clock::Clock;
-use crate::dependencies::unmet;
+use crate::dependencies::{in_the_way, unmet};
 use crate::engine::{Claim, Engine, EngineError, Scope};
-use crate::model::{Desired, Key, Memory, ServiceName, Snapshot};
+use crate::front;
+use crate::model::{Desired, Key, Memory, Replica, ServiceName, Snapshot};
 use crate::plan;
 use crate::reconcile::{self, Pass};
 use crate::source::catalog::Catalog;
@@ -32,6 +33,8 @@ const SIDE_BY_SIDE: usize = 16;
 const LOOKS: usize = 4;
 /// When another controller acts, or the engine does not answer, it is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// What fails so often in a row is not waited for.
+const OPEN_FAILURES: u32 = 3;
 /// Passes under way get so long to end after a signal.
 const FAREWELL: Duration = Duration::from_secs(8);
 
@@ -55,9 +58,13 @@ pub struct Controller {
 enum Next {
     /// Look again then, or when something happens.
     At(Option<Instant>),
-    /// It failed: back off.
-    Failed,
+    /// It failed: back off, beginning with this wait.
+    Failed(Duration),
 }
+
+/// The first wait after an engine that did not answer or refused, and after a world that had changed meanwhile.
+const BACK_OFF: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 struct Shared {
     c: Controller,
@@ -66,8 +73,12 @@ struct Shared {
     memories: Mutex<BTreeMap<ServiceName, Memory>>,
     owned: Mutex<BTreeSet<ServiceName>>,
     woken: Mutex<BTreeSet<Key>>,
+    // Why what a project needs could not be made, by project.
+    refused: Mutex<BTreeMap<String, String>>,
     // Since when the documents of services with containers are missed.
     missed: Mutex<BTreeMap<ServiceName, jiff::Timestamp>>,
+    // What was found or lost on the engine and not looked at since, with how often that failed.
+    open: Mutex<BTreeMap<Key, u32>>,
 }
 
 impl Controller {
@@ -79,12 +90,15 @@ impl Controller {
             memories: Mutex::default(),
             owned: Mutex::default(),
             woken: Mutex::default(),
+            refused: Mutex::default(),
             missed: Mutex::default(),
+            open: Mutex::default(),
         });
         let mut queue = Queue::default();
         let mut events = shared.c.engine.watch();
         let mut felt = shared.c.senses.watch();
         let mut looks: JoinSet<Vec<(Key, Next)>> = JoinSet::new();
+        let mut looked_for: HashMap<tokio::task::Id, Vec<Key>> = HashMap::new();
         let mut resync = tokio::time::interval(RESYNC);
         let engine = shared.c.engine.describe();
         shared.c.board.set_health(|health| health.engine = engine);
@@ -99,11 +113,11 @@ impl Controller {
                         queue.push(key, Instant::now());
                     }
                 }
-                Some(ended) = looks.join_next() => {
-                    for (key, next) in ended.unwrap_or_default() {
+                Some(ended) = looks.join_next_with_id() => {
+                    for (key, next) in ended_look(ended, &mut looked_for) {
                         match next {
                             Next::At(at) => queue.done(&key, at),
-                            Next::Failed => queue.failed(&key, Instant::now()),
+                            Next::Failed(first) => queue.failed(&key, first, Instant::now()),
                         }
                     }
                     for key in shared.woken() {
@@ -119,13 +133,34 @@ impl Controller {
                 _ = resync.tick() => shared.push_all(&mut queue),
                 () = until(next_at), if due => {
                     let keys = queue.take(Instant::now());
-                    let shared = Arc::clone(&shared);
-                    looks.spawn(async move { shared.look(keys).await });
+                    let (shared, mine) = (Arc::clone(&shared), keys.clone());
+                    let look = looks.spawn(async move { shared.look(mine).await });
+                    looked_for.insert(look.id(), keys);
                 }
             }
         }
         drop(tokio::time::timeout(FAREWELL, async { while looks.join_next().await.is_some() {} }).await);
+        // Whoever comes next must not meet one that is still at work.
+        looks.shutdown().await;
         drop(tokio::time::timeout(ASK_AGAIN, shared.c.engine.release()).await);
+    }
+}
+
+/// What came of a look. One that panicked is a bug in here: it is said, and its keys come again.
+fn ended_look(
+    ended: Result<(tokio::task::Id, Vec<(Key, Next)>), tokio::task::JoinError>,
+    looked_for: &mut HashMap<tokio::task::Id, Vec<Key>>,
+) -> Vec<(Key, Next)> {
+    match ended {
+        Ok((id, next)) => {
+            looked_for.remove(&id);
+            next
+        }
+        Err(error) => {
+            tracing::error!(%error, "a pass ended in the middle; this is a bug in composed, please report it");
+            let keys = looked_for.remove(&error.id()).unwrap_or_default();
+            keys.into_iter().map(|key| (key, Next::Failed(BACK_OFF))).collect()
+        }
     }
 }
 
@@ -203,7 +238,8 @@ impl Shared {
             tracing::info!("acting on {}", self.c.engine.describe());
         }
         let found = self.take_stock(&snapshot);
-        self.wake(found.into_iter().map(Key::Service));
+        self.catalog().take_stock(&snapshot.owned);
+        self.open(found.into_iter().map(Key::Service));
         let passes = stream::iter(keys).map(|key| {
             let snapshot = &snapshot;
             async move {
@@ -214,9 +250,41 @@ impl Shared {
                 (key, next)
             }
         });
-        let ended = passes.buffer_unordered(SIDE_BY_SIDE).collect().await;
-        self.c.board.set_health(|health| health.ready = true);
+        let ended: Vec<_> = passes.buffer_unordered(SIDE_BY_SIDE).collect().await;
+        self.close(&ended);
         ended
+    }
+
+    /// Asks for a look at `keys`; until then not everything is settled.
+    fn open(&self, keys: impl IntoIterator<Item = Key>) {
+        let mut open = lock(&self.open);
+        for key in keys {
+            self.wake([key.clone()]);
+            open.insert(key, 0);
+        }
+        if !open.is_empty() {
+            self.c.board.set_health(|health| health.settled = false);
+        }
+    }
+
+    fn close(&self, ended: &[(Key, Next)]) {
+        let mut open = lock(&self.open);
+        for (key, next) in ended {
+            let again = match (key, next, open.get_mut(key)) {
+                // It has done something, and comes again to see whether that was all.
+                (Key::Project(_), Next::At(Some(_)), _) => true,
+                (Key::Project(_), Next::Failed(_), Some(failures)) => {
+                    *failures += 1;
+                    *failures < OPEN_FAILURES
+                }
+                _ => false,
+            };
+            if !again {
+                open.remove(key);
+            }
+        }
+        let settled = open.is_empty();
+        self.c.board.set_health(|health| (health.ready, health.settled) = (true, settled));
     }
 
     async fn snapshot(&self, keys: &[Key]) -> Result<Snapshot, String> {
@@ -233,8 +301,13 @@ impl Shared {
             if let Some(service) = catalog.service(name) {
                 scope.images.insert(service.spec.image.clone());
                 let memories = lock(&self.memories);
-                let earlier = memories.get(name).and_then(|memory| memory.last_available(&service.revision));
+                let memory = memories.get(name);
+                let earlier = memory.and_then(|memory| memory.last_available(&service.revision));
                 scope.images.extend(earlier.map(|record| record.spec.image.clone()));
+                // What runs may be gone back to as well, available or not.
+                let failed = memory.filter(|memory| memory.failure.is_some());
+                let history = failed.into_iter().flat_map(|memory| &memory.history);
+                scope.images.extend(history.map(|record| record.spec.image.clone()));
             }
             scope.services.get_or_insert_default().insert(name.clone());
         }
@@ -263,22 +336,27 @@ impl Shared {
             return self.forget(name);
         }
         let project = catalog.project(&name.project);
-        let before = self.c.board.status(name);
+        let before = self.c.board.status(name).or_else(|| self.c.state.load_status(name));
         let mut memory = lock(&self.memories).get(name).cloned().unwrap_or_default();
         let remembered = memory.clone();
+        let lone = !catalog.knows(&front::name(name));
+        let mut unmet = unmet(&self.c.board, name, &desired);
+        unmet.extend(in_the_way(&self.c.board, name, &desired, lone));
         let pass = Pass {
             service: name,
             desired: &desired,
             project: &project,
-            unmet: unmet(&self.c.board, name, &desired),
+            unmet,
+            refused: lock(&self.refused).get(&name.project).cloned(),
             before: before.as_ref(),
             now: self.c.clock.now(),
         };
         let decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
+        self.c.board.put_labels(name, labels(&memory, &decision.observed.replicas));
         // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
         self.save(name, &remembered, &memory);
         let decided = memory.clone();
-        let mut news = self.c.board.publish(name, decision.status.clone());
+        let mut news = self.publish(name, &decision.status);
         let outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
         self.save(name, &decided, &memory);
         lock(&self.memories).insert(name.clone(), memory);
@@ -286,9 +364,14 @@ impl Shared {
         let error = outcome.error().cloned();
         let acted = !outcome.deeds.is_empty();
         let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at));
-        news |= self.c.board.publish(name, outcome.status);
+        news |= self.publish(name, &outcome.status);
         if news {
             self.wake(catalog.dependants(name).cloned().map(Key::Service));
+            // A service and its front wait for each other's ports.
+            let other = front::owner(name).unwrap_or_else(|| front::name(name));
+            if catalog.knows(&other) {
+                self.wake([Key::Service(other)]);
+            }
         }
         next(error.as_ref(), acted, wake_at)
     }
@@ -304,13 +387,20 @@ impl Shared {
         let mut none = Memory::default();
         let deeds = act::act(self.c.engine.as_ref(), &plan, &context, &mut none, &|| self.c.clock.now()).await;
         self.report(&ServiceName::new(name, ""), &deeds);
-        if !deeds.is_empty() {
+        if deeds.iter().any(|deed| deed.error.is_none()) {
             // Those that waited for a network or volume go on.
             let services = catalog.names().filter(|service| service.project == name);
             self.wake(services.cloned().map(Key::Service));
         }
-        let error = deeds.last().and_then(|deed| deed.error.clone());
-        next(error.as_ref(), !deeds.is_empty(), None)
+        let refused = deeds.iter().find_map(|deed| Some(format!("{}: {}", deed.action.verb, deed.error.as_ref()?)));
+        let news = match refused {
+            Some(why) => lock(&self.refused).insert(name.to_owned(), why.clone()) != Some(why),
+            None => lock(&self.refused).remove(name).is_some(),
+        };
+        if news {
+            self.wake(catalog.names().filter(|service| service.project == name).cloned().map(Key::Service));
+        }
+        next(reconcile::worst(&deeds), !deeds.is_empty(), None)
     }
 
     fn missed_since(&self, name: &ServiceName, catalog: &Catalog) -> jiff::Timestamp {
@@ -328,17 +418,22 @@ impl Shared {
         lock(&self.memories).remove(name);
         lock(&self.missed).remove(name);
         self.c.state.forget(name);
+        self.open([Key::Project(name.project.clone())]);
         self.c.board.withdraw(name);
-        self.wake([Key::Project(name.project.clone())]);
         Next::At(None)
     }
 
+    fn publish(&self, name: &ServiceName, status: &ServiceStatus) -> bool {
+        let news = self.c.board.publish(name, status.clone());
+        if news && let Err(error) = self.c.state.save_status(name, status) {
+            tracing::warn!(service = %name, %error, "the status could not be saved");
+        }
+        news
+    }
+
     fn save(&self, name: &ServiceName, before: &Memory, memory: &Memory) {
-        // What was seen with one's own eyes is seen again after a restart; only what was decided must last.
-        let lasting = |memory: &Memory| Memory { sightings: BTreeMap::new(), ..memory.clone() };
-        if memory != before
-            && lasting(memory) != lasting(before)
-            && let Err(error) = self.c.state.save(name, &lasting(memory))
+        if !memory.lasts_as(before)
+            && let Err(error) = self.c.state.save(name, &memory.lasting())
         {
             tracing::warn!(service = %name, %error, "the memory could not be saved");
         }
@@ -367,12 +462,17 @@ impl Shared {
     }
 }
 
+/// The labels of those revisions that somebody runs.
+fn labels(memory: &Memory, replicas: &[Replica]) -> LabelsOf {
+    let runs = |revision: &str| replicas.iter().any(|replica| replica.revision == revision);
+    let records = memory.history.iter().filter(|record| runs(&record.revision) && !record.spec.labels.is_empty());
+    records.map(|record| (record.revision.clone(), record.spec.labels.clone().into_iter().collect())).collect()
+}
+
 fn next(error: Option<&EngineError>, acted: bool, wake_at: Option<Instant>) -> Next {
     match error {
-        Some(EngineError::Unavailable(_)) => Next::Failed,
-        Some(EngineError::Stale(_)) => Next::At(Some(Instant::now() + Duration::from_millis(50))),
-        // A refusal is remembered: the next plan waits as long as it should.
-        Some(EngineError::Rejected { .. }) => Next::At(Some(Instant::now() + Duration::from_millis(200))),
+        Some(EngineError::Unavailable(_) | EngineError::Rejected { .. }) => Next::Failed(BACK_OFF),
+        Some(EngineError::Stale(_)) => Next::Failed(LOOK_AGAIN),
         None if acted => Next::At(Some(Instant::now())),
         None => Next::At(wake_at),
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crd_schema::DependencyCondition;
-use crd_schema::status::{ConditionType, Reason, ServiceStatus};
+use crd_schema::status::{ConditionType, Reason, ReplicaStatus, ServiceStatus};
 
 use crate::board::Board;
+use crate::front;
 use crate::model::{Desired, ServiceName};
 
 /// The dependencies of a service that are not met, as the board shows them.
@@ -19,6 +20,9 @@ pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTr
         let why = match status {
             None if !dependency.required => None,
             None => Some("it has no document, or was not looked at yet".to_owned()),
+            Some(status) if desired.after.get(other).is_some_and(|revision| !rolled_out(&status, revision)) => {
+                Some("its change is not rolled out yet".to_owned())
+            }
             Some(status) => lacking(dependency.condition, &status),
         };
         if let Some(why) = why {
@@ -28,15 +32,57 @@ pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTr
     unmet
 }
 
-/// What a dependency lacks of its condition.
+/// Who has the host ports of a service while its front comes or goes; `lone` says that no document wants a front.
+pub(crate) fn in_the_way(board: &Board, name: &ServiceName, desired: &Desired, lone: bool) -> Option<(String, String)> {
+    let Desired::Run(desired) = desired else { return None };
+    if desired.spec.ports.is_empty() {
+        return None;
+    }
+    if let Some(generated) = &desired.spec.generated {
+        if board.status(name).is_some_and(|status| status.live > 0) {
+            return None;
+        }
+        let owner = board.status(&ServiceName::new(&name.project, &generated.front_of));
+        let why = match owner {
+            None => "it was not looked at yet",
+            // Replicas from before there was a front.
+            Some(owner) if owner.instances.iter().any(|one| one.revision != owner.revision && lives(one)) => {
+                "replicas without a front still have the ports"
+            }
+            Some(_) => return None,
+        };
+        return Some((generated.front_of.clone(), why.to_owned()));
+    }
+    let front = front::name(name);
+    let leaves = lone && desired.spec.front.is_none() && board.status(&front).is_some_and(|status| status.live > 0);
+    leaves.then(|| (front.name, "the front still has the ports".to_owned()))
+}
+
+fn lives(replica: &ReplicaStatus) -> bool {
+    !matches!(replica.phase.as_str(), "Completed" | "Exited" | "Kept")
+}
+
+/// Whether this revision of a dependency, as its own document has it, is the one that runs.
+fn rolled_out(status: &ServiceStatus, revision: &str) -> bool {
+    let there = status.condition(ConditionType::Progressing);
+    status.revision == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+}
+
+/// What a dependency lacks of its condition. One that is left as it is, because its document is not known, counts by
+/// what is seen of it.
 fn lacking(condition: DependencyCondition, status: &ServiceStatus) -> Option<String> {
-    let available = status.condition(ConditionType::Available).is_some_and(|condition| condition.status);
+    let progressing = status.condition(ConditionType::Progressing);
+    let held = progressing.is_some_and(|condition| condition.reason == Reason::DeletionHeld);
+    let available = match status.condition(ConditionType::Available) {
+        Some(condition) => condition.status,
+        None => held && status.instances.iter().any(ReplicaStatus::serves),
+    };
     let (met, word) = match condition {
         DependencyCondition::ServiceStarted => (status.live > 0, "started"),
         DependencyCondition::ServiceHealthy => (available, "available"),
         DependencyCondition::ServiceCompletedSuccessfully => {
-            let done = |instance: &crd_schema::status::ReplicaStatus| instance.phase == "Completed";
-            let rolled = status.conditions.iter().any(|c| c.reason == Reason::NewRevisionAvailable);
+            let done = |instance: &ReplicaStatus| instance.phase == "Completed";
+            let rolled = held || status.conditions.iter().any(|c| c.reason == Reason::NewRevisionAvailable);
             (rolled && status.instances.iter().any(done), "completed")
         }
     };

@@ -1,6 +1,6 @@
 //! `composed`: a Kubernetes-style reconciling controller for Compose projects on Docker.
 //!
-//! Rooms, in the order data walks through them: `source` (desired state comes in), `model` (nouns), `plan` (decisions),
+//! Rooms, in the order data walks through them: `source` (desired state comes in; `front` adds to it), `model` (nouns), `plan` (decisions),
 //! `reconcile` and `act` (the loop), `engine` (the door out), `traffic` (who gets requests), `api` (status goes out),
 //! `cli` (verbs for people).
 
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod controller;
 mod dependencies;
 pub mod engine;
+pub mod front;
 pub mod model;
 pub mod plan;
 pub mod reconcile;

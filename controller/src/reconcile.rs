@@ -1,7 +1,7 @@
 //! The loop's body: what was seen and what is wanted become a plan, the plan becomes deeds and a status. No branches on
 //! the domain: those are in `plan`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crd_schema::status::ServiceStatus;
 use jiff::Timestamp;
@@ -23,6 +23,8 @@ pub struct Pass<'a> {
     pub project: &'a DesiredProject,
     /// Its dependencies that are not met.
     pub unmet: BTreeMap<String, String>,
+    /// Why what its project needs could not be made.
+    pub refused: Option<String>,
     /// Its last status.
     pub before: Option<&'a ServiceStatus>,
     /// The moment.
@@ -52,10 +54,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The error that ended the pass early.
+    /// The worst error of the pass.
     pub fn error(&self) -> Option<&EngineError> {
-        self.deeds.last().and_then(|deed| deed.error.as_ref())
+        worst(&self.deeds)
     }
+}
+
+/// The error among these that asks for the most patience.
+pub fn worst(deeds: &[Deed]) -> Option<&EngineError> {
+    deeds.iter().filter_map(|deed| deed.error.as_ref()).max_by_key(|error| match error {
+        EngineError::Stale(_) => 0,
+        EngineError::Rejected { .. } => 1,
+        EngineError::Unavailable(_) => 2,
+    })
 }
 
 impl Pass<'_> {
@@ -65,7 +76,13 @@ impl Pass<'_> {
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
         memory.notice(self.running(), &observed, self.now);
         let plan = plan::plan(self.desired, &observed, memory, self.now);
-        let status = self.status(&observed, memory, &plan);
+        let mut status = self.status(&observed, memory, &plan);
+        status.traffic = senses.paths(self.service);
+        status.hint = self.spec().and_then(|spec| plan::hint::hint(spec, &status.traffic));
+        let serving = status.instances.iter().filter(|instance| instance.serves());
+        let serving: BTreeSet<&str> = serving.map(|instance| instance.id.as_str()).collect();
+        let runs = observed.replicas.iter().filter(|replica| serving.contains(replica.id.as_str()));
+        memory.serving = runs.map(|replica| (replica.id.clone(), replica.started_at)).collect();
         Decision { observed, plan, status }
     }
 
@@ -77,9 +94,10 @@ impl Pass<'_> {
         memory: &mut Memory,
         now: Now<'_>,
     ) -> Outcome {
-        let Decision { observed, plan, .. } = decision;
+        let Decision { observed, plan, status: before } = decision;
         let deeds = act(engine, &plan, &self.context(&plan), memory, now).await;
         let status = self.status(&observed, memory, &plan);
+        let status = ServiceStatus { traffic: before.traffic, hint: before.hint, ..status };
         Outcome { plan, deeds, status }
     }
 
@@ -94,6 +112,7 @@ impl Pass<'_> {
             missing: spec.map_or_else(Vec::new, |spec| {
                 plan::project::missing(&self.service.project, self.project, spec, snapshot)
             }),
+            refused: self.refused.clone(),
             unmet: self.unmet.clone(),
         }
     }

@@ -1,8 +1,10 @@
-//! The state directory: what is remembered of each service, one JSON file each. Losing it makes the controller slower,
-//! never unsafe; a file that cannot be read is as good as lost, and said so once.
+//! The state directory: what is remembered of each service and what was last shown of it, one JSON file each. Losing it
+//! makes the controller slower, never unsafe; a file that cannot be read is as good as lost, and said so once.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use crd_schema::status::ServiceStatus;
 
 use crate::model::{Memory, ServiceName};
 
@@ -20,9 +22,21 @@ impl StateDir {
         Ok(Self { root: Some(root.to_owned()) })
     }
 
+    /// As [`Self::open`], and an error if nothing can be written there.
+    pub fn open_writable(root: &Path) -> std::io::Result<Self> {
+        let dir = Self::open(root)?;
+        drop(tempfile::NamedTempFile::new_in(root)?);
+        Ok(dir)
+    }
+
+    /// Memories under `root`, to be read: nothing is made.
+    pub fn existing(root: &Path) -> Self {
+        Self { root: Some(root.to_owned()) }
+    }
+
     /// What is remembered of `service`.
     pub fn load(&self, service: &ServiceName) -> Memory {
-        let Some(path) = self.path(service) else {
+        let Some(path) = self.path("services", service) else {
             return Memory::default();
         };
         let Ok(text) = std::fs::read(&path) else {
@@ -36,35 +50,54 @@ impl StateDir {
 
     /// Remembers `memory`: whole or not at all, whatever happens meanwhile.
     pub fn save(&self, service: &ServiceName, memory: &Memory) -> std::io::Result<()> {
-        let Some(path) = self.path(service) else {
+        let Some(path) = self.path("services", service) else {
             return Ok(());
         };
-        self.write(&path, &serde_json::to_vec(memory)?)
+        replace(&path, &serde_json::to_vec(memory)?, true)
+    }
+
+    /// The status that was last shown of `service`: its times outlive the process.
+    pub fn load_status(&self, service: &ServiceName) -> Option<ServiceStatus> {
+        let text = std::fs::read(self.path("status", service)?).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Writes down what is shown of `service`.
+    pub fn save_status(&self, service: &ServiceName, status: &ServiceStatus) -> std::io::Result<()> {
+        match self.path("status", service) {
+            // Nothing depends on it: it need not outlive a crash of the machine.
+            Some(path) => replace(&path, &serde_json::to_vec_pretty(status)?, false),
+            None => Ok(()),
+        }
     }
 
     /// Forgets `service`.
     pub fn forget(&self, service: &ServiceName) {
-        if let Some(path) = self.path(service) {
-            // Not there is as good as removed; anything else is met again at the next save.
-            drop(std::fs::remove_file(path));
+        for room in ["services", "status"] {
+            if let Some(path) = self.path(room, service) {
+                // Not there is as good as removed; anything else is met again at the next save.
+                drop(std::fs::remove_file(path));
+            }
         }
     }
 
-    /// Writes a file of the directory atomically.
-    pub fn write(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
-        let parent = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(parent)?;
-        // Mode 0600 is tempfile's own.
-        let mut file = tempfile::NamedTempFile::new_in(parent)?;
-        file.write_all(text)?;
-        file.as_file().sync_data()?;
-        file.persist(path)?;
-        Ok(())
-    }
-
     // Names cannot hold a slash or begin with a dot: crd-schema sees to it.
-    fn path(&self, service: &ServiceName) -> Option<PathBuf> {
+    fn path(&self, kind: &str, service: &ServiceName) -> Option<PathBuf> {
         let root = self.root.as_ref()?;
-        Some(root.join("services").join(&service.project).join(format!("{}.json", service.name)))
+        Some(root.join(kind).join(&service.project).join(format!("{}.json", service.name)))
     }
+}
+
+/// Replaces a file whole or not at all; with `lasting`, it outlives a crash of the machine.
+fn replace(path: &Path, text: &[u8], lasting: bool) -> std::io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent)?;
+    // Mode 0600 is tempfile's own.
+    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    file.write_all(text)?;
+    if lasting {
+        file.as_file().sync_data()?;
+    }
+    file.persist(path)?;
+    Ok(())
 }

@@ -11,7 +11,7 @@ mod diagnostic;
 mod forms;
 mod mask;
 mod parse;
-mod revision;
+pub mod revision;
 mod schema;
 pub mod status;
 mod types;
@@ -24,15 +24,19 @@ pub use types::{
     attach::{Dependency, DependencyCondition, EnvFile, NetworkAttachment},
     deploy::{Deploy, Limits, Reservations, Resources},
     environment::Environment,
-    health::{Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
+    front::{
+        Front, FrontMode, FrontPort, FrontTimeouts, Generated, GeneratedFile, HaproxyDriver, ProxyProtocol, Sticky,
+        Traffic,
+    },
+    health::{GrpcProbe, Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
     mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},
     object::{
         ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service, ServiceKind, ServiceMetadata,
     },
     port::{Port, PortMode, Protocol},
     project::{Ipam, IpamConfig, Network, Volume},
-    rollout::{FailureAction, Order, Rollout},
+    rollout::{Canary, FailureAction, Order, Rollout},
     runtime::{Device, Logging, PullPolicy, RestartPolicy, SwapLimit, Ulimit},
-    scalar::{ByteSize, ComposeDuration, Decimal, IntOrPercent, Rounding, ScalarError},
+    scalar::{ByteSize, ComposeDuration, Decimal, IntOrPercent, Rounding, ScalarError, StatusCodes},
     service::ServiceSpec,
 };

@@ -10,14 +10,23 @@ use crate::ServiceSpec;
 const VERSION: &str = "v1\n";
 
 /// The keys composed acts on itself. Everything else reaches the container.
-const CONTROLLER_SIDE: &[&str] =
-    &["depends_on", "drain_timeout", "env_file", "pre_stop", "pull_policy", "readiness", "replicas", "rollout"];
+const CONTROLLER_SIDE: &[&str] = &[
+    "depends_on",
+    "drain_timeout",
+    "env_file",
+    "pre_stop",
+    "pull_policy",
+    "readiness",
+    "replicas",
+    "rollout",
+    "traffic",
+];
 
 impl ServiceSpec {
-    /// The part of the spec that reaches the container: all but replicas, `depends_on`, `pull_policy`, `env_file` (the
+    /// The part of the spec that reaches a replica: all but what a front has in its place, and but replicas, `depends_on`, `pull_policy`, `env_file` (the
     /// controller merges the files into `environment` first), and composed's own keys.
     pub fn container_side(&self) -> Value {
-        let mut whole = self.whole();
+        let mut whole = self.of_replicas().whole();
         for key in CONTROLLER_SIDE {
             whole.remove(*key);
         }
@@ -41,6 +50,12 @@ impl ServiceSpec {
             other => unreachable!("a spec is text, numbers, lists and maps with text keys: {other:?}"),
         }
     }
+}
+
+/// Names `own` together with the revisions of others, by their names: it changes with any of them.
+pub fn together<'a>(own: &str, others: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    let others = others.into_iter().map(|(name, revision)| (name.clone(), Value::from(revision.as_str())));
+    name(&Value::Array(vec![Value::from(own), Value::Object(others.collect())]))
 }
 
 fn name(value: &Value) -> String {

@@ -1,5 +1,6 @@
 //! What composed says about a service: Kubernetes' conditions in camelCase, written by the controller alone.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -19,6 +20,9 @@ pub struct ServiceStatus {
     pub observed_generation: u64,
     /// The revision that is wanted.
     pub revision: String,
+    /// Names the whole document, with what it draws from elsewhere: it changes with any key.
+    #[serde(default)]
+    pub digest: String,
     /// The revision that last became available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_revision: Option<String>,
@@ -45,6 +49,15 @@ pub struct ServiceStatus {
     /// Where ready replicas that are not draining listen, as `ip:port`.
     #[serde(default)]
     pub endpoints: Vec<String>,
+    /// By which ways requests come, as far as it is known, and what is known of those who send them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<TrafficPath>,
+    /// The revision on trial, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
+    /// The one line that would make its rollouts quicker or surer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Where its spec is written, as `file:line`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -58,6 +71,41 @@ impl ServiceStatus {
     pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
     }
+}
+
+/// A revision on trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryStatus {
+    /// Which.
+    pub revision: String,
+    /// Its share of the requests in percent.
+    pub weight: u8,
+    /// When the others follow; absent while it is not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// A way by which requests find the replicas of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficPath {
+    /// Its name, such as `DNS names`.
+    pub path: String,
+    /// Whether it is seen that those who send requests know who has left, or only waited for so long that they must.
+    pub proof: Proof,
+    /// What is seen or waited for.
+    pub detail: String,
+}
+
+/// What is known of those who send requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Proof {
+    /// They were seen to know.
+    Proven,
+    /// They must know after a time.
+    Bounded,
 }
 
 /// One thing that holds of a service, or does not.
@@ -127,14 +175,12 @@ pub enum Reason {
     NameConflict,
     /// A service it depends on is not ready.
     DependencyNotReady,
-    /// A network it joins does not exist.
+    /// A network or volume that it needs cannot be made.
     NetworkMissing,
     /// The spec cannot be read; the last good one stays in force.
     InvalidSpec,
     /// It is gone from the source, but its removal is held back.
     DeletionHeld,
-    /// The engine does not answer.
-    EngineUnavailable,
     /// Everything is as the spec says.
     Complete,
 }
@@ -174,16 +220,35 @@ pub struct ReplicaStatus {
     pub id: String,
     /// Its revision.
     pub revision: String,
-    /// Its phase: Pending, Available, Failed, Draining or Exited.
+    /// Its phase: Pending, Joining, Available, Completed, Failed, Draining, Exited or Kept.
     pub phase: String,
     /// Since when it is in that phase.
     pub since: Timestamp,
     /// Where it listens, as `ip:port`.
     #[serde(default)]
     pub endpoints: Vec<String>,
+    /// Its address on each network.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, String>,
     /// Why it is in that phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proven => "proven",
+            Self::Bounded => "bounded",
+        })
+    }
+}
+
+impl ReplicaStatus {
+    /// Whether requests may be sent to it.
+    pub fn serves(&self) -> bool {
+        matches!(self.phase.as_str(), "Joining" | "Available")
+    }
 }
 
 /// One thing composed did.

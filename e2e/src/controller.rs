@@ -43,13 +43,22 @@ impl Controller {
         Self::start_at(world, &world.socket())
     }
 
+    /// Starts it with more options of `run`.
+    pub fn start_with(world: &World, more: &[String]) -> Self {
+        Self::begin(world, &world.socket(), more)
+    }
+
     /// Starts it with another socket.
     pub fn start_at(world: &World, socket: &Path) -> Self {
+        Self::begin(world, socket, &[])
+    }
+
+    fn begin(world: &World, socket: &Path, more: &[String]) -> Self {
         // One log for all controllers of a socket: the story as a whole.
         let log = socket.with_extension("log");
         let file = File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = common(world, socket);
-        command.arg("run").arg(world.desired()).stdout(Stdio::null()).stderr(file);
+        command.arg("run").args(more).arg(world.desired()).stdout(Stdio::null()).stderr(file);
         let child = command.spawn().expect("composed starts");
         janitor(child.id());
         Self { child, socket: socket.to_owned(), project: world.project.clone(), log }

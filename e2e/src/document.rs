@@ -16,13 +16,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service of the demo application in version 1 with so many replicas.
+    /// A service of the demo application in version 1 with so many replicas, each on a free loopback port.
     pub fn new(name: &str, replicas: u32) -> Self {
         let check = r#"{test: ["CMD", "/composed", "demo-app", "check"], interval: 500ms, timeout: 3s, retries: 3, start_period: 1s}"#;
         Self { name: name.to_owned(), keys: BTreeMap::new(), environment: BTreeMap::new(), rollout: BTreeMap::new() }
             .version("1")
             .key("replicas", &replicas.to_string())
-            .key("expose", r#"["8080"]"#)
+            .key("ports", r#"["127.0.0.1::8080"]"#)
             .key("healthcheck", check)
             .key("drain_timeout", "5s")
             .rollout("max_surge", "1")
@@ -41,6 +41,13 @@ impl Service {
     #[must_use]
     pub fn key(mut self, key: &str, value: &str) -> Self {
         self.keys.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Without a key of `spec`.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.keys.remove(key);
         self
     }
 

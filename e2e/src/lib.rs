@@ -11,11 +11,18 @@
 )]
 
 pub mod check;
+pub mod clients;
 pub mod controller;
 pub mod docker;
 pub mod document;
+pub mod haproxy;
+pub mod load;
+mod open_loop;
 pub mod program;
+pub mod proxy;
+pub mod report;
 pub mod stage;
+pub mod traefik;
 pub mod traffic;
 pub mod world;
 

@@ -16,9 +16,7 @@ pub fn composed() -> &'static Path {
         if let Some(given) = std::env::var_os("COMPOSED_BIN") {
             return PathBuf::from(given);
         }
-        // target/debug/deps/docker-0123: the program stands two directories above.
-        let this = std::env::current_exe().expect("this test has a path");
-        let profile = this.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+        let profile = profile();
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "composed", "--bin", "composed"]);
         build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
@@ -33,9 +31,15 @@ pub fn composed() -> &'static Path {
 
 /// Cargo's target directory, in which this test was built.
 pub fn target() -> PathBuf {
-    let this = std::env::current_exe().expect("this test has a path");
-    // target/debug/deps/docker-0123
-    this.ancestors().nth(3).expect("target/PROFILE/deps/TEST").to_owned()
+    profile().parent().expect("target/PROFILE").to_owned()
+}
+
+/// The directory of the profile that this was built in: of a test `target/debug/deps/docker-0123`, of a program
+/// `target/debug/zero-downtime`.
+fn profile() -> PathBuf {
+    let this = std::env::current_exe().expect("this program has a path");
+    let dir = this.parent().expect("target/PROFILE");
+    if dir.ends_with("deps") { dir.parent().expect("target/PROFILE").to_owned() } else { dir.to_owned() }
 }
 
 /// The name of everything that this process makes: no other process makes the same.

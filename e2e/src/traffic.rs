@@ -1,6 +1,6 @@
 //! Steady requests by a client of our own: an open loop (a slow answer delays no later request), every second request
-//! over a kept connection, to the endpoints that the status names, followed by long-poll on the controller's socket.
-//! Nothing is tried again: each failure counts.
+//! over a kept connection, to the endpoints that the status names, followed by long-poll on the controller's socket, or to
+//! a proxy. Nothing is tried again: each failure counts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -21,9 +21,9 @@ use crate::{millis, secs};
 /// Requests a second, unless told otherwise.
 pub const RATE: u32 = 300;
 /// A request without an answer by then has failed.
-const PATIENCE: Duration = secs(5);
+pub(crate) const PATIENCE: Duration = secs(5);
 /// So many failures are kept in words.
-const WORDS: usize = 40;
+pub(crate) const WORDS: usize = 40;
 
 /// What came of the requests.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +69,7 @@ struct Shared {
     socket: PathBuf,
     project: String,
     service: String,
+    host: Option<String>,
     began: Instant,
     report: Mutex<Report>,
     endpoints: Mutex<Vec<String>>,
@@ -85,13 +86,24 @@ impl Traffic {
 
     /// Begins to send so many requests a second, as soon as there are endpoints.
     pub fn at_rate(world: &World, service: &str, rate: u32) -> Self {
+        Self::to(world, service, None, Vec::new(), rate)
+    }
+
+    /// Begins to send so many requests a second to a proxy that knows the service as `host`.
+    pub fn through(world: &World, proxy: &str, host: &str, rate: u32) -> Self {
+        Self::to(world, "", Some(host.to_owned()), vec![proxy.to_owned()], rate)
+    }
+
+    fn to(world: &World, service: &str, host: Option<String>, endpoints: Vec<String>, rate: u32) -> Self {
+        let follows = endpoints.is_empty();
         let shared = Arc::new(Shared {
             socket: world.socket(),
             project: world.project.clone(),
             service: service.to_owned(),
+            host,
             began: Instant::now(),
             report: Mutex::default(),
-            endpoints: Mutex::default(),
+            endpoints: Mutex::new(endpoints),
             idle: Mutex::default(),
             ended: AtomicBool::new(false),
             under_way: AtomicU64::new(0),
@@ -101,7 +113,9 @@ impl Traffic {
             .enable_all()
             .build()
             .expect("a runtime for the requests");
-        runtime.spawn(follow(Arc::clone(&shared)));
+        if follows {
+            runtime.spawn(follow(Arc::clone(&shared)));
+        }
         crate::within(secs(20), "the status names endpoints", || {
             crate::that(!lock(&shared.endpoints).is_empty(), || "none yet".to_owned())
         });
@@ -163,6 +177,9 @@ impl Shared {
         };
         let named = status["endpoints"].as_array().cloned().unwrap_or_default();
         let named: Vec<String> = named.iter().filter_map(|e| e.as_str().map(str::to_owned)).collect();
+        // By the loopback ports, as people try it; a service without any is asked at its own addresses.
+        let (loopback, inside): (Vec<_>, Vec<_>) = named.into_iter().partition(|e| e.starts_with("127.0.0.1:"));
+        let named = if loopback.is_empty() { inside } else { loopback };
         let mut endpoints = lock(&self.endpoints);
         if *endpoints != named {
             lock(&self.report).changes += 1;
@@ -241,7 +258,8 @@ async fn request(shared: &Shared, endpoint: &str, keep: bool) -> Result<String, 
         None => TcpStream::connect(endpoint).await.map_err(|error| format!("connect: {error}"))?,
     };
     let connection = if keep { "keep-alive" } else { "close" };
-    let text = format!("GET / HTTP/1.1\r\nHost: {endpoint}\r\nConnection: {connection}\r\n\r\n");
+    let host = shared.host.as_deref().unwrap_or(endpoint);
+    let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n\r\n");
     let words = |error: std::io::Error| format!("{} connection: {error}", if used { "reused" } else { "fresh" });
     stream.write_all(text.as_bytes()).await.map_err(words)?;
     let (head, reusable) = answer(&mut stream).await.map_err(words)?;
@@ -256,7 +274,7 @@ async fn request(shared: &Shared, endpoint: &str, keep: bool) -> Result<String, 
 }
 
 /// The head of an answer, read to the end of its body, and whether the connection may be used again.
-async fn answer(stream: &mut TcpStream) -> std::io::Result<(String, bool)> {
+pub(crate) async fn answer(stream: &mut TcpStream) -> std::io::Result<(String, bool)> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -274,6 +292,6 @@ async fn answer(stream: &mut TcpStream) -> std::io::Result<(String, bool)> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,15 +19,23 @@ mod broken;
 mod change;
 #[path = "docker/engine.rs"]
 mod engine;
+#[path = "docker/examples.rs"]
+mod examples;
 #[path = "docker/files.rs"]
 mod files;
+#[path = "docker/front.rs"]
+mod front;
 #[path = "docker/heal.rs"]
 mod heal;
 #[path = "docker/neighbours.rs"]
 mod neighbours;
 #[path = "docker/order.rs"]
 mod order;
+#[path = "docker/proxies.rs"]
+mod proxies;
 #[path = "docker/restart.rs"]
 mod restart;
 #[path = "docker/rollout.rs"]
 mod rollout;
+#[path = "docker/traefik.rs"]
+mod traefik;

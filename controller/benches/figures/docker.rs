@@ -278,7 +278,7 @@ impl Running {
         tokio::spawn(watch_files(dir.to_owned(), readings));
         let docker = Arc::clone(&bench.docker);
         let controller = Controller {
-            senses: LocalSenses::new(Some(Arc::clone(&docker)), clock),
+            senses: LocalSenses::new(Some(Arc::clone(&docker)), clock, Arc::clone(&board)),
             engine: spy.map_or(docker as Arc<dyn Engine>, |spy| spy),
             clock,
             state: StateDir::default(),

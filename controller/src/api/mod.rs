@@ -2,6 +2,7 @@
 
 pub mod client;
 mod metrics;
+pub(crate) mod socket;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,18 +34,10 @@ pub struct Overview {
     pub services: Vec<ServiceStatus>,
 }
 
-/// Serves the board on a unix socket that only its owner and group may use. A leftover socket is replaced.
+/// Serves the board on a unix socket that only its owner and group may use, and takes the socket away when it is dropped.
+/// Waits while somebody else serves there; a leftover socket is replaced.
 pub async fn serve_unix(board: Arc<Board>, path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    if let Some(parent) = path.parent() {
-        tokio::fs::create_dir_all(parent).await?;
-    }
-    match tokio::fs::remove_file(path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = tokio::net::UnixListener::bind(path)?;
-    tokio::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).await?;
+    let (listener, _own) = socket::bind(path, "--socket").await?;
     axum::serve(listener, router(board)).await
 }
 
@@ -56,6 +49,19 @@ pub async fn serve_tcp(board: Arc<Board>, address: SocketAddr) -> std::io::Resul
     }
     let listener = tokio::net::TcpListener::bind(address).await?;
     axum::serve(listener, router(board)).await
+}
+
+/// Serves one JSON text on an address, whatever the path; 503 while there is none.
+pub async fn serve_json(
+    address: SocketAddr,
+    text: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+) -> std::io::Result<()> {
+    let answer = async move || match text() {
+        Some(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the first look is not done yet\n").into_response(),
+    };
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    axum::serve(listener, Router::new().fallback(get(answer))).await
 }
 
 fn router(board: Arc<Board>) -> Router {
@@ -88,10 +94,12 @@ async fn metrics(State(board): State<Arc<Board>>) -> Response {
 
 async fn services(State(board): State<Arc<Board>>, Query(query): Query<BTreeMap<String, String>>) -> Json<Overview> {
     let mut version = board.version();
+    board.note_reader();
     if let Some(after) = query.get("after").and_then(|text| text.parse::<u64>().ok()) {
         // Time out or news: both are answered with what is there.
         drop(tokio::time::timeout(LONG_POLL, version.wait_for(|now| *now != after)).await);
     }
+    board.note_reader();
     let now = *version.borrow_and_update();
     Json(Overview { version: now, health: board.health(), services: board.statuses() })
 }

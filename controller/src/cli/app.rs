@@ -26,7 +26,7 @@ use axum::{
     extract::{RawQuery, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use tokio::{
     net::TcpListener,
@@ -70,7 +70,7 @@ pub async fn run() -> Result<ExitCode> {
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port()?));
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let routes =
-        Router::new().route("/", get(answer)).route("/slow", get(slow)).route("/healthz", get(healthz)).with_state(app);
+        Router::new().route("/", any(answer)).route("/slow", get(slow)).route("/healthz", get(healthz)).with_state(app);
     axum::serve(listener, routes).with_graceful_shutdown(ended).await?;
     Ok(ExitCode::SUCCESS)
 }

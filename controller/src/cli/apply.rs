@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::args::{Apply, Common};
+use super::places;
 use super::progress::{Progress, Standing, standing};
-use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, fail, print_out};
+use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, Ways, fail, print_out};
 use super::table;
 use crate::api::{Overview, client};
 use crate::board::Board;
@@ -17,7 +19,6 @@ use crate::controller::Controller;
 use crate::engine::Claim;
 use crate::model::ServiceName;
 use crate::source::catalog::Catalog;
-use crate::source::files;
 
 /// Changes of the board closer together than this are shown as one.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Converges once.
 pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
-    let reading = files::read(&args.path);
+    let reading = places::source(&args.path, common).read();
     let catalog = Catalog::new(&reading, &Catalog::empty(args.confirm_deletion));
     if !catalog.problems.is_empty() {
         return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
@@ -34,7 +35,8 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
     if catalog.names().next().is_none() && (reading.single || !args.confirm_deletion) {
         return Ok(fail(INVALID, &format!("{} holds no service documents", args.path.display())));
     }
-    let session = match Session::open(common).await {
+    let board = Arc::new(Board::default());
+    let session = match Session::open(common, &board, Ways::default()).await {
         Ok(session) => session,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
@@ -47,7 +49,6 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
-    let board = Arc::new(Board::default());
     let (stop, stopped) = watch::channel(false);
     let (readings, received) = mpsc::channel(1);
     readings.send(reading.clone()).await?;
@@ -82,7 +83,7 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
 async fn converge(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -> Result<u8, String> {
     let mut progress = Progress::new(0);
     let mut version = board.version();
-    let mut blocked = 0_u32;
+    let mut blocked: Option<(Instant, String)> = None;
     loop {
         progress.show(board, "");
         if let Some(code) = outcome(board, wanted, single) {
@@ -93,9 +94,12 @@ async fn converge(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -
             }
             return Ok(code);
         }
-        blocked = if board.health().blocked.is_some() { blocked + 1 } else { 0 };
-        if let Some(why) = board.health().blocked.filter(|_| REDRAW * blocked > PATIENCE) {
-            return Err(why);
+        blocked = board.health().blocked.map(|why| {
+            let since = blocked.take().map_or_else(Instant::now, |(since, _)| since);
+            (since, why)
+        });
+        if let Some((_, why)) = blocked.as_ref().filter(|(since, _)| since.elapsed() > PATIENCE) {
+            return Err(why.clone());
         }
         tokio::time::sleep(REDRAW).await;
         // The time is only for noticing a blockade.
@@ -104,7 +108,8 @@ async fn converge(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -
 }
 
 fn outcome(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -> Option<u8> {
-    if !board.health().ready {
+    let health = board.health();
+    if !(health.ready && health.settled) {
         return None;
     }
     let statuses = board.statuses();
@@ -136,13 +141,13 @@ async fn follow(catalog: &Catalog, args: &Apply, common: &Common) -> anyhow::Res
         let mut open = Vec::new();
         for service in wanted {
             let status = overview.services.iter().find(|status| name(status) == service.name);
-            match status.filter(|status| status.revision == service.revision) {
+            match status.filter(|status| status.digest == service.digest) {
                 Some(status) => match standing(status) {
                     Standing::Converged => {}
                     Standing::Failed => worst = FAILED,
                     Standing::Moving => open.push(table::line(status)),
                 },
-                None => open.push(format!("{}: the controller does not have this revision yet", service.name)),
+                None => open.push(format!("{}: the controller does not have this document yet", service.name)),
             }
         }
         let text = open.join("\n");

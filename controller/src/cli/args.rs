@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -35,9 +36,15 @@ pub struct Common {
     /// other's alone; with the same name only one of them acts.
     #[arg(long, global = true, default_value = "default", env = "COMPOSED_INSTANCE")]
     pub instance: String,
-    /// Where revisions and timers are kept over restarts. Losing it makes composed slower, never unsafe.
+    /// Where revisions and timers are kept over restarts. Losing it makes composed slower, never unsafe. Default:
+    /// `/var/lib/composed/INSTANCE` for root, else `$XDG_STATE_HOME` or `~/.local/state`, then `composed/INSTANCE`; none
+    /// with the simulated engine.
     #[arg(long, global = true, value_name = "DIR", env = "COMPOSED_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
+    /// The directory of the documents (of DIR, or the one that the file is in) as the engine's host sees it: relative bind
+    /// mounts are resolved there. Default: the directory itself. Needed when composed is in a container.
+    #[arg(long, global = true, value_name = "PATH", env = "COMPOSED_HOST_DIR")]
+    pub host_dir: Option<PathBuf>,
     /// The unix socket on which a running controller serves its status.
     #[arg(long, global = true, value_name = "PATH", env = "COMPOSED_SOCKET", default_value_os_t = default_socket())]
     pub socket: PathBuf,
@@ -129,6 +136,40 @@ pub struct Run {
     /// Remove services whose documents are gone even if they are more than half of all, or the directory is empty.
     #[arg(long, env = "COMPOSED_CONFIRM_DELETION")]
     pub confirm_deletion: bool,
+    /// How proxies learn who serves.
+    #[command(flatten)]
+    pub paths: Paths,
+}
+
+/// The ways by which proxies learn who serves, beside the status.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Proxies")]
+pub struct Paths {
+    /// Answer DNS for SERVICE.PROJECT on these addresses, such as 172.18.0.1:53, with the replicas that serve.
+    #[arg(long, value_name = "ADDRESS", env = "COMPOSED_DNS", value_delimiter = ',')]
+    pub dns: Vec<SocketAddr>,
+    /// How long proxies use a DNS answer at most (nginx: `valid`, Caddy: `refresh`).
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s", env = "COMPOSED_DNS_CACHE")]
+    pub dns_cache: Duration,
+    /// Keep this file (.yml) for Traefik's file provider, made of the services' own traefik.* labels.
+    #[arg(long, value_name = "PATH", env = "COMPOSED_TRAEFIK_FILE")]
+    pub traefik_file: Option<PathBuf>,
+    /// Serve the same for Traefik's HTTP provider on this address, at any path.
+    #[arg(long, value_name = "ADDRESS", env = "COMPOSED_TRAEFIK_HTTP")]
+    pub traefik_http: Option<SocketAddr>,
+    /// How long after one configuration Traefik takes the next: its providers.providersThrottleDuration.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s", env = "COMPOSED_TRAEFIK_THROTTLE")]
+    pub traefik_throttle: Duration,
+    /// Serve Docker's API for proxies on this unix socket: read-only, and of composed's replicas only those that serve.
+    /// A proxy mounts it in place of Docker's own socket.
+    #[arg(long, value_name = "PATH", env = "COMPOSED_VIEW", value_parser = clap::builder::NonEmptyStringValueParser::new().map(PathBuf::from))]
+    pub view: Option<PathBuf>,
+    /// Prefixes of labels that proxies may see, beside those of Traefik, Caddy, nginx-proxy and Compose.
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',', env = "COMPOSED_VIEW_LABELS")]
+    pub view_labels: Vec<String>,
+    /// Where Traefik's API answers, such as <http://127.0.0.1:8080>: then nothing is waited for longer than Traefik takes.
+    #[arg(long, value_name = "URL", value_parser = http, env = "COMPOSED_TRAEFIK_API")]
+    pub traefik_api: Option<String>,
 }
 
 /// `composed apply`.
@@ -181,6 +222,16 @@ pub struct Status {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<crd_schema::ComposeDuration, _> = text.parse();
     parsed.map(crd_schema::ComposeDuration::get).map_err(|error| error.to_string())
+}
+
+fn http(text: &str) -> Result<String, String> {
+    let authority = text.strip_prefix("http://").unwrap_or_default().trim_end_matches('/');
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("it is to be http://HOST:PORT".to_owned()),
+    }
 }
 
 fn default_socket() -> PathBuf {

@@ -4,6 +4,8 @@ pub mod app;
 pub mod apply;
 pub mod args;
 pub mod demo;
+mod paths;
+pub mod places;
 pub mod plan;
 pub mod progress;
 pub mod rootfs;

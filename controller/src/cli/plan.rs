@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{Common, Read};
+use super::places;
 use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, print_data, print_out};
+use crate::dependencies::unmet;
 use crate::engine::Scope;
 use crate::model::{Desired, ServiceName};
 use crate::plan::action::Plan;
@@ -18,17 +21,27 @@ use crate::source::files;
 /// What would be done for one service or project.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Intent {
-    name: String,
-    strategy: String,
-    actions: Vec<Step>,
-    waiting: Vec<String>,
+pub struct Intent {
+    /// The service, or the project.
+    pub name: String,
+    /// In which order, and why.
+    pub strategy: String,
+    /// What would be done.
+    pub actions: Vec<Step>,
+    /// What it waits for.
+    pub waiting: Vec<String>,
+    /// The one line that would make its rollouts quicker or surer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
+/// One action.
 #[derive(Debug, Serialize)]
-struct Step {
-    action: String,
-    cause: String,
+pub struct Step {
+    /// What.
+    pub action: String,
+    /// Why.
+    pub cause: String,
 }
 
 /// Checks files.
@@ -52,12 +65,12 @@ pub fn validate(args: &Read) -> anyhow::Result<ExitCode> {
 
 /// Says what would be done.
 pub async fn plan(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
-    let reading = files::read(&args.path);
+    let reading = places::source(&args.path, common).read();
     let catalog = Catalog::new(&reading, &Catalog::empty(false));
     if !catalog.problems.is_empty() {
         return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
     }
-    let session = match Session::open(common).await {
+    let session = match Session::look(common, &Arc::default()).await {
         Ok(session) => session,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
@@ -72,7 +85,9 @@ pub async fn plan(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(CONVERGED))
 }
 
-async fn intents(
+/// What would be done now: nothing is changed, and nothing is started to find out. Statuses go to the session's board,
+/// where dependants read them.
+pub async fn intents(
     session: &Session,
     catalog: &Catalog,
     single: bool,
@@ -95,8 +110,8 @@ async fn intents(
             intents.push(intent(format!("project {name}"), String::new(), &plan));
         }
     }
-    let gone = snapshot.owned.iter().filter(|name| !single && catalog.service(name).is_none());
-    let names: BTreeSet<ServiceName> = catalog.names().chain(gone).cloned().collect();
+    // With one file the others are looked at, too: it may depend on them.
+    let names = dependencies_first(&catalog.names().chain(&snapshot.owned).cloned().collect(), catalog);
     for name in &names {
         // Long enough ago: what would be done in the end is what people ask for.
         let missed = jiff::Timestamp::UNIX_EPOCH;
@@ -104,24 +119,56 @@ async fn intents(
         let project = catalog.project(&name.project);
         let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
         let now = session.clock.now();
-        let pass =
-            Pass { service: name, desired: &desired, project: &project, unmet: BTreeMap::new(), before: None, now };
+        let pass = Pass {
+            service: name,
+            desired: &desired,
+            project: &project,
+            unmet: unmet(&session.board, name, &desired),
+            refused: None,
+            before: None,
+            now,
+        };
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
+        session.board.publish(name, decision.status.clone());
+        if single && !catalog.knows(name) {
+            continue;
+        }
         let strategy = match desired {
             Desired::Run(_) => decision.status.strategy,
             Desired::Gone(_) => "removed: its document is gone".to_owned(),
             Desired::Held(_) => "left as it is".to_owned(),
         };
-        intents.push(intent(name.to_string(), strategy, &decision.plan));
+        let hint = decision.status.hint;
+        intents.push(Intent { hint, ..intent(name.to_string(), strategy, &decision.plan) });
     }
     Ok(intents)
+}
+
+/// The services so that each comes after those that it depends on, as far as they do not depend on each other.
+fn dependencies_first(names: &BTreeSet<ServiceName>, catalog: &Catalog) -> Vec<ServiceName> {
+    let mut order = Vec::new();
+    let mut begun = BTreeSet::new();
+    // Twice: before its dependencies are put on the stack, and after.
+    let mut stack: Vec<_> = names.iter().rev().map(|name| (name.clone(), false)).collect();
+    while let Some((name, dependencies_done)) = stack.pop() {
+        if dependencies_done {
+            order.push(name);
+        } else if names.contains(&name) && begun.insert(name.clone()) {
+            let spec = catalog.service(&name).map(|service| &service.spec);
+            let others = spec.into_iter().flat_map(|spec| spec.depends_on.keys());
+            let others: Vec<_> = others.map(|other| (ServiceName::new(&name.project, other), false)).collect();
+            stack.push((name, true));
+            stack.extend(others);
+        }
+    }
+    order
 }
 
 fn intent(name: String, strategy: String, plan: &Plan) -> Intent {
     let actions =
         plan.actions.iter().map(|action| Step { action: action.verb.to_string(), cause: action.cause.clone() });
     let waiting = plan.waiting.iter().map(|waiting| waiting.on.clone());
-    Intent { name, strategy, actions: actions.collect(), waiting: waiting.collect() }
+    Intent { name, strategy, actions: actions.collect(), waiting: waiting.collect(), hint: None }
 }
 
 fn text(intents: &[Intent]) -> String {
@@ -134,6 +181,7 @@ fn text(intents: &[Intent]) -> String {
         if intent.actions.is_empty() && intent.waiting.is_empty() {
             lines.push("  nothing to do".to_owned());
         }
+        lines.extend(intent.hint.iter().map(|hint| format!("  hint: {hint}")));
     }
     lines.join("\n")
 }

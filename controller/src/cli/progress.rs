@@ -28,7 +28,8 @@ pub fn standing(status: &ServiceStatus) -> Standing {
     match progressing.reason {
         Reason::NewRevisionAvailable if rests && status.error.is_none() => Standing::Converged,
         Reason::NewRevisionAvailable | Reason::RolledBack if rests => Standing::Failed,
-        Reason::RevisionFailed
+        Reason::InvalidSpec
+        | Reason::RevisionFailed
         | Reason::ProgressDeadlineExceeded
         | Reason::RollbackImpossible
         | Reason::Paused

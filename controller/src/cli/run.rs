@@ -8,28 +8,30 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::args::{Common, Run};
-use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail};
+use super::paths;
+use super::places;
+use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, Ways, fail};
 use crate::api;
 use crate::board::Board;
 use crate::controller::Controller;
 use crate::engine::EngineError;
 use crate::source::watch::watch as watch_files;
+use crate::traffic::view::View;
 
 /// An engine that does not answer at the start is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs the controller.
 pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
+    if let Some(address) = args.listen.filter(|address| !address.ip().is_loopback()) {
+        let why = format!("--listen {address}: the status has no authentication, so only a loopback address is taken");
+        return Ok(fail(INVALID, &why));
+    }
     let board = Arc::new(Board::default());
     let (stop, stopped) = watch::channel(false);
     on_signal(stop)?;
-    tokio::spawn(serve_unix(Arc::clone(&board), common.socket.clone()));
+    let socket = tokio::spawn(serve_unix(Arc::clone(&board), common.socket.clone()));
     if let Some(address) = args.listen {
-        if !address.ip().is_loopback() {
-            let why =
-                format!("--listen {address}: the status has no authentication, so only a loopback address is taken");
-            return Ok(fail(INVALID, &why));
-        }
         let board = Arc::clone(&board);
         tokio::spawn(async move {
             if let Err(error) = api::serve_tcp(board, address).await {
@@ -37,13 +39,24 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
             }
         });
     }
-    let session = match open(common, &board, stopped.clone()).await {
+    let code = control(args, common, board, stopped).await;
+    // Its end takes the socket away, if it has one.
+    socket.abort();
+    drop(socket.await);
+    Ok(code)
+}
+
+async fn control(args: Run, common: &Common, board: Arc<Board>, stopped: watch::Receiver<bool>) -> ExitCode {
+    let ways = Ways { paths: paths::begin(&args.paths, &board), view: paths::view(&args.paths) };
+    let session = match open(&ways, common, &board, stopped.clone()).await {
         Ok(Some(session)) => session,
-        Ok(None) => return Ok(ExitCode::from(CONVERGED)),
-        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+        Ok(None) => return ExitCode::from(CONVERGED),
+        Err(error) => return fail(UNREACHABLE, &error),
     };
+    let view =
+        session.view.zip(args.paths.view).map(|(view, path)| (Arc::clone(&view), tokio::spawn(serve_view(view, path))));
     let (readings, received) = mpsc::channel(1);
-    tokio::spawn(watch_files(args.dir, readings));
+    tokio::spawn(watch_files(places::source(&args.dir, common), readings));
     tracing::info!(engine = session.engine.describe(), socket = %common.socket.display(), "composed runs");
     let controller = Controller {
         engine: session.engine,
@@ -54,18 +67,24 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
         confirm_deletion: args.confirm_deletion,
     };
     controller.run(received, stopped).await;
-    drop(std::fs::remove_file(&common.socket));
-    Ok(ExitCode::from(CONVERGED))
+    if let Some((view, served)) = view {
+        view.end_readings().await;
+        // Its end takes the socket away, if it has one.
+        served.abort();
+        drop(served.await);
+    }
+    ExitCode::from(CONVERGED)
 }
 
 /// Waits for an engine; `None` if the wait was ended by a signal. What will not get better by waiting is an error.
 async fn open(
+    ways: &Ways,
     common: &Common,
-    board: &Board,
+    board: &Arc<Board>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Option<Session>, EngineError> {
     loop {
-        match Session::open(common).await {
+        match Session::open(common, board, ways.clone()).await {
             Ok(session) => return Ok(Some(session)),
             Err(error @ EngineError::Rejected { .. }) => return Err(error),
             Err(error) => {
@@ -85,6 +104,13 @@ async fn open(
 async fn serve_unix(board: Arc<Board>, path: std::path::PathBuf) {
     if let Err(error) = api::serve_unix(board, &path).await {
         tracing::error!(socket = %path.display(), %error, "the status is not served there; give another --socket");
+    }
+}
+
+async fn serve_view(view: Arc<View>, path: std::path::PathBuf) {
+    tracing::info!(socket = %path.display(), "the view for proxies");
+    if let Err(error) = view.serve(&path).await {
+        tracing::error!(socket = %path.display(), %error, "the view is not served there; give another --view");
     }
 }
 

@@ -1,18 +1,24 @@
 //! What the verbs share: an engine with its senses, exit codes, printing.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use serde::Serialize;
 
 use super::args::{Common, EngineChoice, Format};
+use super::places;
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::engine::docker::Docker;
 use crate::engine::sim::{Behaviour, Sim, World, tick};
 use crate::engine::{Engine, EngineError};
 use crate::state::StateDir;
 use crate::traffic::Senses;
-use crate::traffic::local::LocalSenses;
+use crate::traffic::haproxy::Haproxies;
+use crate::traffic::local::{LocalSenses, Way};
+use crate::traffic::paths::Path;
+use crate::traffic::view::{self, View};
 
 /// All as wanted.
 pub const CONVERGED: u8 = 0;
@@ -34,33 +40,92 @@ pub struct Session {
     pub clock: Clock,
     /// Where memories are kept.
     pub state: StateDir,
+    /// Where statuses go, and where the senses read who serves.
+    pub board: Arc<Board>,
+    /// What proxies see of the engine, if that was asked for.
+    pub view: Option<Arc<View>>,
+}
+
+/// The ways by which requests shall find the replicas.
+#[derive(Clone, Default)]
+pub struct Ways {
+    /// Those that serve already.
+    pub paths: Vec<Arc<dyn Path>>,
+    /// The endpoint view, which needs an engine.
+    pub view: Option<view::Options>,
 }
 
 impl Session {
-    /// The engine that the command line names.
-    pub async fn open(common: &Common) -> Result<Self, EngineError> {
+    /// The engine that the command line names; requests find its replicas by these ways, and by the status.
+    pub async fn open(common: &Common, board: &Arc<Board>, ways: Ways) -> Result<Self, EngineError> {
+        Self::on(common, board, state(common)?, Some(ways)).await
+    }
+
+    /// The engine that the command line names, only to be looked at: nothing is made or started for it.
+    pub async fn look(common: &Common, board: &Arc<Board>) -> Result<Self, EngineError> {
+        let dir = common.state_dir.clone().or_else(|| default_state_dir(common));
+        let state = dir.map_or_else(StateDir::default, |dir| StateDir::existing(&dir));
+        Self::on(common, board, state, None).await
+    }
+
+    async fn on(
+        common: &Common,
+        board: &Arc<Board>,
+        state: StateDir,
+        acting: Option<Ways>,
+    ) -> Result<Self, EngineError> {
         let clock = Clock::system();
-        let state = match &common.state_dir {
-            Some(dir) => StateDir::open(dir).map_err(|error| EngineError::Rejected {
-                message: format!("the state directory {} cannot be used: {error}", dir.display()),
-                name_taken: false,
-            })?,
-            None => StateDir::default(),
-        };
+        let board = Arc::clone(board);
         match common.engine {
             EngineChoice::Docker => {
                 let docker = Arc::new(Docker::connect(common.host.as_deref(), &common.instance).await?);
-                let senses = LocalSenses::new(Some(Arc::clone(&docker)), clock);
-                Ok(Self { engine: docker, senses, clock, state })
+                // Who only looks starts no companions.
+                let helper = acting.is_some().then(|| Arc::clone(&docker));
+                let Ways { mut paths, view } = acting.unwrap_or_default();
+                let view = view.map(|options| View::new(Arc::clone(&docker), Arc::clone(&board), clock, options));
+                paths.extend(view.iter().map(|view| Arc::clone(view) as Arc<dyn Path>));
+                if let Some(docker) = &helper {
+                    paths.push(Haproxies::new(Way::Nearest, Some(Arc::clone(docker)), Arc::clone(&board)));
+                }
+                let senses = LocalSenses::by(Way::Nearest, helper, clock, Arc::clone(&board), paths);
+                Ok(Self { engine: docker, senses, clock, state, board, view })
             }
             EngineChoice::Simulated => {
                 let mut world = World::default();
                 world.anything = Some(Behaviour::default());
                 let sim = simulated(world, clock);
-                Ok(Self { engine: Arc::clone(&sim) as Arc<dyn Engine>, senses: sim, clock, state })
+                Ok(Self { engine: Arc::clone(&sim) as Arc<dyn Engine>, senses: sim, clock, state, board, view: None })
             }
         }
     }
+}
+
+/// The state directory. One that was asked for must be there; without the default one it goes on.
+fn state(common: &Common) -> Result<StateDir, EngineError> {
+    static SAID: Once = Once::new();
+    if let Some(dir) = &common.state_dir {
+        return StateDir::open(dir).map_err(|error| EngineError::Rejected {
+            message: format!("the state directory {} cannot be used: {error}", dir.display()),
+            name_taken: false,
+        });
+    }
+    if common.engine == EngineChoice::Simulated {
+        return Ok(StateDir::default());
+    }
+    let opened = match default_state_dir(common) {
+        Some(dir) => StateDir::open_writable(&dir).map_err(|error| format!("{}: {error}", dir.display())),
+        None => Err("there is no home directory for it".to_owned()),
+    };
+    Ok(opened.unwrap_or_else(|why| {
+        SAID.call_once(|| {
+            tracing::warn!("nothing is remembered over restarts ({why}): give a --state-dir that can be written");
+        });
+        StateDir::default()
+    }))
+}
+
+fn default_state_dir(common: &Common) -> Option<PathBuf> {
+    (common.engine == EngineChoice::Docker).then(|| places::state_dir(common)).flatten()
 }
 
 /// A simulated engine whose time passes.

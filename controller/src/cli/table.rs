@@ -66,6 +66,21 @@ pub fn one(status: &ServiceStatus) -> String {
         ]);
     }
     text += &format!("\n\n{}\n\n{}", conditions.trim_fmt(), replicas.trim_fmt());
+    if let Some(canary) = &status.canary {
+        let until = canary.until.map(|until| format!(" until {}", until.strftime("%T")));
+        text += &format!(
+            "\non trial: revision {} with {} % of the requests{}",
+            canary.revision,
+            canary.weight,
+            until.unwrap_or_default()
+        );
+    }
+    for path in &status.traffic {
+        text += &format!("\nrequests come by {} ({}): {}", path.path, path.proof, path.detail);
+    }
+    if let Some(hint) = &status.hint {
+        text += &format!("\nhint: {hint}");
+    }
     for waiting in &status.waiting {
         let until = waiting.until.map(|until| format!(" (until {} at the latest)", until.strftime("%T")));
         text += &format!("\nwaits for {}{}", waiting.on, until.unwrap_or_default());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crd_schema::revision::together;
 use crd_schema::{Network, ServiceSpec, Volume};
 use jiff::Timestamp;
 
@@ -31,6 +32,9 @@ pub struct DesiredService {
     pub digest: String,
     /// Another service waits for this one to complete: its exit with code 0 is success.
     pub one_shot: bool,
+    /// The dependencies that it is replaced with (`depends_on`, `restart: true`), with the revisions that must be there
+    /// first.
+    pub after: BTreeMap<String, String>,
     /// `file:line` of the document.
     pub source: String,
     /// An error in the newest version of the document, while this, the last valid one, stays in force.
@@ -46,9 +50,20 @@ impl DesiredService {
             name,
             spec,
             one_shot: false,
+            after: BTreeMap::new(),
             source: source.into(),
             error: None,
         }
+    }
+
+    /// Ties it to the revisions of these dependencies: it changes with any of them.
+    pub fn tie(&mut self, after: BTreeMap<String, String>) {
+        (self.revision, self.digest) = (self.spec.revision(), self.spec.digest());
+        if !after.is_empty() {
+            self.revision = together(&self.revision, &after);
+            self.digest = together(&self.digest, &after);
+        }
+        self.after = after;
     }
 
     /// The number of replicas wanted. Default 1.

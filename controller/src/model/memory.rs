@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crd_schema::{ServiceSpec, status::Reason};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{DesiredService, Health, Observed, Probe, Replica, State};
+use super::{DesiredService, Health, ImageState, Observed, Probe, Replica, State};
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;
@@ -19,6 +19,9 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Failures further apart than this do not belong together (seconds): well beyond the longest backoff, so that waiting
 /// does not make a crash loop look healed.
 const TROUBLE_WINDOW: i64 = 900;
+
+/// Looks further apart than this mean that nothing could be done in between: the engine or the controller was away.
+const GAP: SignedDuration = SignedDuration::from_mins(3);
 
 /// What is remembered of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,18 +38,38 @@ pub struct Memory {
     /// Replicas taken out of traffic, by container id, and since when.
     #[serde(default)]
     pub withdrawn: BTreeMap<String, Timestamp>,
+    /// Those of them that were withdrawn by this very process, with nothing further begun: they may be taken back. Not
+    /// persisted: after a restart nobody can tell whether a stop was begun.
+    #[serde(skip)]
+    pub revocable: BTreeSet<String>,
     /// What the controller saw of each running replica with its own clock.
     #[serde(default)]
     pub sightings: BTreeMap<String, Sighting>,
+    /// The replicas that served at the last look, by container id, with the start of their run: after a restart of the
+    /// controller they are believed to have been ready since then, as long as the same run goes on.
+    #[serde(default)]
+    pub serving: BTreeMap<String, Option<Timestamp>>,
     /// Failures in a row.
     #[serde(default)]
     pub trouble: Option<Trouble>,
     /// Names of our pattern that containers of others have: another number is used instead.
     #[serde(default)]
     pub foreign_names: BTreeSet<String>,
-    /// The revision that an image was last fetched for.
+    /// The revision that an image was last fetched for, to the end.
     #[serde(default)]
     pub pulled: Option<String>,
+    /// The revision whose image this process began to fetch.
+    #[serde(skip)]
+    pub pulling: Option<String>,
+    /// At the last look it waited for its dependencies.
+    #[serde(skip)]
+    pub waited: bool,
+    /// When this process last looked.
+    #[serde(skip)]
+    pub looked_at: Option<Timestamp>,
+    /// Since when it has looked without a gap: what should have happened in a gap could not.
+    #[serde(skip)]
+    pub back_since: Option<Timestamp>,
     /// Until then nobody is taken out of traffic: the memory was lost, and what looks available may have been told to
     /// stop before that.
     #[serde(default)]
@@ -113,6 +136,9 @@ pub struct Sighting {
     pub running_since: Timestamp,
     /// Running, healthy and ready without a break since.
     pub ready_since: Option<Timestamp>,
+    /// Without a verdict of its healthcheck since.
+    #[serde(default)]
+    pub starting_since: Option<Timestamp>,
 }
 
 /// Failures in a row, for backoff and flap limit.
@@ -136,18 +162,78 @@ impl Memory {
     /// Takes in what is wanted and seen now. Called once before each plan; calling it twice with the same arguments
     /// changes nothing.
     pub fn notice(&mut self, desired: Option<&DesiredService>, observed: &Observed, now: Timestamp) {
+        let first_look = self.looked_at.is_none();
+        let lost = self.digest.is_empty();
+        self.notice_time(now);
         if let Some(desired) = desired {
             self.notice_generation(desired, observed, now);
             self.notice_kept(desired, observed, now);
+            self.notice_image(desired, observed);
+            // Waiting for others is no lack of progress of its own: that counts from the look that finds the wait over.
+            let begun = observed.replicas.iter().any(|r| r.revision == desired.revision);
+            let waits = !observed.unmet.is_empty() && !begun;
+            if waits || self.waited {
+                self.progress_since = Some(now);
+            }
+            self.waited = waits;
         }
-        let first_look = self.sightings.is_empty();
         for replica in &observed.replicas {
-            self.notice_replica(replica, first_look, now);
-            self.notice_end(replica, now);
+            let restarts = self.sightings.get(&replica.id).map(|sighting| sighting.restart_count);
+            // One that was there before the first look may have been restarted for other reasons, at any time.
+            let known = restarts.or((!first_look).then_some(0)).unwrap_or(replica.restart_count);
+            let served = self.serving.get(&replica.id) == Some(&replica.started_at);
+            let believed = first_look && (lost || served);
+            self.notice_replica(replica, believed, first_look && served, now);
+            self.notice_end(replica, known, now);
         }
         let there = |id: &String| observed.replicas.iter().any(|replica| replica.id == *id);
         self.sightings.retain(|id, _| there(id));
         self.withdrawn.retain(|id, _| there(id));
+        self.revocable.retain(|id| there(id));
+    }
+
+    /// What of it must last: what was seen with one's own eyes is seen again after a restart.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        Self {
+            sightings: BTreeMap::new(),
+            revocable: BTreeSet::new(),
+            pulling: None,
+            waited: false,
+            looked_at: None,
+            back_since: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the same of both must last. Asked in every pass, so nothing is copied for it.
+    pub fn lasts_as(&self, other: &Self) -> bool {
+        self.parts_that_last() == other.parts_that_last()
+    }
+
+    // Each field is named, so that a new one has to be put in its place here.
+    fn parts_that_last(&self) -> impl PartialEq + '_ {
+        let Self {
+            generation,
+            digest,
+            history,
+            failure,
+            withdrawn,
+            serving,
+            trouble,
+            foreign_names,
+            pulled,
+            cautious_until,
+            progress_since,
+            sightings: _,
+            revocable: _,
+            pulling: _,
+            waited: _,
+            looked_at: _,
+            back_since: _,
+        } = self;
+        let timers = (cautious_until, progress_since, withdrawn, serving);
+        (generation, digest, history, failure, trouble, foreign_names, pulled, timers)
     }
 
     /// The record of a revision.
@@ -183,6 +269,27 @@ impl Memory {
         self.failure =
             Some(Failure { digest: self.digest.clone(), revision: revision.to_owned(), reason, message, at: now });
         self.conclude(revision, Outcome::Failed);
+    }
+
+    fn notice_time(&mut self, now: Timestamp) {
+        if self.looked_at.is_none() {
+            // The clock may have been set back meanwhile: what is remembered happened by now at the latest.
+            let past = |at: &mut Timestamp| *at = (*at).min(now);
+            self.withdrawn.values_mut().for_each(past);
+            self.progress_since.iter_mut().for_each(past);
+            self.trouble.iter_mut().for_each(|trouble| past(&mut trouble.last_at));
+        }
+        if self.looked_at.is_none_or(|at| now.duration_since(at) > GAP) {
+            self.back_since = Some(now);
+        }
+        self.looked_at = Some(now);
+    }
+
+    fn notice_image(&mut self, desired: &DesiredService, observed: &Observed) {
+        let present = matches!(observed.images.get(&desired.spec.image), Some(ImageState::Present(_)));
+        if present && self.pulling.as_ref() == Some(&desired.revision) {
+            self.pulled = self.pulling.take();
+        }
     }
 
     fn notice_generation(&mut self, desired: &DesiredService, observed: &Observed, now: Timestamp) {
@@ -248,7 +355,7 @@ impl Memory {
         });
     }
 
-    fn notice_replica(&mut self, replica: &Replica, first_look: bool, now: Timestamp) {
+    fn notice_replica(&mut self, replica: &Replica, believed: bool, served: bool, now: Timestamp) {
         if replica.state != State::Running {
             if let Some(sighting) = self.sightings.get_mut(&replica.id) {
                 sighting.ready_since = None;
@@ -257,13 +364,19 @@ impl Memory {
         }
         let same_run = |s: &Sighting| s.started_at == replica.started_at && s.restart_count == replica.restart_count;
         let known = self.sightings.get(&replica.id).filter(|sighting| same_run(sighting));
-        // At the first look after a start of the controller the engine's clock is believed: what has run for long
-        // must not count as new. Later only our own clock is.
+        // At the first look after a start of the controller the engine's clock is believed of those that served, and of
+        // all if nothing is remembered: what has run for long must not count as new. Later only our own clock is.
         let began = match replica.started_at {
-            Some(started) if first_look => started.min(now),
+            Some(started) if believed => started.min(now),
             _ => now,
         };
-        let ready = is_ready(replica);
+        // An engine that was restarted begins its healthchecks anew, under containers that went on: what was ready in
+        // this run is ready until a check says otherwise.
+        let starting = replica.health == Health::Starting;
+        let was_ready = served || known.is_some_and(|sighting| sighting.ready_since.is_some());
+        let no_verdict = starting || replica.probe == Probe::Unasked;
+        let ready = is_ready(replica) || (no_verdict && was_ready && goes_on(replica));
+        let starting_since = known.and_then(|sighting| sighting.starting_since).unwrap_or(now);
         let sighting = Sighting {
             started_at: replica.started_at,
             restart_count: replica.restart_count,
@@ -273,6 +386,7 @@ impl Memory {
                 Some(sighting) => Some(sighting.ready_since.unwrap_or(now)),
                 None => Some(began),
             },
+            starting_since: starting.then_some(starting_since),
         };
         let newly_ready = ready && known.is_none_or(|sighting| sighting.ready_since.is_none());
         if newly_ready && Some(&replica.revision) == self.history.last().map(|record| &record.revision) {
@@ -286,7 +400,7 @@ impl Memory {
         self.sightings.insert(replica.id.clone(), sighting);
     }
 
-    fn notice_end(&mut self, replica: &Replica, now: Timestamp) {
+    fn notice_end(&mut self, replica: &Replica, known_restarts: u32, now: Timestamp) {
         if self.withdrawn.contains_key(&replica.id) || replica.name == replica.service.kept_container() {
             return;
         }
@@ -296,7 +410,7 @@ impl Memory {
             State::Running if replica.health == Health::Unhealthy => {
                 return self.count_once(replica, Reason::Unhealthy, format!("{} is unhealthy", replica.name), now);
             }
-            _ if replica.restart_count > 0 => {
+            _ if replica.restart_count > known_restarts => {
                 Some(format!("{} was restarted {} times", replica.name, replica.restart_count))
             }
             _ => None,
@@ -329,7 +443,16 @@ impl Memory {
 
 /// Running, healthy if it has a healthcheck, passing its probe if it has one. Not yet: for how long.
 fn is_ready(replica: &Replica) -> bool {
+    replica.state == State::Running && matches!(replica.health, Health::None | Health::Healthy) && probe_passes(replica)
+}
+
+/// Whether nothing speaks against one that was ready: those that were asked anew have not answered yet.
+fn goes_on(replica: &Replica) -> bool {
     replica.state == State::Running
-        && matches!(replica.health, Health::None | Health::Healthy)
-        && matches!(replica.probe, Probe::None | Probe::Passing)
+        && replica.health != Health::Unhealthy
+        && matches!(replica.probe, Probe::None | Probe::Passing | Probe::Unasked)
+}
+
+fn probe_passes(replica: &Replica) -> bool {
+    matches!(replica.probe, Probe::None | Probe::Passing)
 }

@@ -11,4 +11,4 @@ pub use desired::{Desired, DesiredProject, DesiredService};
 pub use key::{Key, ServiceName};
 pub use memory::{Failure, HISTORY, Memory, Outcome, RevisionRecord, Sighting, Trouble};
 pub use observed::{ImageState, Observed, Snapshot};
-pub use replica::{Health, InFlight, Pending, Probe, Replica, State};
+pub use replica::{Health, InFlight, Pending, Probe, Replica, Rotation, State};

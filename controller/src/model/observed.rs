@@ -16,10 +16,10 @@ pub struct Snapshot {
     pub owned: BTreeSet<ServiceName>,
     /// The images asked for.
     pub images: BTreeMap<String, ImageState>,
-    /// All networks by name; true where this controller made them.
-    pub networks: BTreeMap<String, bool>,
-    /// All volumes by name; true where this controller made them.
-    pub volumes: BTreeMap<String, bool>,
+    /// All networks by name; with their project where this controller made them.
+    pub networks: BTreeMap<String, Option<String>>,
+    /// All volumes by name; with their project where this controller made them.
+    pub volumes: BTreeMap<String, Option<String>>,
 }
 
 /// An image on this host.
@@ -56,6 +56,9 @@ pub struct Observed {
     /// Networks and volumes that it needs and that do not exist yet, for people: `network shop_default`.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// Why some of that could not be made, for people.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Dependencies that are not met yet, with the reason.
     #[serde(default)]
     pub unmet: BTreeMap<String, String>,

@@ -44,6 +44,9 @@ pub struct Replica {
     /// Requests in flight; looked for only while it is leaving.
     #[serde(default)]
     pub in_flight: InFlight,
+    /// Whether those who send requests know what is shown of it: that it serves, or that it has left.
+    #[serde(default)]
+    pub rotation: Rotation,
     /// A stop or a pre-stop hook that this controller began and that has not ended yet.
     #[serde(default)]
     pub busy_with: Option<Pending>,
@@ -112,7 +115,9 @@ pub enum Probe {
     /// None was asked for.
     #[default]
     None,
-    /// Not answered yet, or answered wrong; the text says what was seen last.
+    /// Not asked yet, or not answered yet, in this run and by this process.
+    Unasked,
+    /// Answered wrong, or not at all; the text says what was seen last.
     Failing(String),
     /// The last answer was right.
     Passing,
@@ -129,6 +134,34 @@ pub enum InFlight {
     Uncountable,
     /// So many.
     Count(u32),
+}
+
+/// Whether those who send requests have taken in what is shown of a replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotation {
+    /// Nobody is known to need telling.
+    #[default]
+    Unfollowed,
+    /// Everybody known has.
+    Settled,
+    /// Not yet.
+    Pending {
+        /// Who, for people.
+        who: String,
+        /// They have by then, at the latest.
+        until: Timestamp,
+    },
+}
+
+impl Rotation {
+    /// Who has not taken it in at `now`, and until when.
+    pub fn pending(&self, now: Timestamp) -> Option<(&str, Timestamp)> {
+        match self {
+            Self::Pending { who, until } if now < *until => Some((who, *until)),
+            _ => None,
+        }
+    }
 }
 
 /// Work that the engine does in its own time after it was asked to.

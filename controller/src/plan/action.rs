@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use crate::model::{Outcome, ServiceName};
 
+use super::cast::earliest;
+
 /// What is safe to do now, what is waited for, and when to look again if nothing else happens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -33,9 +35,9 @@ impl Plan {
         }
     }
 
-    /// Asks to be looked at again then, or earlier.
-    pub fn wake(&mut self, at: Timestamp) {
-        self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
+    /// Asks to be looked at again then, if there is a then, or earlier.
+    pub fn wake(&mut self, at: impl Into<Option<Timestamp>>) {
+        self.wake_at = earliest(self.wake_at, at.into());
     }
 
     /// Nothing to do, and nothing that will come by itself.
@@ -69,6 +71,9 @@ pub enum Verb {
     Start(Target),
     /// Take a replica out of traffic. Recorded, not an engine call; observable in status from then on.
     Withdraw(Target),
+    /// Take a withdrawn replica back into traffic: it is wanted again, and nothing was begun that cannot be undone.
+    /// Recorded, as the withdrawal was.
+    Readmit(Target),
     /// Begin to run the pre-stop hooks, one after the other, inside the container.
     PreStop {
         /// Which.
@@ -155,6 +160,11 @@ pub struct WaitingOn {
 }
 
 impl Verb {
+    /// Whether it is only written down: no engine call, so no engine event follows it.
+    pub fn is_record(&self) -> bool {
+        matches!(self, Self::Withdraw(_) | Self::Readmit(_) | Self::Conclude { .. })
+    }
+
     /// The kind of action, for counting.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -162,6 +172,7 @@ impl Verb {
             Self::Create(_) => "create",
             Self::Start(_) => "start",
             Self::Withdraw(_) => "withdraw",
+            Self::Readmit(_) => "readmit",
             Self::PreStop { .. } => "pre_stop",
             Self::DisableRestart(_) => "disable_restart",
             Self::Stop(_) => "stop",
@@ -182,6 +193,7 @@ impl fmt::Display for Verb {
             Self::Create(print) => write!(f, "create {} (revision {})", print.name, print.revision),
             Self::Start(target) => write!(f, "start {}", target.name),
             Self::Withdraw(target) => write!(f, "withdraw {}", target.name),
+            Self::Readmit(target) => write!(f, "readmit {}", target.name),
             Self::PreStop { target, .. } => write!(f, "run pre_stop in {}", target.name),
             Self::DisableRestart(target) => write!(f, "switch off the restart policy of {}", target.name),
             Self::Stop(target) => write!(f, "stop {}", target.name),

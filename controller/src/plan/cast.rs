@@ -6,7 +6,7 @@ use crate::model::{Replica, State};
 
 use super::Scene;
 use super::action::Target;
-use super::phase::{Phase, phase};
+use super::phase::{Phase, phase, revocable};
 use super::policy::Policy;
 use super::target::failed;
 
@@ -34,7 +34,7 @@ impl<'a> Member<'a> {
     fn worth(&self) -> u8 {
         match self.phase {
             Phase::Available | Phase::Completed => 2,
-            Phase::Pending(_) => 1,
+            Phase::Pending(_) | Phase::Joining(_) => 1,
             _ => 0,
         }
     }
@@ -57,8 +57,12 @@ pub struct Cast<'a> {
     pub keepers: Vec<Member<'a>>,
     /// Live replicas that shall go: other revisions, failed ones, surplus ones. Those whose loss costs least first.
     pub leavers: Vec<Member<'a>>,
+    /// Out of traffic, of the goal's revision and sound: may be taken back instead of making new ones.
+    pub revocable: Vec<Member<'a>>,
     /// Out of traffic or without a process, to be taken away.
     pub leaving: Vec<Member<'a>>,
+    /// One-shots of other revisions that have ended well: they stay until their successors have, too.
+    pub finished: Vec<Member<'a>>,
     /// Kept for looking at.
     pub kept: Vec<Member<'a>>,
     /// When time alone changes a part.
@@ -77,6 +81,9 @@ impl<'a> Cast<'a> {
             let member = Member { replica, phase };
             match member.phase {
                 Phase::Kept => cast.kept.push(member),
+                Phase::Draining if replica.revision == revision && revocable(scene, replica) => {
+                    cast.revocable.push(member);
+                }
                 Phase::Draining | Phase::Exited => cast.leaving.push(member),
                 // Given up and of no use: nothing is lost with it.
                 Phase::Failed(_) | Phase::Pending(_) if given_up == Some(replica.revision.as_str()) => {
@@ -87,15 +94,19 @@ impl<'a> Cast<'a> {
                 Phase::Pending(_) if replica.state == State::Created && replica.revision != revision => {
                     cast.leaving.push(member);
                 }
+                Phase::Completed if replica.revision != revision => cast.finished.push(member),
                 _ if replica.revision == revision => cast.keepers.push(member),
                 _ => cast.leavers.push(member),
             }
         }
         cast.keepers.sort_by_key(|m| (!m.available(), !m.started(), m.replica.number));
         let surplus = cast.keepers.split_off(cast.keepers.len().min(scene.policy.replicas as usize));
-        let (idle, live): (Vec<_>, Vec<_>) = surplus.into_iter().partition(|m| m.replica.state == State::Created);
+        let (idle, live): (Vec<_>, Vec<_>) = surplus.into_iter().partition(|m| !m.started());
         cast.leaving.extend(idle);
         cast.leavers.extend(live);
+        if cast.complete(scene.policy) {
+            cast.leaving.append(&mut cast.finished);
+        }
         cast.leavers.sort_by_key(|m| (m.worth(), std::cmp::Reverse(m.replica.number)));
         cast
     }
@@ -118,7 +129,8 @@ impl<'a> Cast<'a> {
 
     /// Replicas on their way out that still run.
     pub fn draining(&self) -> usize {
-        self.leaving.iter().filter(|m| m.started() && m.phase == Phase::Draining).count()
+        let draining = self.leaving.iter().filter(|m| m.started() && m.phase == Phase::Draining).count();
+        draining + self.revocable.len()
     }
 
     /// All replicas wanted are there and available, and nobody else is in traffic.

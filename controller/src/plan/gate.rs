@@ -13,12 +13,16 @@ use crate::model::{ImageState, Observed, Outcome, ServiceName};
 use super::Scene;
 use super::action::{Plan, Verb};
 use super::backoff;
-use super::cast::{Cast, earliest};
+use super::canary;
+use super::cast::Cast;
 use super::phase::{Fault, Phase};
 use super::target::{Goal, GoalKind};
 
 /// A pull under way is looked at so often.
 const PULL_LOOK: Duration = Duration::from_secs(1);
+
+/// One attempt takes so long at least: a pull or a slow start.
+const ATTEMPT: Duration = Duration::from_mins(1);
 
 /// Ends, restarts or refusals in a row after which a revision that was never available has failed.
 pub const ATTEMPTS: u32 = 3;
@@ -27,8 +31,9 @@ pub const ATTEMPTS: u32 = 3;
 pub fn may_create(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
     let (observed, memory, now) = (scene.observed, scene.memory, scene.now);
     let mut open = true;
+    let refused = observed.refused.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
     for missing in &observed.missing {
-        plan.wait(format!("{missing} to be created"), None);
+        plan.wait(format!("{missing} to be created{refused}"), None);
         open = false;
     }
     let proven = memory.record(goal.revision).is_some_and(|record| record.outcome == Outcome::Available);
@@ -118,6 +123,14 @@ pub fn verdict(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Result<Op
         return Ok(None);
     };
     let deadline = since + scene.policy.progress_deadline;
+    // What was not looked at could not progress: after a gap it gets the time of one attempt.
+    let attempt = scene.policy.health_deadline.unwrap_or_default().max(ATTEMPT);
+    let deadline = memory
+        .back_since
+        .map_or(deadline, |back| deadline.max((back + attempt).min(back + scene.policy.progress_deadline)));
+    // A trial is no lack of progress.
+    let trial = canary::ends(scene, goal, cast).flatten();
+    let deadline = trial.map_or(deadline, |ends| deadline.max(ends + scene.policy.progress_deadline));
     if now < deadline {
         return Ok(Some(deadline));
     }
@@ -143,9 +156,4 @@ fn seed(service: &ServiceName) -> u64 {
     let mut hasher = DefaultHasher::new();
     service.hash(&mut hasher);
     hasher.finish()
-}
-
-/// The earlier of the plan's wake-up and `at`.
-pub fn also_wake(plan: &mut Plan, at: Option<Timestamp>) {
-    plan.wake_at = earliest(plan.wake_at, at);
 }

@@ -12,8 +12,6 @@ use super::action::{Plan, Verb};
 use super::cast::Member;
 use super::policy::drain_timeout;
 
-/// A follower of the endpoints in status has so long to hear that one has left.
-pub const LEFT: Duration = Duration::from_millis(250);
 /// The requests in flight are counted after so long, then less and less often the longer the drain has lasted.
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
@@ -62,9 +60,8 @@ fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
     };
     let farewell = Farewell::of(member, memory);
     let deadline = since + farewell.drain_timeout;
-    let left = (since + LEFT).min(deadline);
-    if now < left {
-        plan.wait(format!("{name} to leave traffic"), Some(left));
+    if let Some((who, until)) = replica.rotation.pending(now).filter(|_| now < deadline) {
+        plan.wait(format!("{who} to let go of {name}"), Some(until.min(deadline)));
         return;
     }
     let cause = match replica.in_flight {

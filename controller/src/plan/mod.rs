@@ -5,8 +5,10 @@
 
 pub mod action;
 pub mod backoff;
+pub mod canary;
 pub mod cast;
 pub mod gate;
+pub mod hint;
 pub mod leave;
 pub mod phase;
 pub mod policy;
@@ -26,6 +28,7 @@ use crate::model::{Desired, DesiredService, Memory, Observed, Outcome, Replica, 
 use action::{Blueprint, Plan, Verb};
 use cast::{Cast, Member};
 use policy::Policy;
+use rollout::Step;
 use target::{Goal, GoalKind, goal};
 
 /// What is safe to do for one service now, and what it waits for.
@@ -93,10 +96,10 @@ fn run(scene: &Scene<'_>) -> Plan {
         }
     };
     let cast = Cast::of(scene, goal.revision);
-    gate::also_wake(&mut plan, cast.wake_at);
+    plan.wake(cast.wake_at);
     if scene.policy.replicas > 0 && !cast.complete(scene.policy) {
         match gate::verdict(scene, &goal, &cast) {
-            Ok(deadline) => gate::also_wake(&mut plan, deadline),
+            Ok(deadline) => plan.wake(deadline),
             Err((reason, message)) => {
                 let cause = message.clone();
                 let verb = Verb::Conclude {
@@ -109,14 +112,23 @@ fn run(scene: &Scene<'_>) -> Plan {
             }
         }
     }
-    part(&mut plan, scene, &cast);
-    roll(&mut plan, scene, &goal, &cast);
+    let step = rollout::step(&cast, scene.policy);
+    let step = canary::within(&mut plan, step, scene, &goal, &cast);
+    part(&mut plan, scene, &cast, &step);
+    roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
     plan
 }
 
 /// Those who leave go on; the last one that failed is kept.
-fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>) {
+fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
+    for (at, member) in cast.revocable.iter().enumerate() {
+        if at < step.readmit {
+            plan.act(Verb::Readmit(member.target()), "it is wanted again");
+        } else {
+            leave::leave(plan, member, scene.memory, false, scene.now);
+        }
+    }
     let failed = target::failed(scene.desired, scene.memory).map(|failure| failure.revision.as_str());
     let is_failed = |member: &&Member<'_>| Some(member.replica.revision.as_str()) == failed;
     // One that still runs will be the last of them: until it has ended, those that have ended are kept back.
@@ -143,9 +155,8 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>) {
     }
 }
 
-fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
+fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, step: &Step) {
     let observed = scene.observed;
-    let step = rollout::step(cast, scene.policy);
     let standby = cast.keepers.iter().filter(|m| m.replica.state == State::Created);
     // A create that was refused says nothing against starting what could be created.
     let refused = scene.memory.trouble.as_ref().is_some_and(|trouble| trouble.reason == Reason::CreateFailed);
@@ -167,7 +178,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
     }
     let open = step.create > 0 && gate::may_create(plan, scene, goal);
     if let Some(spec) = goal.spec.filter(|_| open) {
-        let mut names = Names::taken(&observed.replicas, scene.memory);
+        let mut names = Names::of(&observed.replicas, scene.memory);
         for _ in 0..step.create {
             let (number, name) = names.next(scene.service(), goal);
             let blueprint = Blueprint {
@@ -182,8 +193,10 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
         }
     }
     for member in cast.keepers.iter().filter(|m| m.started() && !m.available()) {
-        if let phase::Phase::Pending(what) = &member.phase {
-            plan.wait(format!("{} {what}", member.replica.name), None);
+        match &member.phase {
+            phase::Phase::Pending(what) => plan.wait(format!("{} {what}", member.replica.name), None),
+            phase::Phase::Joining(who) => plan.wait(format!("{who} to take in {}", member.replica.name), None),
+            _ => {}
         }
     }
     if let Some(until) = scene.memory.cautious_until.filter(|until| scene.now < *until && step.withdraw > 0) {
@@ -240,25 +253,28 @@ fn names_free(replicas: &[Replica], name: &str) -> bool {
 
 /// Names and numbers for new replicas: the lowest that no container of the service holds.
 struct Names {
-    names: BTreeSet<String>,
+    taken: BTreeSet<String>,
     numbers: BTreeSet<u32>,
+    next: u32,
 }
 
 impl Names {
-    fn taken(replicas: &[Replica], memory: &Memory) -> Self {
+    fn of(replicas: &[Replica], memory: &Memory) -> Self {
         Self {
-            names: replicas.iter().map(|replica| &replica.name).chain(&memory.foreign_names).cloned().collect(),
+            taken: replicas.iter().map(|replica| &replica.name).chain(&memory.foreign_names).cloned().collect(),
             numbers: replicas.iter().filter(|r| r.name != r.service.kept_container()).map(|r| r.number).collect(),
+            next: 1,
         }
     }
 
     fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
-        let free = |number: &u32| !self.numbers.contains(number) && !self.names.contains(&service.container(*number));
-        let number = (1..u32::MAX).find(free).unwrap_or(u32::MAX);
-        let fixed = fixed_name(goal).filter(|name| !self.names.contains(*name)).cloned();
+        let free = |number: &u32| !self.numbers.contains(number) && !self.taken.contains(&service.container(*number));
+        let number = (self.next..u32::MAX).find(free).unwrap_or(u32::MAX);
+        self.next = number.saturating_add(1);
+        let fixed = fixed_name(goal).filter(|name| !self.taken.contains(*name)).cloned();
         let name = fixed.unwrap_or_else(|| service.container(number));
         self.numbers.insert(number);
-        self.names.insert(name.clone());
+        self.taken.insert(name.clone());
         (number, name)
     }
 }

@@ -1,5 +1,6 @@
 //! Every replica is in exactly one phase: derived from what is seen, never stored.
 
+use crd_schema::RestartPolicy;
 use jiff::Timestamp;
 
 use crate::model::{Health, Probe, Replica, State};
@@ -11,7 +12,9 @@ use super::Scene;
 pub enum Phase {
     /// On its way to being available; the text says what is missing.
     Pending(String),
-    /// Ready for `min_ready` without a break or restart.
+    /// Ready for `min_ready` without a break or restart, and shown; not everybody who sends requests knows it yet.
+    Joining(String),
+    /// Ready for `min_ready` without a break or restart, and known to those who send requests.
     Available,
     /// A one-shot that ended well.
     Completed,
@@ -55,6 +58,20 @@ pub fn phase(scene: &Scene<'_>, replica: &Replica) -> (Phase, Option<Timestamp>)
     }
 }
 
+/// Whether a withdrawn replica could serve again at once: it would be available but for the withdrawal, and nothing was
+/// begun that cannot be undone.
+pub fn revocable(scene: &Scene<'_>, replica: &Replica) -> bool {
+    // Its policy may have been switched off by a process whose memory is lost.
+    let Some(record) = scene.memory.record(&replica.revision) else { return false };
+    let restarts = record.spec.restart.is_some_and(|policy| policy != RestartPolicy::No);
+    scene.memory.revocable.contains(&replica.id)
+        && replica.restarts == restarts
+        && replica.state == State::Running
+        && replica.busy_with.is_none()
+        && !replica.pre_stop_done
+        && matches!(running(scene, replica).0, Phase::Available | Phase::Joining(_))
+}
+
 fn running(scene: &Scene<'_>, replica: &Replica) -> (Phase, Option<Timestamp>) {
     let (policy, now) = (scene.policy, scene.now);
     let Some(sighting) = scene.memory.sightings.get(&replica.id) else {
@@ -66,13 +83,17 @@ fn running(scene: &Scene<'_>, replica: &Replica) -> (Phase, Option<Timestamp>) {
     if let Some(since) = sighting.ready_since {
         let available_at = since + policy.min_ready;
         return if now >= available_at {
-            (Phase::Available, None)
+            match replica.rotation.pending(now) {
+                Some((who, until)) => (Phase::Joining(who.to_owned()), Some(until)),
+                None => (Phase::Available, None),
+            }
         } else {
             (Phase::Pending(format!("to stay ready for {:?}", policy.min_ready)), Some(available_at))
         };
     }
     if replica.health == Health::Starting {
-        let deadline = policy.health_deadline.map(|deadline| sighting.running_since + deadline);
+        let starting_since = sighting.starting_since.unwrap_or(scene.now);
+        let deadline = policy.health_deadline.map(|deadline| starting_since + deadline);
         return match deadline {
             Some(deadline) if now >= deadline => (Phase::Failed(Fault::Late), None),
             _ => (Phase::Pending("to become healthy".to_owned()), deadline),
@@ -80,6 +101,7 @@ fn running(scene: &Scene<'_>, replica: &Replica) -> (Phase, Option<Timestamp>) {
     }
     match &replica.probe {
         Probe::Failing(seen) => (Phase::Pending(format!("to pass its readiness probe ({seen})")), None),
+        Probe::Unasked => (Phase::Pending("to be asked by its readiness probe".to_owned()), None),
         Probe::None | Probe::Passing => (Phase::Pending("to be ready".to_owned()), None),
     }
 }

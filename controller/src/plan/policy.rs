@@ -38,10 +38,21 @@ pub struct Policy {
     pub health_deadline: Option<Duration>,
     /// A rollout that comes no nearer to its end for so long has failed.
     pub progress_deadline: Duration,
+    /// The trial of a new revision.
+    pub canary: Option<Trial>,
     /// What a failed rollout does.
     pub failure_action: FailureAction,
     /// From leaving traffic to the stop signal, at most.
     pub drain_timeout: Duration,
+}
+
+/// How a new revision is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Its share of the requests in percent.
+    pub weight: u8,
+    /// How long it is held.
+    pub hold: Duration,
 }
 
 impl Policy {
@@ -49,13 +60,14 @@ impl Policy {
     pub fn of(spec: &ServiceSpec) -> Self {
         let rollout = spec.rollout.clone().unwrap_or_default();
         let replicas = spec.replicas.unwrap_or(1);
-        let exclusive = exclusive(spec);
+        let exclusive = exclusive(&spec.of_replicas());
         let (stop_first, strategy) = match (rollout.order.unwrap_or_default(), exclusive) {
             (Order::StopFirst, _) => (true, "stop-first: asked for".to_owned()),
             (Order::StartFirst, _) => (false, "start-first: asked for".to_owned()),
             (Order::Auto, Some(reason)) => (true, format!("stop-first: {reason}")),
             (Order::Auto, None) => (false, "start-first".to_owned()),
         };
+        let strategy = strategy + &way(spec);
         let surge = rollout.max_surge.unwrap_or(IntOrPercent::Int(1)).of(replicas, Rounding::Up);
         let unavailable = rollout.max_unavailable.unwrap_or(IntOrPercent::Int(0)).of(replicas, Rounding::Down);
         let surge = if stop_first { 0 } else { surge };
@@ -73,8 +85,9 @@ impl Policy {
                 None if seen => MIN_READY,
                 None => MIN_READY_BLIND,
             },
-            health_deadline: spec.healthcheck.as_ref().filter(|_| has_healthcheck(spec)).map(health_deadline),
+            health_deadline: spec.healthcheck.as_ref().filter(|check| has_own_test(check)).map(health_deadline),
             progress_deadline: rollout.progress_deadline.map_or(PROGRESS_DEADLINE, crd_schema::ComposeDuration::get),
+            canary: rollout.canary.map(|canary| Trial { weight: canary.weight, hold: canary.hold.get() }),
             failure_action: rollout.failure_action.unwrap_or_default(),
             drain_timeout: drain_timeout(spec),
         }
@@ -87,7 +100,17 @@ impl Policy {
 
     /// At most so many run at every moment of a rollout.
     pub fn ceiling(&self) -> usize {
-        (self.replicas + self.surge) as usize
+        self.replicas.saturating_add(self.surge) as usize
+    }
+}
+
+/// Which way requests come, where composed brings it who serves.
+fn way(spec: &ServiceSpec) -> String {
+    let driver = spec.traffic.as_ref().and_then(|traffic| traffic.haproxy.as_ref());
+    match (&spec.front, driver) {
+        (Some(_), _) => "; requests come by its front".to_owned(),
+        (None, Some(driver)) => format!("; requests come by HAProxy at {}, backend {}", driver.socket, driver.backend),
+        (None, None) => String::new(),
     }
 }
 
@@ -121,6 +144,11 @@ fn exclusive(spec: &ServiceSpec) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Whether its numbers are all known: those of the image's own healthcheck are not.
+fn has_own_test(check: &Healthcheck) -> bool {
+    !check.disable && check.test.first().is_some_and(|word| word != "NONE")
 }
 
 fn has_healthcheck(spec: &ServiceSpec) -> bool {

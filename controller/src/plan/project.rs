@@ -63,8 +63,7 @@ pub fn plan(project: &str, desired: &DesiredProject, specs: &[&ServiceSpec], sna
         }
     }
     if empty {
-        let prefix = format!("{project}_");
-        let ours = snapshot.networks.iter().filter(|(name, ours)| **ours && name.starts_with(&prefix));
+        let ours = snapshot.networks.iter().filter(|(_, owner)| owner.as_deref() == Some(project));
         for (name, _) in ours {
             plan.act(Verb::RemoveNetwork { name: name.clone() }, "no service of its project is left");
         }

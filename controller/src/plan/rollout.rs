@@ -7,6 +7,8 @@ use super::policy::Policy;
 /// What may happen now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step {
+    /// Withdrawn replicas to take back.
+    pub readmit: usize,
     /// New replicas to create.
     pub create: usize,
     /// Created replicas to start.
@@ -24,6 +26,7 @@ pub struct Step {
 ///   old 3 available, new 1 pending     -> nothing            (4 started, 3 available)
 ///   old 3 available, new 1 available   -> withdraw 1         (4 - 1 >= 3)
 ///   old 2 available, new 1 available   -> create 1           (3 + 1 <= 4; the withdrawn one no longer counts)
+///   wanted again: old 2 available, old 1 withdrawn, new 1 available -> readmit 1 (3 + 1 <= 4), and then the new one goes
 /// 1 replica, stop-first (surge 0, unavailable 1: floor 0, ceiling 1):
 ///   old 1 available                    -> create 1           (a standby, not started: proves that it can be made)
 ///   old 1 available, new 1 created     -> withdraw 1
@@ -40,8 +43,13 @@ pub fn step(cast: &Cast<'_>, policy: &Policy) -> Step {
     let room = policy.ceiling().saturating_sub(occupied);
     // Without surge a successor is created, not started, before its predecessor goes: a create that fails costs nothing.
     let ahead = if policy.surge == 0 { policy.unavailable as usize } else { 0 };
-    let create = (wanted - keepers.min(wanted)).min((room + ahead).saturating_sub(standby));
-    Step { create, start: standby.min(room), withdraw: withdrawals(cast, policy) }
+    let missing = wanted.saturating_sub(keepers);
+    // One that still runs is there sooner than any new one. It takes a place in traffic; the one to run in it has.
+    let readmit = missing.min(cast.revocable.len()).min(policy.ceiling().saturating_sub(in_traffic));
+    let taken = if policy.stop_first { 0 } else { readmit };
+    let create = (missing - readmit).min((room + ahead).saturating_sub(standby + taken));
+    let start = standby.min(room.saturating_sub(taken));
+    Step { readmit, create, start, withdraw: withdrawals(cast, policy) }
 }
 
 fn withdrawals(cast: &Cast<'_>, policy: &Policy) -> usize {
@@ -52,8 +60,7 @@ fn withdrawals(cast: &Cast<'_>, policy: &Policy) -> usize {
     let by_number = cast.started().saturating_sub(floor + on_their_way);
     // Nobody goes before a successor is at least created.
     let by_successor = (cast.keepers.len() + cast.leavers.len()).saturating_sub(wanted);
-    // The unavailable go first, at no cost; each available one must leave enough behind.
-    let free = cast.leavers.iter().filter(|m| !m.available()).count();
-    let spare = cast.available().saturating_sub(floor);
-    by_number.min(by_successor).min(free + spare)
+    // The unavailable go first, so this leaves the floor: started - floor - on their way = unavailable leavers + available
+    // ones beyond the floor.
+    by_number.min(by_successor)
 }

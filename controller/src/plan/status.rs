@@ -7,6 +7,7 @@ use crate::model::{DesiredService, Memory, Observed, Outcome, Replica, ServiceNa
 
 use super::Scene;
 use super::action::Plan;
+use super::canary;
 use super::cast::Cast;
 use super::phase::{Fault, Phase, phase};
 use super::policy::Policy;
@@ -22,6 +23,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         generation: memory.generation,
         observed_generation: memory.generation,
         revision: desired.revision.clone(),
+        digest: desired.digest.clone(),
         current_revision: current(memory),
         replicas: policy.replicas,
         live: count(observed.replicas.iter().filter(|r| r.state.is_live()).count()),
@@ -33,6 +35,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         ..replicas(scene, before)
     };
     status.waiting = waiting(plan);
+    status.canary = goal(scene).ok().and_then(|goal| canary::status(scene, &goal, &cast));
     let available = available(&status, policy);
     let progressing = progressing(scene, &cast, plan);
     let failure = replica_failure(desired, memory, &cast);
@@ -60,7 +63,11 @@ pub fn unwanted(
     before: Option<&ServiceStatus>,
     now: Timestamp,
 ) -> ServiceStatus {
-    let nothing = DesiredService::new(name.clone(), crd_schema::ServiceSpec::default(), String::new());
+    // Those that depend on it go by what is seen of it: what its document asks for is not known.
+    let min_ready = Some(crd_schema::ComposeDuration::from_secs(0));
+    let rollout = Some(crd_schema::Rollout { min_ready, ..crd_schema::Rollout::default() });
+    let spec = crd_schema::ServiceSpec { rollout, ..crd_schema::ServiceSpec::default() };
+    let nothing = DesiredService { one_shot: true, ..DesiredService::new(name.clone(), spec, String::new()) };
     let scene = Scene { desired: &nothing, observed, memory, policy: &Policy::of(&nothing.spec), now };
     let mut status = replicas(&scene, before);
     status.project.clone_from(&name.project);
@@ -99,9 +106,13 @@ fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
     let Scene { desired, observed, memory, policy, .. } = *scene;
     let kind = ConditionType::Progressing;
     let Some(failure) = failed(desired, memory) else {
-        return if cast.complete(policy) {
+        return if let Some(error) = desired.error.as_ref().filter(|_| cast.complete(policy)) {
+            (kind, false, Reason::InvalidSpec, format!("the last valid version stays in force: {error}"))
+        } else if cast.complete(policy) {
             let message = format!("revision {} is available", desired.revision);
             (kind, true, Reason::NewRevisionAvailable, message)
+        } else if let Some(why) = observed.refused.as_ref().filter(|_| !observed.missing.is_empty()) {
+            (kind, true, Reason::NetworkMissing, format!("{} to be created: {why}", observed.missing.join(", ")))
         } else if !observed.unmet.is_empty() && cast.keepers.is_empty() {
             (kind, true, Reason::DependencyNotReady, unmet(observed))
         } else {
@@ -157,7 +168,7 @@ fn replicas(scene: &Scene<'_>, before: Option<&ServiceStatus>) -> ServiceStatus 
         let name = phase_name(&phase);
         let known = before.and_then(|b| b.instances.iter().find(|i| i.id == replica.id && i.phase == name));
         let endpoints = endpoints(replica);
-        if phase == Phase::Available {
+        if matches!(phase, Phase::Available | Phase::Joining(_)) {
             status.endpoints.extend(endpoints.iter().cloned());
         }
         status.instances.push(ReplicaStatus {
@@ -167,6 +178,7 @@ fn replicas(scene: &Scene<'_>, before: Option<&ServiceStatus>) -> ServiceStatus 
             phase: name.to_owned(),
             since: known.map_or(scene.now, |instance| instance.since),
             endpoints,
+            addresses: replica.addresses.clone(),
             reason: reason_of(replica, &phase),
         });
     }
@@ -178,6 +190,7 @@ fn replicas(scene: &Scene<'_>, before: Option<&ServiceStatus>) -> ServiceStatus 
 fn phase_name(phase: &Phase) -> &'static str {
     match phase {
         Phase::Pending(_) => "Pending",
+        Phase::Joining(_) => "Joining",
         Phase::Available => "Available",
         Phase::Completed => "Completed",
         Phase::Failed(_) => "Failed",
@@ -190,6 +203,7 @@ fn phase_name(phase: &Phase) -> &'static str {
 fn reason_of(replica: &Replica, phase: &Phase) -> Option<String> {
     match phase {
         Phase::Pending(what) => Some(format!("waits {what}")),
+        Phase::Joining(who) => Some(format!("waits for {who}")),
         Phase::Failed(Fault::Unhealthy) => Some("is unhealthy".to_owned()),
         Phase::Failed(Fault::Late) => Some("did not become healthy in time".to_owned()),
         Phase::Failed(Fault::Paused) => Some("was paused by hand".to_owned()),

@@ -1,8 +1,14 @@
-//! DESIRED STATE COMES IN: files are read, resolved and kept as the catalog of what is wanted; the queue says whose turn
-//! it is.
+//! DESIRED STATE COMES IN: files are read, judged, resolved and kept as the catalog of what is wanted; the queue says
+//! whose turn it is.
 
 pub mod catalog;
 pub mod env_file;
 pub mod files;
+mod fronts;
+mod guard;
+mod judge;
+mod projects;
 pub mod queue;
+mod resolve;
+pub mod settle;
 pub mod watch;

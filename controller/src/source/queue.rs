@@ -9,8 +9,7 @@ use tokio::time::Instant;
 
 use crate::model::Key;
 
-/// First and longest wait after passes that ended in an error.
-const FIRST: Duration = Duration::from_millis(500);
+/// The longest wait after passes that ended in an error.
 const CAP: Duration = Duration::from_mins(1);
 
 /// A queue of keys on the runtime's clock.
@@ -66,16 +65,17 @@ impl Queue {
         self.give_back(key, next);
     }
 
-    /// Ends the pass of `key` with an error: it is due again after a backoff that grows with each failure in a row.
-    pub fn failed(&mut self, key: &Key, now: Instant) {
+    /// Ends the pass of `key` with an error: it is due again after a backoff that begins with `first` and grows with each
+    /// failure in a row.
+    pub fn failed(&mut self, key: &Key, first: Duration, now: Instant) {
         let count = self.failures.entry(key.clone()).or_default();
         let builder =
-            ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(CAP).without_max_times().with_jitter();
+            ExponentialBuilder::new().with_min_delay(first).with_max_delay(CAP).without_max_times().with_jitter();
         let wait = builder.build().nth(*count).unwrap_or(CAP);
         *count += 1;
         // An event may wake it earlier, and no earlier than the first wait.
         if let Some(again @ Some(_)) = self.running.get_mut(key) {
-            *again = again.map(|at| at.max(now + FIRST));
+            *again = again.map(|at| at.max(now + first));
         }
         self.give_back(key, Some(now + wait));
     }
@@ -91,6 +91,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST: Duration = Duration::from_millis(500);
 
     fn key(name: &str) -> Key {
         Key::Project(name.to_owned())
@@ -136,7 +138,7 @@ mod tests {
             let at = queue.next_at().unwrap();
             waits.push(at.duration_since(now));
             queue.take(at);
-            queue.failed(&key("a"), now);
+            queue.failed(&key("a"), FIRST, now);
         }
         assert!(waits[1] >= FIRST && waits[1] <= 2 * FIRST, "{waits:?}");
         assert!(waits[4] > waits[1], "{waits:?}");
@@ -144,7 +146,7 @@ mod tests {
         queue.take(now + 2 * CAP);
         queue.done(&key("a"), Some(now));
         queue.take(now);
-        queue.failed(&key("a"), now);
+        queue.failed(&key("a"), FIRST, now);
         assert!(queue.next_at().unwrap() <= now + 2 * FIRST, "success forgets the failures");
     }
 }

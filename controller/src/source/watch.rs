@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::files::{Reading, read};
+use super::files::{Reading, Source};
+use super::settle::Settle;
 
 /// Changes closer together than this are read as one.
 pub const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -17,32 +19,38 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const RESCAN: Duration = Duration::from_secs(15);
 
 /// Sends a reading now, and another whenever the content has changed. Ends when nobody listens any more.
-pub async fn watch(path: PathBuf, readings: mpsc::Sender<Reading>) {
+pub async fn watch(source: impl Into<Source>, readings: mpsc::Sender<Reading>) {
+    let source = source.into();
     let (hint, mut hints) = mpsc::channel(1);
-    let mut watcher = Watched::new(&path, hint);
-    let mut last: Option<Reading> = None;
+    let mut watcher = Watched::new(&source.path, hint);
+    let mut settle = Settle::default();
+    let mut rescan = Instant::now() + RESCAN;
     loop {
-        let from = path.clone();
-        let Ok(reading) = tokio::task::spawn_blocking(move || read(&from)).await else {
+        let from = source.clone();
+        let Ok(reading) = tokio::task::spawn_blocking(move || from.read()).await else {
             return;
         };
-        if last.as_ref() != Some(&reading) {
-            last = Some(reading.clone());
-            if readings.send(reading).await.is_err() {
-                return;
-            }
+        if let Some(reading) = settle.believe(reading, Instant::now())
+            && readings.send(reading).await.is_err()
+        {
+            return;
         }
-        match tokio::time::timeout(RESCAN, hints.recv()).await {
-            Ok(Some(())) => settle(&mut hints).await,
-            // The root may have been replaced, which its watch does not tell: begin anew.
-            Ok(None) | Err(_) => watcher.renew(),
+        let next = settle.next_at().map_or(rescan, |at| at.min(rescan));
+        match tokio::time::timeout_at(next, hints.recv()).await {
+            Ok(Some(())) => quiet(&mut hints).await,
+            Ok(None) | Err(_) if Instant::now() < rescan => {}
+            Ok(None) | Err(_) => {
+                // The root may have been replaced, which its watch does not tell: begin anew.
+                watcher.renew();
+                rescan = Instant::now() + RESCAN;
+            }
         }
     }
 }
 
 /// Waits until nothing has changed for `DEBOUNCE`, or for `PATIENCE` in all: a file that is being written is not read
 /// half.
-async fn settle(hints: &mut mpsc::Receiver<()>) {
+async fn quiet(hints: &mut mpsc::Receiver<()>) {
     let until_quiet =
         async { while tokio::time::timeout(DEBOUNCE, hints.recv()).await.is_ok_and(|hint| hint.is_some()) {} };
     // Too busy to wait for is no error: it is read as it is, and again after the next hint.

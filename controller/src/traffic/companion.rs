@@ -1,4 +1,4 @@
-//! `composed companion`: counts the requests in flight in the network namespace that it was started in, and says so in
+//! `composed companion`: bridges to a front's runtime API (`bridge`), or counts the requests in flight in the network namespace that it was started in, and says so in
 //! one line of JSON every 100 ms. No capability, no file, no network traffic of its own; ends by itself.
 
 use std::io::Write as _;
@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bridge;
 use super::inflight::{Among, Look, look};
 use crate::clock::Clock;
 
 /// Between two lines.
 pub const PACE: Duration = Duration::from_millis(100);
+
+/// The word that makes a companion a bridge.
+const BRIDGE: &str = "bridge";
 
 /// One line.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +30,17 @@ pub(super) fn arguments(limit: Duration) -> [String; 2] {
     ["companion".to_owned(), limit.as_secs().to_string()]
 }
 
-/// The hidden verb; `words` are those after it: the seconds that it lives.
+/// The words after the program's name, for one that is a bridge.
+pub(super) fn bridge_arguments() -> [String; 2] {
+    ["companion".to_owned(), BRIDGE.to_owned()]
+}
+
+/// The hidden verb; `words` are those after it: the seconds that it lives, or `bridge`.
 pub fn companion_main(words: &[String]) -> ExitCode {
     let [seconds] = words else { return usage() };
+    if seconds == BRIDGE {
+        return bridge::bridge_main();
+    }
     let Ok(seconds) = seconds.parse() else { return usage() };
     let clock = Clock::system();
     let end = clock.now().saturating_add(Duration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX);
@@ -57,7 +69,7 @@ pub(super) fn read(line: &str) -> Result<Look, String> {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: composed companion SECONDS");
+    eprintln!("usage: composed companion SECONDS|bridge");
     ExitCode::from(2)
 }
 

@@ -1,5 +1,5 @@
 //! Requests in flight, counted from the kernel's own notes on each connection (`sock_diag`, which needs no capability
-//! for a dump). The only user of netlink and of network namespaces; knows nothing of Docker.
+//! for a dump). The only user of netlink; knows nothing of Docker.
 //!
 //! The kernel knows no requests, only when data came in and went out last. What follows from that:
 //! - keep-alive connections between two requests are not counted, however many there are;
@@ -117,12 +117,16 @@ pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>) -> Result<Loo
     visitor.join().unwrap_or_else(|_| Err(LookError::Failed(io::Error::other("the look broke off"))))
 }
 
-enum Namespace {
+/// The network namespace of a container.
+pub(super) enum Namespace {
+    /// This process's own.
     Ours,
+    /// Another one.
     Other(File),
 }
 
-fn namespace_of(container: &str, pid: u32) -> Result<Namespace, LookError> {
+/// The network namespace of a container on this host, given its main process as the engine names it.
+pub(super) fn namespace_of(container: &str, pid: u32) -> Result<Namespace, LookError> {
     let out_of_reach = |what: &str, error: &io::Error| LookError::OutOfReach(format!("{what}: {error}"));
     if pid == 0 {
         return Err(LookError::OutOfReach("it has no process here".to_owned()));

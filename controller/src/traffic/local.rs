@@ -7,17 +7,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crd_schema::status::TrafficPath;
 use crd_schema::{Readiness, ServiceSpec};
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use super::counting::{self, Counter, Seen};
+use super::paths::{Followers, Path, Standing};
 use super::{Senses, probe};
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::engine::docker::Docker;
-use crate::model::{InFlight, Key, Memory, Probe, Replica, ServiceName, State};
+use crate::model::{InFlight, Key, Memory, Probe, Replica, Rotation, ServiceName, State};
 use crate::plan::policy::drain_timeout;
 
 /// How long `sense` waits for what it has only now begun to look at. Most answers come within a few, and a pass that
@@ -46,6 +50,8 @@ pub enum Way {
 pub struct LocalSenses {
     counter: Arc<Counter>,
     clock: Clock,
+    board: Arc<Board>,
+    paths: Vec<Arc<dyn Path>>,
     changes: broadcast::Sender<ServiceName>,
     tasks: Arc<Mutex<Tasks>>,
 }
@@ -76,16 +82,24 @@ struct Counted {
 type Run = (Option<Timestamp>, u32, u32);
 
 impl LocalSenses {
-    /// Senses that have not looked yet. Without an engine there are no companions.
-    pub fn new(docker: Option<Arc<Docker>>, clock: Clock) -> Arc<Self> {
-        Self::by(Way::Nearest, docker, clock)
+    /// Senses that have not looked yet, with the status on `board` as the only path. Without an engine there are no
+    /// companions.
+    pub fn new(docker: Option<Arc<Docker>>, clock: Clock, board: Arc<Board>) -> Arc<Self> {
+        Self::by(Way::Nearest, docker, clock, board, Vec::new())
     }
 
-    /// As `new`, with a say in how requests are counted.
-    pub fn by(way: Way, docker: Option<Arc<Docker>>, clock: Clock) -> Arc<Self> {
+    /// As `new`, with a say in how requests are counted, and with more paths.
+    pub fn by(
+        way: Way,
+        docker: Option<Arc<Docker>>,
+        clock: Clock,
+        board: Arc<Board>,
+        mut paths: Vec<Arc<dyn Path>>,
+    ) -> Arc<Self> {
         let (changes, _) = broadcast::channel(1024);
         let counter = Arc::new(Counter::new(way, docker, clock));
-        Arc::new(Self { counter, clock, changes, tasks: Arc::default() })
+        paths.push(Arc::new(Followers(Arc::clone(&board))));
+        Arc::new(Self { counter, clock, board, paths, changes, tasks: Arc::default() })
     }
 
     /// How many tasks there are: probing, counting.
@@ -99,6 +113,9 @@ impl LocalSenses {
     }
 
     async fn look(&self, service: &ServiceName, spec: Option<&ServiceSpec>, memory: &Memory, replicas: &mut [Replica]) {
+        for path in &self.paths {
+            path.notice(service, spec, memory, replicas);
+        }
         let begin = self.clock.now();
         let revision = spec.map(ServiceSpec::revision);
         let (mut probes, mut counts) = (BTreeSet::new(), BTreeSet::new());
@@ -110,7 +127,11 @@ impl LocalSenses {
             if memory.withdrawn.contains_key(&replica.id) {
                 counts.insert(replica.id.clone());
                 awaited.push(self.count(service, own, replica, begin));
-            } else if let Some((own, asked)) = own.and_then(|own| Some((own, own.readiness.as_ref()?))) {
+                if !memory.revocable.contains(&replica.id) {
+                    continue;
+                }
+            }
+            if let Some((own, asked)) = own.and_then(|own| Some((own, own.readiness.as_ref()?))) {
                 probes.insert(replica.id.clone());
                 awaited.extend(self.probe(service, own, asked, replica));
             }
@@ -123,6 +144,10 @@ impl LocalSenses {
         if !awaited.is_empty() {
             drop(tokio::time::timeout(PATIENCE, join_all(awaited)).await);
         }
+        for replica in replicas.iter_mut().filter(|replica| replica.state == State::Running) {
+            let serves = !memory.withdrawn.contains_key(&replica.id);
+            replica.rotation = self.rotation(service, replica, serves);
+        }
         let tasks = self.lock();
         for replica in replicas {
             if let Some(task) = tasks.probes.get(&replica.id) {
@@ -131,6 +156,28 @@ impl LocalSenses {
             if let Some(task) = tasks.counts.get(&replica.id) {
                 replica.in_flight = in_flight(&task.seen.borrow(), replica, begin);
             }
+        }
+    }
+
+    /// What all paths together know of a replica.
+    fn rotation(&self, service: &ServiceName, replica: &Replica, serves: bool) -> Rotation {
+        let shown = self.board.shown(service, &replica.id);
+        let mut followed = false;
+        let mut pending: Vec<(String, Instant)> = Vec::new();
+        for path in &self.paths {
+            match path.standing(service, replica, serves, shown) {
+                Standing::Unused => {}
+                Standing::Settled => followed = true,
+                Standing::Pending { what, until } => pending.push((what, until)),
+            }
+        }
+        match pending.iter().map(|(_, until)| *until).max() {
+            Some(until) => {
+                let who: Vec<_> = pending.into_iter().map(|(what, _)| what).collect();
+                Rotation::Pending { who: who.join(" and "), until: self.clock.timestamp(until) }
+            }
+            None if followed => Rotation::Settled,
+            None => Rotation::Unfollowed,
         }
     }
 
@@ -158,7 +205,7 @@ impl LocalSenses {
         // A new question to the same run: the last verdict stands until it is answered.
         let known = before.map(|task| task.verdict.borrow().clone());
         let is_new = known.is_none();
-        let (verdict, mut answers) = watch::channel(known.unwrap_or_else(probe::not_asked_yet));
+        let (verdict, mut answers) = watch::channel(known.unwrap_or(Probe::Unasked));
         let wake = self.waker(service);
         drop(tokio::spawn(probe::keep_asking(asked.clone(), addresses.clone(), verdict, wake)));
         let task = Probing { service: service.clone(), run, asked: asked.clone(), addresses, verdict: answers.clone() };
@@ -213,6 +260,10 @@ impl Senses for LocalSenses {
         Box::pin(self.look(service, spec, memory, replicas))
     }
 
+    fn paths(&self, service: &ServiceName) -> Vec<TrafficPath> {
+        self.paths.iter().filter_map(|path| path.about(service)).collect()
+    }
+
     fn watch(&self) -> BoxStream<'static, Key> {
         let (changes, tasks) = (self.changes.subscribe(), Arc::clone(&self.tasks));
         let keys = stream::unfold((changes, tasks), |(mut changes, tasks)| async move {
@@ -228,7 +279,8 @@ impl Senses for LocalSenses {
             };
             Some((stream::iter(services.into_iter().map(Key::Service)), (changes, tasks)))
         });
-        keys.flatten().boxed()
+        let paths = self.paths.iter().map(|path| path.watch());
+        stream::select(keys.flatten(), stream::select_all(paths)).boxed()
     }
 }
 

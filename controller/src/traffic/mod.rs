@@ -1,17 +1,24 @@
 //! WHO GETS REQUESTS. What the controller senses of a replica itself: whether it is ready, and how many requests are in
 //! flight on it while it leaves. A proxy, later, is one more file here.
 
+mod bridge;
 pub mod companion;
 mod counting;
+pub mod haproxy;
 pub mod inflight;
 pub mod local;
+pub mod names;
+pub mod paths;
 pub mod probe;
+pub mod traefik;
+pub mod view;
 
 use crd_schema::ServiceSpec;
+use crd_schema::status::TrafficPath;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use crate::model::{Key, Memory, Replica, ServiceName};
+use crate::model::{Key, Memory, Replica, ServiceName, State};
 
 /// The controller's own senses.
 pub trait Senses: Send + Sync {
@@ -24,6 +31,9 @@ pub trait Senses: Send + Sync {
         memory: &'a Memory,
         replicas: &'a mut [Replica],
     ) -> BoxFuture<'a, ()>;
+
+    /// The ways by which requests for a service come, as far as they are known.
+    fn paths(&self, service: &ServiceName) -> Vec<TrafficPath>;
 
     /// Keys whose senses have changed: a probe that passes now, or fails. Hints, as the engine's events are.
     fn watch(&self) -> BoxStream<'static, Key>;
@@ -41,8 +51,17 @@ impl Senses for crate::engine::sim::Sim {
             if let Some(since) = memory.withdrawn.get(&replica.id) {
                 replica.in_flight = self.in_flight(&replica.id, *since);
             }
+            if replica.state == State::Running {
+                let withdrawn = memory.withdrawn.contains_key(&replica.id);
+                let serves = !withdrawn && memory.serving.contains_key(&replica.id);
+                replica.rotation = self.with(|world, now| world.tell(&replica.id, serves, withdrawn, now));
+            }
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn paths(&self, _: &ServiceName) -> Vec<TrafficPath> {
+        Vec::new()
     }
 
     // The simulated engine's own events tell of it.

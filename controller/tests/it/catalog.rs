@@ -1,11 +1,16 @@
 //! What is wanted, from readings of real directories: nothing that cannot be read or believed stops anything.
 
+mod env_files;
+mod fronts;
+mod projects;
+mod removal;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use composed::model::{Desired, ServiceName};
 use composed::source::catalog::Catalog;
-use composed::source::files::read;
+use composed::source::files::{HostDir, Source, read};
 use jiff::Timestamp;
 
 const LONG_AGO: Timestamp = Timestamp::UNIX_EPOCH;
@@ -60,6 +65,49 @@ impl Files {
             other => panic!("{name}: {other:?}\n{:?}", self.catalog.problems),
         }
     }
+}
+
+/// Links to directories, as mounts of Kubernetes have them: `data -> ..1`, `..1` hidden.
+#[test]
+fn links_are_followed_once() {
+    let mut files = Files::new(&[("deep/web.yaml", &document("web", "web:1"))]);
+    let outside = Files::new(&[("api.yaml", &document("api", "api:1")), ("sub/db.yaml", &document("db", "db:1"))]);
+    let link = |to: &Path, from: &str| std::os::unix::fs::symlink(to, files.path().join(from)).unwrap();
+    link(outside.path(), "b-linked");
+    link(outside.path(), "c-linked-again");
+    link(&files.path().join("deep"), "another-way");
+    link(files.path(), "deep/loop");
+    link(&outside.path().join("api.yaml"), ".hidden.yaml");
+    files.read();
+    assert_eq!(files.catalog.problems, Vec::<String>::new());
+    assert_eq!(["web", "api", "db"].map(|name| files.image(name)), ["web:1", "api:1", "db:1"]);
+    let found: Vec<_> = read(files.path()).files.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(found, ["b-linked/api.yaml", "b-linked/sub/db.yaml", "deep/web.yaml"]);
+}
+
+#[test]
+fn relative_binds_are_paths_of_the_host() {
+    let text =
+        format!("{}  volumes: [\"./data:/data\", \"../common/x:/x:ro\", \"/abs:/abs\"]\n", document("web", "web:1"));
+    let files = Files::new(&[("sub/web.yaml", &text)]);
+    let sources = |reading: &composed::source::files::Reading| {
+        let catalog = Catalog::new(reading, &Catalog::empty(false));
+        match catalog.desired(&ServiceName::new("shop", "web"), &BTreeSet::new(), LONG_AGO) {
+            Desired::Run(web) => Ok(web.spec.volumes.iter().map(|m| m.source.clone().unwrap()).collect::<Vec<_>>()),
+            _ => Err(catalog.problems.join("\n")),
+        }
+    };
+    let mut source = Source::from(files.path());
+    let root = files.path().display();
+    assert_eq!(
+        sources(&source.read()).unwrap(),
+        [format!("{root}/sub/data"), format!("{root}/common/x"), "/abs".to_owned()]
+    );
+    source.host = HostDir::At("/srv/desired".into());
+    assert_eq!(sources(&source.read()).unwrap(), ["/srv/desired/sub/data", "/srv/desired/common/x", "/abs"]);
+    source.host = HostDir::Unknown;
+    let why = sources(&source.read()).unwrap_err();
+    assert!(why.contains("sub/web.yaml:1") && why.contains("--host-dir") && why.contains("./data"), "{why}");
 }
 
 #[test]
@@ -216,4 +264,30 @@ fn the_examples_are_valid() {
     let catalog = Catalog::new(&read(&examples), &Catalog::empty(false));
     assert_eq!(catalog.problems, Vec::<String>::new());
     assert!(catalog.names().count() >= 6);
+}
+
+#[test]
+fn restart_of_a_dependency_ties_its_dependant_to_it() {
+    let db = |image: &str| document("db", image);
+    let api = |restart: bool| {
+        let dependency = format!("  depends_on: {{db: {{condition: service_started, restart: {restart}}}}}\n");
+        format!("{}{dependency}", document("api", "api:1"))
+    };
+    let revision = |db: &str, api: &str| {
+        let files = Files::new(&[("db.yaml", db), ("api.yaml", api)]);
+        let Desired::Run(api) = files.desired("api", &[]) else { panic!("{:?}", files.catalog.problems) };
+        (api.revision.clone(), api.digest.clone(), api.after.clone())
+    };
+    let (one, digest, after) = revision(&db("db:1"), &api(true));
+    let (two, other_digest, _) = revision(&db("db:2"), &api(true));
+    assert_ne!((&one, &digest), (&two, &other_digest), "a change of the one is a change of the other");
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["db"]);
+    assert_eq!(revision(&db("db:1"), &api(true)).0, one);
+    assert_eq!(revision(&db("db:1"), &api(false)).0, revision(&db("db:2"), &api(false)).0, "untied");
+
+    let alone = Files::new(&[("api.yaml", &api(true))]);
+    assert!(matches!(alone.desired("api", &[]), Desired::Held(why) if why.contains("put both under one directory")));
+    let circle = format!("{}  depends_on: {{api: {{condition: service_started, restart: true}}}}\n", db("db:1"));
+    let circle = Files::new(&[("db.yaml", &circle), ("api.yaml", &api(true))]);
+    assert!(matches!(circle.desired("api", &[]), Desired::Held(_)), "{:?}", circle.catalog.problems);
 }

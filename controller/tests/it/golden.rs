@@ -6,10 +6,12 @@ use std::path::Path;
 
 use composed::model::{
     Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe, Replica,
-    RevisionRecord, ServiceName, Sighting, State, Trouble,
+    RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
 };
 use composed::plan::policy::Policy;
 use composed::plan::{Scene, plan, status};
+use composed::source::catalog::Catalog;
+use composed::source::files::read;
 use crd_schema::status::Reason;
 use crd_schema::{ComposeDuration, Object, ServiceSpec};
 use jiff::Timestamp;
@@ -18,6 +20,7 @@ use serde::Deserialize;
 /// What a case says of the world. Times are so long ago.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "a case says what is special about the world")]
 struct World {
     /// The document is gone, or held for this reason.
     gone: bool,
@@ -28,6 +31,14 @@ struct World {
     images: Option<Vec<String>>,
     pull_failed: Option<ComposeDuration>,
     missing: Vec<String>,
+    /// Why it could not be made.
+    refused: Option<String>,
+    /// The image was fetched for the new revision.
+    pulled: bool,
+    /// This process has looked for so long only.
+    back: Option<ComposeDuration>,
+    /// Another service waits for this one to complete.
+    one_shot: bool,
     unmet: BTreeMap<String, String>,
     /// The old revision's image. What else the old revision has is as in the document.
     old_image: Option<String>,
@@ -67,6 +78,9 @@ struct Seen {
     health: Option<Health>,
     #[serde(default)]
     withdrawn: Option<ComposeDuration>,
+    /// Withdrawn by this process, with nothing further begun.
+    #[serde(default)]
+    revocable: bool,
     #[serde(default)]
     in_flight: Option<u32>,
     #[serde(default)]
@@ -77,6 +91,9 @@ struct Seen {
     restarts: bool,
     #[serde(default)]
     pre_stop_done: bool,
+    /// Those who send requests take in what is shown of it within so long.
+    #[serde(default)]
+    rotation: Option<ComposeDuration>,
 }
 
 struct Case {
@@ -97,7 +114,8 @@ impl Case {
             .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
-        let desired = DesiredService::new(name.clone(), service.spec, "desired.yaml:1");
+        let mut desired = DesiredService::new(name.clone(), service.spec, "desired.yaml:1");
+        desired.one_shot = world.one_shot;
         let old_image = world.old_image.clone().unwrap_or_else(|| "web:1".to_owned());
         let old = ServiceSpec { image: old_image.clone(), ..desired.spec.clone() };
         let memory = memory(&desired, &old, &world, now);
@@ -115,6 +133,7 @@ impl Case {
             replicas: world.replicas.iter().map(replica).collect(),
             images,
             missing: world.missing.clone(),
+            refused: world.refused.clone(),
             unmet: world.unmet.clone(),
         };
         let desired = match (world.gone, world.held) {
@@ -177,6 +196,8 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
     }
     let outcome = if world.new_available { Outcome::Available } else { Outcome::Pending };
     memory.history.push(record(&desired.spec, 2, outcome));
+    memory.pulled = world.pulled.then(|| desired.revision.clone());
+    memory.back_since = world.back.map(|ago| now - ago.get());
     memory.progress_since = Some(now - world.progress.map_or(std::time::Duration::ZERO, ComposeDuration::get));
     if let Some(message) = &world.failed {
         memory.fail(&desired.revision, Reason::Unhealthy, message.clone(), now);
@@ -194,12 +215,16 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         if let Some(ago) = seen.withdrawn {
             memory.withdrawn.insert(id.clone(), now - ago.get());
         }
+        if seen.revocable {
+            memory.revocable.insert(id.clone());
+        }
         if let Some(running) = seen.running.or(seen.ready) {
             let sighting = Sighting {
                 started_at: Some(now - running.get()),
                 restart_count: 0,
                 running_since: now - running.get(),
                 ready_since: seen.ready.map(|ready| now - ready.get()),
+                starting_since: Some(now - running.get()),
             };
             memory.sightings.insert(id, sighting);
         }
@@ -208,6 +233,12 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
 }
 
 impl Seen {
+    fn rotation(&self, now: Timestamp) -> Rotation {
+        let pending =
+            |within: ComposeDuration| Rotation::Pending { who: "the proxy".to_owned(), until: now + within.get() };
+        self.rotation.map_or_else(Rotation::default, pending)
+    }
+
     fn replica(&self, desired: &DesiredService, old: &ServiceSpec, now: Timestamp) -> Replica {
         let revision = match self.revision.as_str() {
             "new" => desired.revision.clone(),
@@ -235,6 +266,7 @@ impl Seen {
             restarts: self.restarts,
             health: self.health.unwrap_or(if self.ready.is_some() { healthy } else { Health::None }),
             probe: Probe::None,
+            rotation: self.rotation(now),
             in_flight: match (self.uncountable, self.in_flight) {
                 (true, _) => InFlight::Uncountable,
                 (_, Some(count)) => InFlight::Count(count),
@@ -269,4 +301,34 @@ fn plans_are_as_their_folders_say() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the first look at an empty host would make of the examples.
+#[test]
+fn the_examples_plan_as_written() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let catalog = Catalog::new(&read(&root.join("../examples/services")), &Catalog::empty(false));
+    let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+    let mut text = String::new();
+    for name in catalog.names() {
+        let desired = catalog.desired(name, &BTreeSet::new(), now);
+        let Desired::Run(wanted) = &desired else { panic!("{name}: {desired:?}") };
+        let present = ImageState::Present("sha256:1".to_owned());
+        let observed = Observed { images: [(wanted.spec.image.clone(), present)].into(), ..Observed::default() };
+        let mut memory = Memory::default();
+        memory.notice(Some(wanted), &observed, now);
+        let plan = plan(&desired, &observed, &memory, now);
+        text += &format!("{name}: {}\n", Policy::of(&wanted.spec).strategy);
+        text += &plan
+            .actions
+            .iter()
+            .map(|action| format!("  {}  because: {}\n", action.verb, action.cause))
+            .collect::<String>();
+        text = text.replace(&wanted.revision, "REVISION");
+    }
+    let file = root.join("tests/golden-examples.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), text);
 }

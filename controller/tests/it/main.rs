@@ -4,7 +4,15 @@
 mod catalog;
 mod contract;
 mod golden;
+mod haproxies;
+mod memory;
 mod promises;
+mod questions;
 mod senses;
+mod socket;
+mod verbs;
+mod view;
 mod walls;
+mod watch;
+mod whole;
 mod worlds;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use composed::model::{
-    Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Probe, Replica, ServiceName, Sighting,
-    State,
+    Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Probe, Replica, Rotation, ServiceName,
+    Sighting, State,
 };
 use composed::plan::action::Verb;
 use composed::plan::plan;
@@ -24,6 +24,8 @@ enum Shape {
     Paused,
     Exited,
     Draining,
+    /// Draining, with nothing begun that cannot be undone.
+    Revocable,
 }
 
 #[derive(Clone, Debug)]
@@ -36,9 +38,9 @@ struct Scene {
 }
 
 fn scenes() -> impl Strategy<Value = Scene> {
-    use Shape::{Available, Created, Draining, Exited, Paused, Pending, Unhealthy};
-    let shape =
-        proptest::sample::select(vec![Created, Pending, Available, Available, Unhealthy, Paused, Exited, Draining]);
+    use Shape::{Available, Created, Draining, Exited, Paused, Pending, Revocable, Unhealthy};
+    let shapes = vec![Created, Pending, Available, Available, Unhealthy, Paused, Exited, Draining, Revocable];
+    let shape = proptest::sample::select(shapes);
     let seen = proptest::collection::vec((shape, 0_u8..3), 0..9);
     (0_u32..6, 0_u32..4, 0_u32..4, any::<bool>(), seen).prop_map(|(replicas, surge, unavailable, stop_first, seen)| {
         Scene { replicas, surge, unavailable, stop_first, seen }
@@ -84,15 +86,26 @@ impl Scene {
             let (state, ready) = match shape {
                 Shape::Created => (State::Created, None),
                 Shape::Pending => (State::Running, Some(now)),
-                Shape::Available | Shape::Draining | Shape::Unhealthy => (State::Running, Some(long_ago)),
+                Shape::Available | Shape::Draining | Shape::Revocable | Shape::Unhealthy => {
+                    (State::Running, Some(long_ago))
+                }
                 Shape::Paused => (State::Paused, None),
                 Shape::Exited => (State::Exited(1), None),
             };
             let started_at = (state == State::Running).then_some(long_ago);
-            let sighting = Sighting { started_at, restart_count: 0, running_since: long_ago, ready_since: ready };
+            let sighting = Sighting {
+                started_at,
+                restart_count: 0,
+                running_since: long_ago,
+                ready_since: ready,
+                starting_since: None,
+            };
             memory.sightings.insert(id.clone(), sighting);
-            if matches!(shape, Shape::Draining) {
+            if matches!(shape, Shape::Draining | Shape::Revocable) {
                 memory.withdrawn.insert(id.clone(), now);
+            }
+            if matches!(shape, Shape::Revocable) {
+                memory.revocable.insert(id.clone());
             }
             observed.replicas.push(Replica {
                 id,
@@ -108,6 +121,7 @@ impl Scene {
                 restarts: false,
                 health: if matches!(shape, Shape::Unhealthy) { Health::Unhealthy } else { Health::None },
                 probe: Probe::None,
+                rotation: Rotation::Unfollowed,
                 in_flight: InFlight::Count(0),
                 busy_with: None,
                 pre_stop_done: false,
@@ -134,9 +148,9 @@ proptest! {
         let started = |shape: Shape| matches!(shape, Shape::Pending | Shape::Available | Shape::Unhealthy | Shape::Paused);
         let available_before = scene.seen.iter().filter(|(s, _)| matches!(s, Shape::Available)).count();
         let started_before = scene.seen.iter().filter(|(s, _)| started(*s)).count();
-        let draining = scene.seen.iter().filter(|(s, _)| matches!(s, Shape::Draining)).count();
+        let draining = scene.seen.iter().filter(|(s, _)| matches!(s, Shape::Draining | Shape::Revocable)).count();
 
-        let mut starts = 0;
+        let (mut starts, mut readmitted) = (0, 0);
         let mut available = available_before;
         let mut seen = BTreeSet::new();
         let chosen = plan.actions.iter().enumerate().filter(|(at, _)| mask >> (at % 64) & 1 == 1);
@@ -150,15 +164,26 @@ proptest! {
                     prop_assert!(seen.insert(target.id.clone()), "withdrawn twice");
                     available -= usize::from(matches!(shape(&target.id), Shape::Available));
                 }
+                Verb::Readmit(target) => {
+                    prop_assert!(matches!(shape(&target.id), Shape::Revocable));
+                    prop_assert!(seen.insert(target.id.clone()), "readmitted and something else");
+                    readmitted += 1;
+                }
                 // Nobody in traffic is stopped or removed.
-                Verb::Stop(target) => prop_assert!(matches!(shape(&target.id), Shape::Draining)),
+                Verb::Stop(target) | Verb::DisableRestart(target) => {
+                    prop_assert!(seen.insert(target.id.clone()), "stopped and something else");
+                    prop_assert!(matches!(shape(&target.id), Shape::Draining | Shape::Revocable));
+                }
                 Verb::Remove(target) => prop_assert!(matches!(shape(&target.id), Shape::Created | Shape::Exited)),
                 _ => {}
             }
         }
         prop_assert!(available >= scene.least().min(available_before), "{} available, at least {} promised: {plan:#?}", available, scene.least());
         let held = if scene.stop_first { draining } else { 0 };
-        prop_assert!(starts == 0 || started_before + held + starts <= scene.most(), "{} started, at most {}: {plan:#?}", started_before + starts, scene.most());
+        // Whoever comes back was among those that held a place.
+        let comes = if scene.stop_first { starts } else { starts + readmitted };
+        prop_assert!(comes == 0 || started_before + held + comes <= scene.most(), "{} started, at most {}: {plan:#?}", started_before + comes, scene.most());
+        prop_assert!(readmitted == 0 || started_before + readmitted <= scene.most(), "{readmitted} readmitted: {plan:#?}");
         prop_assert!(!plan.settled() || plan.wake_at.is_none(), "settled, and yet it wants to wake: {plan:#?}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use composed::clock::Clock;
 use composed::engine::docker::Docker;
 use composed::engine::{Engine as _, Scope};
-use composed::model::{Health, InFlight, Key, Memory, Probe, Replica, ServiceName, State};
+use composed::model::{Health, InFlight, Key, Memory, Probe, Replica, Rotation, ServiceName, State};
 use composed::traffic::Senses as _;
 use composed::traffic::inflight::{Among, DOUBT, QUIET, look};
 use composed::traffic::local::{LocalSenses, Way};
@@ -228,7 +228,7 @@ fn web() -> ServiceName {
     ServiceName::new("shop", "web")
 }
 
-fn replica(id: &str, address: Option<&str>) -> Replica {
+pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
     Replica {
         id: id.to_owned(),
         name: "shop-web-1".to_owned(),
@@ -244,6 +244,7 @@ fn replica(id: &str, address: Option<&str>) -> Replica {
         health: Health::None,
         probe: Probe::None,
         in_flight: InFlight::Unknown,
+        rotation: Rotation::Unfollowed,
         busy_with: None,
         pre_stop_done: false,
         addresses: address.map(|address| ("net".to_owned(), address.to_owned())).into_iter().collect(),
@@ -317,7 +318,7 @@ struct Probed {
 
 impl Probed {
     fn new(spec: ServiceSpec, address: Option<&str>) -> Self {
-        let senses = LocalSenses::new(None, Clock::system());
+        let senses = LocalSenses::new(None, Clock::system(), Arc::default());
         Self { senses, spec, memory: Memory::default(), replicas: vec![replica("a", address)] }
     }
 
@@ -370,7 +371,7 @@ async fn a_probe_follows_what_the_replica_says() {
     }
     target.status.store(0, Ordering::SeqCst);
     probed.replicas[0].restart_count = 1;
-    assert_eq!(probed.sense().await, failing("not asked yet"));
+    assert_eq!(probed.sense().await, Probe::Unasked);
     target.status.store(200, Ordering::SeqCst);
     assert!(matches!(probed.woken(&mut keys).await, Probe::Passing | Probe::Failing(_)));
 
@@ -458,14 +459,14 @@ async fn without_a_way_in_nothing_is_counted() {
 }
 
 /// A demo app in a container of its own on the engine of this machine.
-struct Stage {
-    prefix: String,
-    docker: Arc<Docker>,
-    replica: Replica,
+pub(crate) struct Stage {
+    pub(crate) prefix: String,
+    pub(crate) docker: Arc<Docker>,
+    pub(crate) replica: Replica,
 }
 
 impl Stage {
-    async fn new() -> Option<Self> {
+    pub(crate) async fn new() -> Option<Self> {
         static STAGES: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("sn{}x{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
         let engine = engine_or_skip(&prefix).await?;
@@ -482,7 +483,7 @@ impl Stage {
         Some(stage)
     }
 
-    fn image(&self) -> String {
+    pub(crate) fn image(&self) -> String {
         format!("{}:app", self.prefix)
     }
 
@@ -530,7 +531,7 @@ impl Drop for Stage {
 
 /// 50 idle connections and 3 slow requests are 3, and then 0.
 async fn counts(stage: &Stage, way: Way) {
-    let senses = LocalSenses::by(way, Some(Arc::clone(&stage.docker)), Clock::system());
+    let senses = LocalSenses::by(way, Some(Arc::clone(&stage.docker)), Clock::system(), Arc::default(), Vec::new());
     let mut memory = Memory::default();
     memory.withdrawn.insert(stage.replica.id.clone(), Timestamp::UNIX_EPOCH);
     let idle = stage.idle(50);
@@ -581,7 +582,7 @@ async fn requests_of_a_container_are_counted_from_the_host() {
     let Some(stage) = Stage::new().await else { return };
     counts(&stage, Way::Nearest).await;
     // Out of reach, and again in reach in its next run.
-    let senses = LocalSenses::new(None, Clock::system());
+    let senses = LocalSenses::new(None, Clock::system(), Arc::default());
     let mut memory = Memory::default();
     memory.withdrawn.insert(stage.replica.id.clone(), Timestamp::UNIX_EPOCH);
     let mut replicas = [Replica { pid: 0, ..stage.replica.clone() }];
@@ -652,7 +653,7 @@ async fn figures() {
     let address = stage.replica.addresses["net"].clone();
     let mut spec = asking_http(8080, "/healthz");
     spec.readiness.as_mut().unwrap().period = Some(ComposeDuration::from_secs(1));
-    let senses = LocalSenses::new(None, Clock::system());
+    let senses = LocalSenses::new(None, Clock::system(), Arc::default());
     let mut replicas: Vec<Replica> = (0..100).map(|n| replica(&format!("r{n}"), Some(&address))).collect();
     senses.sense(&web(), Some(&spec), &Memory::default(), &mut replicas).await;
     let (before, begin) = (cpu_ms(), Instant::now());

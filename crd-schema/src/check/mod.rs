@@ -2,6 +2,7 @@
 //! rules over the types; each finding names the key it is about, and the tree says where that is.
 
 mod container;
+mod front;
 mod network;
 mod rollout;
 
@@ -58,6 +59,7 @@ fn check_service(service: &Service, findings: &mut Findings) {
     container::check(&service.spec, findings);
     network::check(&service.spec, findings);
     rollout::check(&service.spec, findings);
+    front::check(&service.spec, findings);
     if service.spec.depends_on.contains_key(name) {
         let help = "remove it: a service that waits for itself never starts";
         findings.add(&["spec", "depends_on", name], format!("`{name}` depends on itself"), help);

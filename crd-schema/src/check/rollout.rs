@@ -9,10 +9,20 @@ use crate::{Healthcheck, IntOrPercent, Order, Rollout, Rounding, ServiceSpec};
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const RETRIES: u32 = 3;
+/// More containers than an engine can run, and small enough that no sum overflows.
+const MOST: u32 = 10_000;
+/// More attempts than anybody waits for.
+const MOST_RETRIES: u32 = 1_000;
 
 pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
     let replicas = spec.replicas.unwrap_or(1);
-    let fixed_port = spec.ports.iter().find_map(|port| port.published);
+    if replicas > MOST {
+        let help = "write a number that this host can run; for more hosts hand the service over to Swarm or Kubernetes";
+        findings.add(&["spec", "replicas"], format!("{replicas} replicas, and at most {MOST} are possible"), help);
+    }
+    // What a front has, the replicas do not.
+    let own = spec.of_replicas();
+    let fixed_port = own.ports.iter().find_map(|port| port.published);
     if replicas > 1 {
         if spec.container_name.is_some() {
             let help = "remove it, or write `replicas: 1`: two containers cannot have one name";
@@ -22,8 +32,8 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
             findings.add(
                 &["spec", "ports"],
                 format!("host port {port} with {replicas} replicas: only one of them could have it"),
-                "write `replicas: 1`, leave the host port out (the engine takes a free one for each), or let a proxy \
-                 publish it; sharing a port is for the front of a later version",
+                "write `replicas: 1`, leave the host port out (the engine takes a free one for each), or share it by \
+                 `front: http` or `front: tcp`",
             );
         }
     }
@@ -33,17 +43,18 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
         let reason = match (&spec.container_name, fixed_port) {
             (Some(name), _) => Some(format!("both would be called `{name}`")),
             (None, Some(port)) => Some(format!("both would need host port {port}")),
-            (None, None) => fixed_address(spec).map(|key| format!("both would have the same {key}")),
+            (None, None) => fixed_address(&own).map(|key| format!("both would have the same {key}")),
         };
         if let (true, Some(reason)) = (start_first, reason) {
             findings.add(
                 &["spec", "rollout", "order"],
                 format!("start-first is impossible: old and new replica would run side by side, and {reason}"),
-                "write `order: stop-first` (a short gap at each rollout) or `auto`, or remove what both would need",
+                "write `order: stop-first` (a short gap at each rollout) or `auto`, or remove what both would need (`front: http` \
+                 takes a host port over)",
             );
         }
     }
-    if let (true, Some(key)) = (replicas > 1, fixed_address(spec)) {
+    if let (true, Some(key)) = (replicas > 1, fixed_address(&own)) {
         let help = "remove it, or write `replicas: 1`";
         findings.add(&["spec", "networks"], format!("a fixed {key} with {replicas} replicas"), help);
     }
@@ -75,6 +86,12 @@ pub(super) fn check_rules(rules: &Rollout, findings: &mut Findings) {
     // Of 100, so that every percentage above 0 counts. Absent: the project's or composed's 1 and 0.
     let some = |value: Option<IntOrPercent>, default| value.map_or(default, |value| value.of(100, Rounding::Up));
     let surge = some(rules.max_surge, 1);
+    for (key, value) in [("max_surge", rules.max_surge), ("max_unavailable", rules.max_unavailable)] {
+        if some(value, 0) > MOST {
+            let help = "write a small number, or a percentage";
+            findings.add(&["spec", "rollout", key], format!("{key} is more than {MOST}"), help);
+        }
+    }
     if rules.order == Some(Order::StartFirst) && surge == 0 {
         findings.add(
             &["spec", "rollout", "max_surge"],
@@ -88,6 +105,10 @@ pub(super) fn check_rules(rules: &Rollout, findings: &mut Findings) {
             "stop-first needs one replica to be missing, but max_unavailable is 0",
             "write `max_unavailable: 1`, or `order: start-first`",
         );
+    }
+    if rules.canary.is_some_and(|canary| !(1..=99).contains(&canary.weight)) {
+        let help = "write a share such as `10`: with 100 it would be no trial";
+        findings.add(&["spec", "rollout", "canary", "weight"], "the weight is not a percentage from 1 to 99", help);
     }
     if rules.progress_deadline.is_some_and(|deadline| deadline.get().is_zero()) {
         findings.add(
@@ -138,6 +159,10 @@ fn healthcheck(check: &Healthcheck, findings: &mut Findings) {
         let help = "remove the times, or write a test";
         findings.add(&["spec", "healthcheck"], "the healthcheck is switched off and yet has times", help);
     }
+    if check.retries.is_some_and(|retries| retries > MOST_RETRIES) {
+        let message = format!("retries is more than {MOST_RETRIES}");
+        findings.add(&["spec", "healthcheck", "retries"], message, "write a small number, such as `3`");
+    }
     let periods = [
         ("interval", check.interval),
         ("timeout", check.timeout),
@@ -155,21 +180,32 @@ fn healthcheck(check: &Healthcheck, findings: &mut Findings) {
 
 fn readiness(spec: &ServiceSpec, findings: &mut Findings) {
     let Some(probe) = &spec.readiness else { return };
+    let ports = [
+        ("http", probe.http.as_ref().map(|http| http.port)),
+        ("tcp", probe.tcp.as_ref().map(|tcp| tcp.port)),
+        ("grpc", probe.grpc.as_ref().map(|grpc| grpc.port)),
+    ];
+    let kinds: Vec<_> = ports.iter().filter(|(_, port)| port.is_some()).map(|(kind, _)| *kind).collect();
     let exactly = "write exactly one, such as `readiness: {http: {path: /healthz, port: 8080}}`";
-    match (&probe.http, &probe.tcp) {
-        (Some(_), Some(_)) => {
-            findings.add(&["spec", "readiness", "tcp"], "readiness has both an http and a tcp probe", exactly);
+    match kinds.as_slice() {
+        [] => findings.add(&["spec", "readiness"], "readiness has no probe: neither http nor tcp nor grpc", exactly),
+        [_] => {}
+        [.., last] => {
+            let message = format!("readiness has several probes: {}", kinds.join(", "));
+            findings.add(&["spec", "readiness", last], message, exactly);
         }
-        (None, None) => {
-            findings.add(&["spec", "readiness"], "readiness has neither an http nor a tcp probe", exactly);
-        }
-        _ => {}
     }
-    let ports = [("http", probe.http.as_ref().map(|http| http.port)), ("tcp", probe.tcp.as_ref().map(|tcp| tcp.port))];
     for (kind, port) in ports {
         if port == Some(0) {
             let help = "write the port the container listens on";
             findings.add(&["spec", "readiness", kind, "port"], "port 0 is not a port", help);
+        }
+    }
+    for (key, count) in [("success_threshold", probe.success_threshold), ("failure_threshold", probe.failure_threshold)]
+    {
+        if count.is_some_and(|count| count == 0 || count > MOST_RETRIES) {
+            let message = format!("{key} is not a number from 1 to {MOST_RETRIES}");
+            findings.add(&["spec", "readiness", key], message, "write a small number, such as `3`");
         }
     }
     if probe.http.as_ref().is_some_and(|http| !http.path.starts_with('/')) {
@@ -181,7 +217,7 @@ fn readiness(spec: &ServiceSpec, findings: &mut Findings) {
             findings.add(&["spec", "readiness", key], format!("{key} is 0"), "write a time, such as `1s`");
         }
     }
-    if let (Some("none"), true) = (spec.network_mode.as_deref(), probe.http.is_some() || probe.tcp.is_some()) {
+    if let (Some("none"), true) = (spec.network_mode.as_deref(), !kinds.is_empty()) {
         let help = "remove the probe and write a healthcheck, which runs inside the container";
         findings.add(&["spec", "readiness"], "a container without a network cannot be probed over it", help);
     }

@@ -5,7 +5,9 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::with_help;
-use crate::types::scalar::{BYTES_HELP, ByteSize, ComposeDuration, DURATION_HELP, Decimal, IntOrPercent, ScalarError};
+use crate::types::scalar::{
+    BYTES_HELP, ByteSize, ComposeDuration, DURATION_HELP, Decimal, IntOrPercent, STATUS_HELP, ScalarError, StatusCodes,
+};
 
 impl ScalarError {
     pub(crate) fn into_error<E: de::Error>(self) -> E {
@@ -23,7 +25,7 @@ macro_rules! text_serde {
         }
     )*};
 }
-text_serde!(ComposeDuration, ByteSize, Decimal);
+text_serde!(ComposeDuration, ByteSize, Decimal, StatusCodes);
 
 impl Serialize for IntOrPercent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -89,6 +91,17 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
+impl<'de> Deserialize<'de> for StatusCodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let whole: fn(u64) -> Result<Self, ScalarError> = |status| status.to_string().parse();
+        deserializer.deserialize_any(ScalarVisitor {
+            expecting: "HTTP statuses",
+            whole: Some(whole),
+            help: STATUS_HELP,
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for IntOrPercent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let whole: fn(u64) -> Result<Self, ScalarError> = |count| count.to_string().parse();
@@ -123,5 +136,6 @@ text_schema!(
     ComposeDuration: { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h))+$", "examples": ["10s", "1m30s", "250ms"] },
     ByteSize: { "type": ["string", "integer"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]+)?([bB]|[kKmMgG][bB]?)?$", "examples": ["64m", "1gb"] },
     Decimal: { "type": ["string", "number"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["0.5", 2] },
-    IntOrPercent: { "type": ["string", "integer"], "minimum": 0, "pattern": r"^[0-9]+%?$", "examples": [1, "25%"] }
+    IntOrPercent: { "type": ["string", "integer"], "minimum": 0, "pattern": r"^[0-9]+%?$", "examples": [1, "25%"] },
+    StatusCodes: { "type": ["string", "integer"], "minimum": 100, "maximum": 599, "pattern": r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$", "examples": ["200-299", 204] }
 );

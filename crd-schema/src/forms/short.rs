@@ -11,6 +11,7 @@ use serde::{
 use super::Refusal;
 use crate::types::{
     attach::EnvFile,
+    front::{Front, FrontMode},
     mount::{BindOptions, Mount, MountKind, VolumeOptions},
     runtime::{Device, Ulimit},
 };
@@ -88,6 +89,12 @@ impl<T: JsonSchema + Shorten> JsonSchema for Short<T> {
     }
 }
 
+impl<T> From<Short<T>> for Option<T> {
+    fn from(short: Short<T>) -> Self {
+        Some(short.0)
+    }
+}
+
 /// A list of such things.
 pub(crate) struct Shorts<T>(Vec<Short<T>>);
 
@@ -162,6 +169,19 @@ impl Shorten for Device {
             return Err(Refusal::new(format!("`{text}` is not a device"), help));
         }
         Ok(Self { source: source.to_owned(), target: target.to_owned(), permissions: permissions.to_owned() })
+    }
+}
+
+impl Shorten for Front {
+    const EXPECTING: &'static str = "`http`, `tcp` or a map with `mode`";
+
+    fn short(mode: &str) -> Result<Self, Refusal> {
+        let mode = match mode {
+            "http" => FrontMode::Http,
+            "tcp" => FrontMode::Tcp,
+            _ => return Err(Refusal::new(format!("`{mode}` is not a mode of a front"), "write `http` or `tcp`")),
+        };
+        Ok(Self { mode, ..Self::default() })
     }
 }
 

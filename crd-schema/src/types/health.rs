@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::forms::{Command, Test, via};
 
-use super::{environment::Environment, is_false, scalar::ComposeDuration};
+use super::environment::Environment;
+use super::is_false;
+use super::scalar::{ComposeDuration, StatusCodes};
 
 /// The engine's healthcheck. Source: compose-spec 05-services, "healthcheck".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,22 +39,31 @@ pub struct Healthcheck {
 }
 
 /// composed's own probe of a replica, over the network, for images without a healthcheck or for a quicker answer.
-/// Exactly one of `http` and `tcp`.
+/// Exactly one of `http`, `tcp` and `grpc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Readiness {
-    /// Ready when a GET is answered with 200 to 399.
+    /// Ready when a GET is answered with one of the wanted statuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpProbe>,
     /// Ready when a connection is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<TcpProbe>,
-    /// The time between two probes.
+    /// Ready when the gRPC health service answers SERVING.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcProbe>,
+    /// The time between two probes. Default: `1s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<ComposeDuration>,
-    /// The most one probe may take.
+    /// The most one probe may take. Default: `1s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<ComposeDuration>,
+    /// So many successes in a row make it ready. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_threshold: Option<u32>,
+    /// So many failures in a row make a ready one unready. Default: 3, as in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_threshold: Option<u32>,
 }
 
 /// A probe by HTTP.
@@ -63,12 +74,15 @@ pub struct HttpProbe {
     pub path: String,
     /// The port in the container.
     pub port: u16,
-    /// The scheme; only `http` for now.
+    /// How it is spoken to. With `https` the certificate is not checked, as in Kubernetes: it is the replica's own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Scheme>,
-    /// The `Host` header; default the replica's address.
+    /// The `Host` header, and with `https` the name asked for; default the replica's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The statuses that mean ready, such as `200-299` or `200,204`. Default: `200-399`. A redirect is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusCodes>,
 }
 
 /// How an HTTP probe speaks.
@@ -78,6 +92,8 @@ pub enum Scheme {
     /// Plain HTTP.
     #[default]
     Http,
+    /// HTTP over TLS.
+    Https,
 }
 
 /// A probe by connecting.
@@ -86,6 +102,17 @@ pub enum Scheme {
 pub struct TcpProbe {
     /// The port in the container.
     pub port: u16,
+}
+
+/// A probe by the gRPC health checking protocol, without TLS. Source: `grpc.health.v1.Health`, `Check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcProbe {
+    /// The port in the container.
+    pub port: u16,
+    /// The service asked about; default the server as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// A command run in the container. Source: compose-spec 05-services, `pre_stop`.

@@ -30,6 +30,19 @@ pub struct Rollout {
     /// What to do with a failed rollout. Default `rollback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_action: Option<FailureAction>,
+    /// Put the first new replica on trial: it takes a share of the requests for a while before the others follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// The trial of a new revision. Where the requests come by a path that cannot weigh, its replica takes an equal share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    /// Its share of the requests in percent, 1 to 99.
+    pub weight: u8,
+    /// How long it is held, from the moment at which it is available.
+    pub hold: ComposeDuration,
 }
 
 impl Rollout {
@@ -43,6 +56,7 @@ impl Rollout {
             min_ready: self.min_ready.or(defaults.min_ready),
             progress_deadline: self.progress_deadline.or(defaults.progress_deadline),
             failure_action: self.failure_action.or(defaults.failure_action),
+            canary: self.canary.or(defaults.canary),
         }
     }
 }

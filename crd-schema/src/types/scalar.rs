@@ -280,3 +280,44 @@ impl fmt::Display for IntOrPercent {
         }
     }
 }
+
+/// HTTP statuses, such as `200-299` or `200,204`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusCodes(Vec<(u16, u16)>);
+
+pub(crate) const STATUS_HELP: &str = "write statuses from 100 to 599, such as `200`, `200-299` or `200,204`";
+
+impl StatusCodes {
+    /// Whether `status` is one of them.
+    pub fn hold(&self, status: u16) -> bool {
+        self.0.iter().any(|(from, to)| (*from..=*to).contains(&status))
+    }
+}
+
+impl FromStr for StatusCodes {
+    type Err = ScalarError;
+
+    /// # Errors
+    /// When a part is no status or no rising range of them.
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let part = |part: &str| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            let range: (u16, u16) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+            (100 <= range.0 && range.0 <= range.1 && range.1 < 600).then_some(range)
+        };
+        let parts: Option<Vec<_>> = text.split(',').map(part).collect();
+        parts
+            .map(Self)
+            .ok_or_else(|| ScalarError { message: format!("`{text}` names no HTTP statuses"), help: STATUS_HELP })
+    }
+}
+
+impl fmt::Display for StatusCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (from, to)) in self.0.iter().enumerate() {
+            f.write_str(if at > 0 { "," } else { "" })?;
+            if from == to { write!(f, "{from}")? } else { write!(f, "{from}-{to}")? }
+        }
+        Ok(())
+    }
+}

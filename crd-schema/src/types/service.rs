@@ -6,13 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::forms::{
-    Command, Dict, EnvFiles, Hosts, Labels, Named, OneOrMany, Options, Ports, Shorts, Texts, Ulimits, via,
+    Command, Dict, EnvFiles, Hosts, Labels, Named, OneOrMany, Options, Ports, Short, Shorts, Texts, Ulimits, via,
 };
 
 use super::{
     attach::{Dependency, EnvFile, NetworkAttachment},
     deploy::Deploy,
     environment::Environment,
+    front::{Front, Generated, Traffic},
     health::{Healthcheck, Hook, Readiness},
     is_false,
     mount::Mount,
@@ -22,7 +23,7 @@ use super::{
     scalar::{ByteSize, ComposeDuration, Decimal},
 };
 
-/// What a service should be. The keys are Compose's (compose-spec 05-services) in one normalised shape; the last four
+/// What a service should be. The keys are Compose's (compose-spec 05-services) in one normalised shape; the last six
 /// are composed's own. A key that says nothing is not serialised, so a key added later changes no old spec.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -270,4 +271,17 @@ pub struct ServiceSpec {
     /// Commands run in a replica before `stop_signal`, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_stop: Vec<Hook>,
+    /// A proxy of the service's own that has its host ports and its name on the networks: `http`, `tcp` or a map. With
+    /// it a rollout is start-first and loses no request even with one replica and a fixed host port, and several
+    /// replicas share a host port.
+    #[serde(deserialize_with = "via::<Short<Front>, _, _>", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Short<Front>")]
+    pub front: Option<Front>,
+    /// Proxies that people run themselves and composed tells who serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// What composed itself adds to services that it makes up. Refused in documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub generated: Option<Generated>,
 }

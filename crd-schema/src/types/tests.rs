@@ -95,3 +95,25 @@ fn a_services_own_rollout_keys_win_one_by_one() {
     };
     assert_eq!(own.or(&defaults), merged);
 }
+
+#[test]
+fn replicas_behind_a_front_have_no_host_port_name_or_address() {
+    let text = r#"{"image": "x", "ports": [{"target": 80, "published": 8080}], "expose": ["81"],
+        "networks": {"a": {"aliases": ["b"], "ipv4_address": "10.0.0.2", "priority": 3}}, "front": "tcp"}"#;
+    let spec: crate::ServiceSpec = serde_json::from_str(text).unwrap();
+    let own = serde_json::to_value(spec.of_replicas()).unwrap();
+    let wanted = serde_json::json!({"image": "x", "expose": ["80/tcp", "81"], "networks": {"a": {"priority": 3}}, "front": {"mode": "http"}});
+    assert_eq!(own, wanted);
+    let ports: Vec<_> = spec.front_ports().into_iter().collect();
+    assert_eq!(ports, [(80, crate::FrontMode::Tcp), (81, crate::FrontMode::Tcp)]);
+}
+
+#[test]
+fn how_a_front_is_made_is_nothing_to_the_replicas() {
+    let revision = |front: &str| {
+        let text = format!(r#"{{"image": "x", "ports": [{{"target": 80, "published": 8080}}]{front}}}"#);
+        serde_json::from_str::<crate::ServiceSpec>(&text).unwrap().revision()
+    };
+    assert_eq!(revision(r#", "front": "tcp""#), revision(r#", "front": {"mode": "http", "max_connections": 3}"#));
+    assert_ne!(revision(r#", "front": "tcp""#), revision(""));
+}

@@ -83,10 +83,15 @@ impl Reader<'_> {
         }
     }
 
+    /// Nothing stands where something must: `image:` with no word behind it.
+    fn something(self) -> Result<Self, Failure> {
+        let nothing = self.node.text().is_some() && matches!(self.meaning(), Meaning::Nothing);
+        if nothing { Err(Failure::empty()) } else { Ok(self) }
+    }
+
     fn whole<T: TryFrom<i128> + fmt::Display + Copy>(self, min: T, max: T) -> Result<T, Failure> {
-        let number = match self.meaning() {
+        let number = match self.something()?.meaning() {
             Meaning::Int(number) => T::try_from(number).ok(),
-            Meaning::Nothing if self.node.text().is_some() => return Err(Failure::empty()),
             _ => None,
         };
         number.ok_or_else(|| {
@@ -129,9 +134,8 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
     }
 
     fn deserialize_str<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match (&self.node.kind, self.meaning()) {
-            (Kind::Scalar { .. }, Meaning::Nothing) => Err(Failure::empty()),
-            (Kind::Scalar { text, .. }, _) => visitor.visit_borrowed_str(text),
+        match &self.something()?.node.kind {
+            Kind::Scalar { text, .. } => visitor.visit_borrowed_str(text),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -149,9 +153,8 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
     }
 
     fn deserialize_bool<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match (self.meaning(), self.node.text()) {
-            (Meaning::Bool(flag), _) => visitor.visit_bool(flag),
-            (Meaning::Nothing, Some(_)) => Err(Failure::empty()),
+        match self.something()?.meaning() {
+            Meaning::Bool(flag) => visitor.visit_bool(flag),
             _ => Err(Failure {
                 help: Some("write `true` or `false`".to_owned()),
                 ..Failure::new(Fault::Other, "expected true or false".to_owned())
@@ -160,10 +163,7 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
     }
 
     fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match (&self.node.kind, self.meaning()) {
-            (Kind::Scalar { .. }, Meaning::Nothing) => Err(Failure::empty()),
-            _ => visitor.visit_some(self),
-        }
+        visitor.visit_some(self.something()?)
     }
 
     fn deserialize_struct<V: Visitor<'n>>(
@@ -172,8 +172,7 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        match &self.node.kind {
-            Kind::Scalar { .. } if matches!(self.meaning(), Meaning::Nothing) => Err(Failure::empty()),
+        match &self.something()?.node.kind {
             // serde would read a list as the fields in their order.
             Kind::List(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"a map")),
             _ => self.deserialize_any(visitor),
@@ -181,10 +180,7 @@ impl<'n> de::Deserializer<'n> for Reader<'n> {
     }
 
     fn deserialize_seq<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match (&self.node.kind, self.meaning()) {
-            (Kind::Scalar { .. }, Meaning::Nothing) => Err(Failure::empty()),
-            _ => self.deserialize_any(visitor),
-        }
+        self.something()?.deserialize_any(visitor)
     }
 
     fn deserialize_map<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Failure> {

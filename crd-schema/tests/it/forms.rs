@@ -208,20 +208,41 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             json!({"order": "auto", "max_surge": 1, "max_unavailable": "25%", "min_ready": "5s", "progress_deadline": "10m", "failure_action": "rollback"}),
         ),
         (
-            "rollout: {order: stop-first, failure_action: pause}",
+            "rollout: {order: stop-first, failure_action: pause, canary: {weight: 10, hold: 5m}}",
             "rollout",
-            json!({"order": "stop-first", "failure_action": "pause"}),
+            json!({"order": "stop-first", "failure_action": "pause", "canary": {"weight": 10, "hold": "5m"}}),
         ),
         (
-            "readiness: {http: {path: /healthz, port: 8080, scheme: http, host: shop}, period: 250ms, timeout: 1s}",
+            "readiness: {http: {path: /healthz, port: 8080, scheme: https, host: shop, status: 200-299}, period: 250ms, timeout: 1s, success_threshold: 2, failure_threshold: 5}",
             "readiness",
-            json!({"http": {"path": "/healthz", "port": 8080, "scheme": "http", "host": "shop"}, "period": "250ms", "timeout": "1s"}),
+            json!({"http": {"path": "/healthz", "port": 8080, "scheme": "https", "host": "shop", "status": "200-299"}, "period": "250ms", "timeout": "1s", "success_threshold": 2, "failure_threshold": 5}),
         ),
         ("readiness: {tcp: {port: 5432}}", "readiness", json!({"tcp": {"port": 5432}})),
+        (
+            "readiness: {http: {path: /, port: 80, status: 204}}",
+            "readiness",
+            json!({"http": {"path": "/", "port": 80, "status": "204"}}),
+        ),
+        (
+            "readiness: {grpc: {port: 50051, service: shop}}",
+            "readiness",
+            json!({"grpc": {"port": 50051, "service": "shop"}}),
+        ),
         (
             "pre_stop: [{command: [/app, flush]}, {command: sh -c 'a b', user: root, privileged: true, working_dir: /, environment: {A: 1}}]",
             "pre_stop",
             json!([{"command": ["/app", "flush"]}, {"command": ["sh", "-c", "a b"], "user": "root", "privileged": true, "working_dir": "/", "environment": {"A": "1"}}]),
+        ),
+        ("expose: ['80']\nfront: http", "front", json!({"mode": "http"})),
+        (
+            "front: {mode: tcp, image: 'haproxy:2.6', ports: {8080: {mode: http}, 9090: null}, proxy_protocol: v2, accept_proxy: true, max_connections: 100, timeouts: {connect: 1s, client: 2m, server: 120s, queue: 500ms, http_keep_alive: 5s}, sticky: {cookie: SRV}}",
+            "front",
+            json!({"mode": "tcp", "image": "haproxy:2.6", "ports": {"8080": {"mode": "http"}, "9090": {}}, "proxy_protocol": "v2", "accept_proxy": true, "max_connections": 100, "timeouts": {"connect": "1s", "client": "2m", "server": "2m", "queue": "500ms", "http_keep_alive": "5s"}, "sticky": {"cookie": "SRV"}}),
+        ),
+        (
+            "traffic: {haproxy: {socket: /run/haproxy/admin.sock, backend: web, server_port: 8080, network: back, proxy_protocol: v1}}",
+            "traffic",
+            json!({"haproxy": {"socket": "/run/haproxy/admin.sock", "backend": "web", "server_port": 8080, "network": "back", "proxy_protocol": "v1"}}),
         ),
     ]
 }

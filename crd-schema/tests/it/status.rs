@@ -28,6 +28,7 @@ fn the_status_is_camel_case_and_comes_back() {
             phase: "Pending".into(),
             since: at,
             endpoints: vec!["10.0.0.2:80".into()],
+            addresses: [("shop_default".into(), "10.0.0.2".into())].into(),
             reason: None,
         }],
         ..ServiceStatus::default()

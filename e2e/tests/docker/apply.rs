@@ -1,6 +1,6 @@
 //! `composed apply` and its exit codes.
 
-use e2e::controller::{apply, apply_to};
+use e2e::controller::{Controller, apply, apply_to};
 use e2e::document::Service;
 use e2e::program::image;
 use e2e::secs;
@@ -50,5 +50,61 @@ fn s03_apply_says_with_its_exit_code_how_it_went() {
         let changed = apply(world, &world.desired(), &[]);
         assert_eq!(changed.code, 0, "{}", changed.text);
         world.only("web", 2, &image("2"));
+    });
+}
+
+#[test]
+fn s03_apply_wait_follows_the_controller_to_the_end() {
+    scenario("3 apply --wait", secs(180), |world| {
+        let web = Service::new("web", 1);
+        world.write(&web);
+        let controller = Controller::start(world);
+        controller.converged("web", "", secs(60));
+        // Nothing of this makes another revision.
+        for (replicas, surge) in [(3, "1"), (1, "2"), (2, "1")] {
+            world.write(&web.clone().replicas(replicas).rollout("max_surge", surge));
+            let done = apply(world, &world.desired(), &["--wait"]);
+            assert_eq!(done.code, 0, "{}", done.text);
+            world.only("web", replicas as usize, &image("1"));
+        }
+    });
+}
+
+#[test]
+fn s03_apply_of_one_file_finds_its_dependencies_and_its_directories() {
+    scenario("3 apply of one file", secs(180), |world| {
+        world.write(&Service::new("db", 1));
+        assert_eq!(apply(world, &world.desired(), &[]).code, 0);
+        let on = "{db: {condition: service_healthy}}";
+        let web = Service::new("web", 1).key("depends_on", on).key("volumes", "[\"./data:/data:ro\"]");
+        let file = world.write(&web);
+        let host_dir = world.path("elsewhere");
+        let done = apply(world, &file, &["--host-dir", &host_dir.display().to_string()]);
+        assert_eq!(done.code, 0, "{}", done.text);
+        assert!(done.took < secs(60), "{:?}", done.took);
+        let id = world.ids("web").into_iter().next().expect("one replica");
+        let source = world.docker.run(&["inspect", "--format", "{{(index .Mounts 0).Source}}", &id]);
+        assert_eq!(source.trim(), host_dir.join("data").display().to_string());
+    });
+}
+
+#[test]
+fn s03_apply_ends_when_what_is_unwanted_is_gone() {
+    scenario("3 apply removes", secs(180), |world| {
+        for name in ["a", "b", "c"] {
+            world.write(&Service::new(name, 1));
+        }
+        assert_eq!(apply(world, &world.desired(), &[]).code, 0);
+        std::fs::remove_file(world.file("a")).unwrap();
+        let fewer = apply(world, &world.desired(), &[]);
+        assert_eq!(fewer.code, 0, "{}", fewer.text);
+        assert_eq!(world.ids("a").len(), 0, "{}", fewer.text);
+        std::fs::remove_file(world.file("b")).unwrap();
+        std::fs::remove_file(world.file("c")).unwrap();
+        let none = apply(world, &world.desired(), &["--confirm-deletion"]);
+        assert_eq!(none.code, 0, "{}", none.text);
+        assert_eq!(world.containers().len(), 0, "{}", none.text);
+        let label = format!("label=com.docker.compose.project={}", world.project);
+        assert_eq!(world.docker.run(&["network", "ls", "-q", "--filter", &label]).trim(), "", "{}", none.text);
     });
 }

@@ -38,7 +38,8 @@ fn s07_files_that_cannot_be_read_stop_nothing() {
             std::fs::write(&file, &text[..cut]).unwrap();
             std::thread::sleep(millis(200));
         }
-        std::thread::sleep(secs(2));
+        // Each of them is the beginning of what was there, so it is believed only after 2 s.
+        std::thread::sleep(secs(4));
         untouched("while it is half written");
         let said = everything(&controller).unwrap();
         assert!(said.contains("web.yaml:"), "{said}");
@@ -125,9 +126,10 @@ fn s07_a_file_cut_between_its_documents_stops_nothing() {
         controller.converged("api", "", secs(60));
         let before = (world.ids("web"), world.ids("api"));
         let record = world.record();
-        // Valid, and one service short; a git checkout in two steps looks the same.
+        // Valid, and one service short; a git checkout in two steps looks the same. Long enough to be believed, and not
+        // long enough to be missed.
         std::fs::write(&file, &web).unwrap();
-        std::thread::sleep(millis(2000));
+        std::thread::sleep(millis(4000));
         std::fs::write(&file, &text).unwrap();
         std::thread::sleep(secs(8));
         controller.converged("api", "", secs(30));

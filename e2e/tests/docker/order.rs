@@ -40,7 +40,9 @@ fn s12_a_dependant_starts_after_its_dependencies() {
             .key("command", r#"["--version"]"#)
             .key("healthcheck", "{disable: true}")
             .key("expose", "[]");
-        let db = Service::new("db", 1).env("START_DELAY_MS", "2000");
+        // Docker remembers the last five checks: with one every 3 s the first good one is still among them.
+        let check = r#"{test: ["CMD", "/composed", "demo-app", "check"], interval: 3s, timeout: 3s, retries: 5}"#;
+        let db = Service::new("db", 1).env("START_DELAY_MS", "2000").key("healthcheck", check);
         let web = Service::new("web", 1)
             .key("depends_on", "{db: {condition: service_healthy}, job: {condition: service_completed_successfully}}");
         // The dependant first: order comes from the documents, not from the file system.

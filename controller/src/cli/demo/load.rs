@@ -68,6 +68,7 @@ impl Load {
             let turn = AtomicUsize::new(0);
             loop {
                 ticks.tick().await;
+                board.note_reader();
                 let endpoints: Vec<_> = board.statuses().into_iter().flat_map(|status| status.endpoints).collect();
                 let nth = turn.fetch_add(1, Ordering::Relaxed) % endpoints.len().max(1);
                 let counts = Arc::clone(&counts);

@@ -87,10 +87,10 @@ async fn docker_stage(common: &Common) -> anyhow::Result<Stage> {
         docker.import_image(rootfs.clone(), &image(version), &changes).await?;
     }
     print_out("Made three images of this very program: version 1, version 2, and version 3, which never gets healthy.");
-    let clock = Clock::system();
-    let senses = LocalSenses::new(Some(Arc::clone(&docker)), clock);
+    let (clock, board) = (Clock::system(), Arc::<Board>::default());
+    let senses = LocalSenses::new(Some(Arc::clone(&docker)), clock, Arc::clone(&board));
     let engine = Arc::clone(&docker) as Arc<dyn crate::engine::Engine>;
-    let session = Session { engine, senses, clock, state: StateDir::default() };
+    let session = Session { engine, senses, clock, state: StateDir::default(), board, view: None };
     Ok(Stage { session, docker: Some(docker), ask: load::over_http() })
 }
 
@@ -105,7 +105,8 @@ fn simulated_stage() -> Stage {
     let sim = simulated(world, clock);
     let ask = in_simulation(&sim);
     let engine = Arc::clone(&sim) as Arc<dyn crate::engine::Engine>;
-    Stage { session: Session { engine, senses: sim, clock, state: StateDir::default() }, docker: None, ask }
+    let session = Session { engine, senses: sim, clock, state: StateDir::default(), board: Arc::default(), view: None };
+    Stage { session, docker: None, ask }
 }
 
 /// A request in the simulation: whoever has the address answers, if it answers at all.
@@ -146,7 +147,7 @@ async fn play(stage: &Stage) -> anyhow::Result<u8> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("web.yaml");
     std::fs::write(&file, document("1"))?;
-    let board = Arc::new(Board::default());
+    let board = Arc::clone(&stage.session.board);
     let (stop, stopped) = watch::channel(false);
     let (readings, received) = mpsc::channel(1);
     tokio::spawn(watch_files(dir.path().to_owned(), readings));

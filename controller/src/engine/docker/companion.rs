@@ -23,6 +23,8 @@ use crate::engine::EngineError;
 
 /// The id of the container that it accompanies.
 const COMPANION: &str = "dev.composed.companion";
+/// The id of the front that it bridges to.
+const BRIDGE: &str = "dev.composed.bridge";
 /// Nobody.
 const USER: &str = "65534:65534";
 /// Longer lines are no companion's.
@@ -38,15 +40,40 @@ impl Docker {
     /// Starts a companion of a running container: `command` in `image`, without any right but to look. Returns its id.
     /// It removes itself when its command ends.
     pub async fn start_companion(&self, image: &str, command: &[String], of: &str) -> Result<String, EngineError> {
+        self.accompany("companion", self.companion(COMPANION, image, command, of), COMPANION, of).await
+    }
+
+    /// Starts a bridge to a front: `command` in `image` in its network namespace, with a new token in the environment
+    /// variable `variable`. Returns the token. It ends by itself when nobody uses it.
+    pub async fn start_bridge(
+        &self,
+        image: &str,
+        command: &[String],
+        variable: &str,
+        of: &str,
+    ) -> Result<String, EngineError> {
+        let token = identity::random();
+        let mut body = self.companion(BRIDGE, image, command, of);
+        body.env = Some(vec![format!("{variable}={token}")]);
+        self.accompany("bridge", body, BRIDGE, of).await?;
+        Ok(token)
+    }
+
+    async fn accompany(
+        &self,
+        kind: &str,
+        body: ContainerCreateBody,
+        label: &str,
+        of: &str,
+    ) -> Result<String, EngineError> {
         let short = connect::segment(of)?.get(..12).unwrap_or(of);
         let options =
-            || CreateContainerOptions { name: Some(format!("composed-companion-{short}")), ..Default::default() };
-        let body = self.companion(image, command, of);
+            || CreateContainerOptions { name: Some(format!("composed-{kind}-{short}")), ..Default::default() };
         let id = match self.api.answer(self.api.client.create_container(Some(options()), body.clone())).await? {
             Ok(created) => created.id,
             // A leftover of a controller that died.
             Err(error) if words(&error, &[409]).is_some() => {
-                self.sweep(&format!("{COMPANION}={of}")).await;
+                self.sweep(&format!("{label}={of}")).await;
                 self.api.call(self.api.client.create_container(Some(options()), body)).await?.id
             }
             Err(error) => return Err(reaction(&error, Asked::Plainly)),
@@ -116,8 +143,8 @@ impl Docker {
         }
     }
 
-    fn companion(&self, image: &str, command: &[String], of: &str) -> ContainerCreateBody {
-        let pairs = [(COMPANION, of), (labels::INSTANCE, &*self.instance)];
+    fn companion(&self, label: &str, image: &str, command: &[String], of: &str) -> ContainerCreateBody {
+        let pairs = [(label, of), (labels::INSTANCE, &*self.instance)];
         let logs = [("max-size", "1m"), ("max-file", "2")];
         let owned = |pairs: [(&str, &str); 2]| pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         ContainerCreateBody {

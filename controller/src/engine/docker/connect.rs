@@ -63,6 +63,12 @@ impl Api {
         }
     }
 
+    /// A client whose next requests all go to `target`, a path with its query, and nowhere else.
+    pub(super) fn towards(&self, target: &str) -> Docker {
+        let target = target.to_owned();
+        self.raw.clone().with_request_modifier(move |request| wire::to_target(request, &target))
+    }
+
     /// Asks for the engine's version and takes the newest that both know. Again after each lost connection: behind
     /// the same socket there may be another engine by then.
     pub(super) async fn negotiate(&self) -> Result<(), EngineError> {

@@ -173,12 +173,17 @@ impl Docker {
         if conflict { inspect(&self.api, name).await } else { Ok(None) }
     }
 
-    /// Joins the networks that a never-started container of ours still lacks: its creator may have died in between.
+    /// Gives a never-started container of ours what it still lacks, files and networks: its creator may have died in
+    /// between.
     async fn complete(&self, container: &ContainerInspectResponse) -> Result<(), EngineError> {
-        let wanted = container_labels(container).and_then(|labels| labels.get(labels::ENDPOINTS));
-        let (Some(wanted), State::Created) = (wanted, state(container.state.as_ref())) else {
+        if state(container.state.as_ref()) != State::Created {
             return Ok(());
-        };
+        }
+        let label = |name: &str| container_labels(container).and_then(|labels| labels.get(name));
+        if let (Some(files), Some(id)) = (label(labels::FILES), &container.id) {
+            self.put_files(id, files).await?;
+        }
+        let Some(wanted) = label(labels::ENDPOINTS) else { return Ok(()) };
         let mut missing: Endpoints = serde_json::from_str(wanted).unwrap_or_default();
         let joined = container.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
         missing.retain(|name, _| joined.is_none_or(|joined| !joined.contains_key(name)));

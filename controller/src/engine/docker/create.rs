@@ -53,12 +53,16 @@ impl Engine<'_> {
 
 /// The creation of one replica. `Rejected` when a key cannot be carried to this engine.
 pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>) -> Result<Creation, EngineError> {
-    let spec = &print.spec;
+    let spec = &*print.spec.of_replicas();
     let mut labels = labels::of_container(print, engine.instance, engine.image_id)?;
-    let joined = endpoints::of(print, context, engine)?;
+    let joined = endpoints::of(&print.service.name, spec, context, engine)?;
     if !joined.later.is_empty() {
         let later = serde_json::to_string(&joined.later).map_err(|error| rejected(error.to_string()))?;
         labels.insert(labels::ENDPOINTS.to_owned(), later);
+    }
+    if let Some(generated) = spec.generated.as_ref().filter(|generated| !generated.files.is_empty()) {
+        let files = serde_json::to_string(&generated.files).map_err(|error| rejected(error.to_string()))?;
+        labels.insert(labels::FILES.to_owned(), files);
     }
     let body = ContainerCreateBody {
         image: Some(spec.image.clone()),

@@ -77,7 +77,32 @@ fn the_document_has_every_key_of_the_schema() {
     let mut used: BTreeSet<&String> = document.as_object().expect("an object").keys().collect();
     let network_mode = "network_mode".to_owned(); // excludes `networks`; has a test of its own
     used.insert(&network_mode);
+    let front = "front".to_owned(); // takes ports and names away; has a test of its own
+    used.insert(&front);
+    let traffic = "traffic".to_owned(); // the controller's own
+    used.insert(&traffic);
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&&String>::new());
+}
+
+#[test]
+fn a_front_takes_host_ports_names_and_addresses_away_and_leaves_the_rest() {
+    let keys = json!({
+        "ports": [{"target": 80, "published": 8080}],
+        "networks": {"front": {"aliases": ["shop"], "ipv4_address": "10.0.0.2"}, "back": {}},
+        "front": "http",
+    });
+    let body = body(minimal(keys), 44);
+    assert_eq!(body["ExposedPorts"], json!({"80/tcp": {}}));
+    assert_eq!(body["HostConfig"]["PortBindings"], Value::Null);
+    assert_eq!(body["NetworkingConfig"]["EndpointsConfig"], json!({"shop_front": {}, "shop_back": {}}));
+}
+
+#[test]
+fn files_wait_in_a_label_for_the_start() {
+    let file = json!({"path": "/etc/a", "content": "b"});
+    let body = body(minimal(json!({"generated": {"front_of": "web", "files": [file]}})), 41);
+    let label = body["Labels"]["dev.composed.files"].as_str().expect("a label");
+    assert_eq!(serde_json::from_str::<Value>(label).expect("JSON"), json!([file]));
 }
 
 fn find<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 
 use bollard::models::{EndpointIpamConfig, EndpointSettings};
-use crd_schema::NetworkAttachment;
+use crd_schema::{NetworkAttachment, ServiceSpec};
 
 use super::{
     create::{Engine, list},
     errors::rejected,
     wire::SEVERAL_ENDPOINTS,
 };
-use crate::{
-    engine::{Context, EngineError},
-    plan::action::Blueprint,
-};
+use crate::engine::{Context, EngineError};
 
 /// Endpoints by the engine's name of their network.
 pub(super) type Endpoints = BTreeMap<String, EndpointSettings>;
@@ -32,9 +29,13 @@ pub(super) struct Joined {
 /// The key of the network that services without `networks` join.
 const DEFAULT: &str = "default";
 
-/// The networks of a blueprint.
-pub(super) fn of(print: &Blueprint, context: &Context, engine: Engine<'_>) -> Result<Joined, EngineError> {
-    let spec = &print.spec;
+/// The networks of a replica of `service`, which is among its names there unless a front has them.
+pub(super) fn of(
+    service: &str,
+    spec: &ServiceSpec,
+    context: &Context,
+    engine: Engine<'_>,
+) -> Result<Joined, EngineError> {
     if let Some(mode) = &spec.network_mode {
         return of_mode(mode, spec.mac_address.as_ref());
     }
@@ -48,7 +49,7 @@ pub(super) fn of(print: &Blueprint, context: &Context, engine: Engine<'_>) -> Re
     for (position, (key, attachment)) in ordered.into_iter().enumerate() {
         let name = engine_name(key, context)?;
         let first = position == 0;
-        let mut endpoint = endpoint(&print.service.name, attachment);
+        let mut endpoint = endpoint(Some(service).filter(|_| spec.front.is_none()), attachment);
         if first && endpoint.mac_address.is_none() {
             endpoint.mac_address.clone_from(&spec.mac_address);
         }
@@ -89,16 +90,16 @@ fn engine_name(key: &str, context: &Context) -> Result<String, EngineError> {
     }
 }
 
-fn endpoint(service: &str, attachment: &NetworkAttachment) -> EndpointSettings {
-    let mut aliases = vec![service.to_owned()];
-    aliases.extend(attachment.aliases.iter().filter(|alias| *alias != service).cloned());
+fn endpoint(service: Option<&str>, attachment: &NetworkAttachment) -> EndpointSettings {
+    let mut aliases: Vec<String> = service.map(str::to_owned).into_iter().collect();
+    aliases.extend(attachment.aliases.iter().filter(|alias| Some(alias.as_str()) != service).cloned());
     let fixed = EndpointIpamConfig {
         ipv4_address: attachment.ipv4_address.clone(),
         ipv6_address: attachment.ipv6_address.clone(),
         link_local_ips: list(attachment.link_local_ips.clone()),
     };
     EndpointSettings {
-        aliases: Some(aliases),
+        aliases: list(aliases),
         ipam_config: (fixed != EndpointIpamConfig::default()).then_some(fixed),
         mac_address: attachment.mac_address.clone(),
         ..EndpointSettings::default()

@@ -63,19 +63,25 @@ pub(super) fn lives(pid: u32) -> bool {
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
-/// The id of the container whose mounts these are: the engine mounts `/etc/hostname` and others from
-/// `…/containers/<id>/`.
+/// The id of the container whose mounts these are: the engine mounts its `/etc/hostname` from
+/// `…/containers/<id>/hostname`. Other mounts of containers are seen on the host, too. Source: `proc_pid_mountinfo(5)`:
+/// the fourth word is the root of the mount, the fifth where it is mounted.
 fn container_in(mountinfo: &str) -> Option<String> {
-    let after = mountinfo.split("/containers/").skip(1);
-    let ids = after.filter_map(|rest| rest.get(..64).filter(|_| rest.get(64..65) == Some("/")));
-    ids.into_iter().find(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).map(str::to_owned)
+    let own = |line: &str| {
+        let mut words = line.split(' ').skip(3);
+        let (root, at) = (words.next()?, words.next()?);
+        let (_, rest) = root.rsplit_once("/containers/").filter(|_| at == "/etc/hostname")?;
+        let id = rest.strip_suffix("/hostname")?;
+        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+    };
+    mountinfo.lines().find_map(own)
 }
 
 fn line(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-fn random() -> String {
+pub(super) fn random() -> String {
     // Two independently seeded hashers: the standard library's own randomness, without a crate for it.
     let half = || RandomState::new().hash_one(process::id());
     format!("{:016x}{:016x}", half(), half())
@@ -105,7 +111,9 @@ mod tests {
         let mounts = format!(
             "100 99 0:1 / /proc rw\n101 99 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/a rw\n"
         );
-        assert_eq!(container_in(&mounts), Some(id));
+        assert_eq!(container_in(&mounts), Some(id.clone()));
+        let of_another = format!("1 2 0:5 / /var/lib/docker/containers/{id}/mounts/shm rw - tmpfs shm rw\n");
+        assert_eq!(container_in(&of_another), None, "a host sees the mounts of its containers");
         assert_eq!(container_in("1 2 0:1 /containers/web/ / rw"), None);
     }
 }

@@ -19,6 +19,8 @@ pub(super) const GENERATION: &str = "dev.composed.generation";
 /// Before API 1.44: the networks still to be joined after the creation, as JSON, so that a half-made container can be
 /// completed by whoever finds it.
 pub(super) const ENDPOINTS: &str = "dev.composed.endpoints";
+/// The files that are put into a container before its first start, as JSON, so that whoever starts it can.
+pub(super) const FILES: &str = "dev.composed.files";
 /// Compose's project.
 pub(super) const PROJECT: &str = "com.docker.compose.project";
 /// Compose's number of a container within its service.
@@ -87,7 +89,12 @@ pub(super) fn are_ours(labels: Option<&Labels>, instance: &str) -> bool {
 
 /// The service that they name.
 pub(super) fn service(labels: &Labels) -> Option<ServiceName> {
-    let (project, name) = labels.get(SERVICE)?.split_once('/')?;
+    service_named(labels.get(SERVICE)?)
+}
+
+/// The service of a label's value.
+pub(super) fn service_named(value: &str) -> Option<ServiceName> {
+    let (project, name) = value.split_once('/')?;
     (!project.is_empty() && !name.is_empty()).then(|| ServiceName::new(project, name))
 }
 

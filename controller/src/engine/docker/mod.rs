@@ -12,6 +12,7 @@ mod create_tests;
 mod endpoints;
 mod errors;
 mod events;
+mod files;
 mod hooks;
 mod identity;
 mod labels;
@@ -20,10 +21,13 @@ mod limits;
 mod mounts;
 mod objects;
 mod observe;
+mod raw;
 mod seen;
 mod wire;
 
 use std::sync::Arc;
+
+pub use self::raw::{Answer, Refusal};
 
 use bollard::{
     body_full,
@@ -109,7 +113,7 @@ impl Docker {
             Verb::CreateVolume { key, name } => self.create_volume(key, name, context).await,
             Verb::RemoveNetwork { name } => self.remove_network(name).await,
             // Records of the loop: nothing for an engine to do.
-            Verb::Withdraw(_) | Verb::Conclude { .. } => Ok(()),
+            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Conclude { .. } => Ok(()),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     engine::{EngineError, Scope},
-    model::{Health, ImageState, InFlight, Probe, Replica, ServiceName, Snapshot, State},
+    model::{Health, ImageState, InFlight, Probe, Replica, Rotation, ServiceName, Snapshot, State},
 };
 
 /// Calls in flight at once.
@@ -130,24 +130,25 @@ impl Observer<'_> {
         }
     }
 
-    async fn networks(&self) -> Result<BTreeMap<String, bool>, EngineError> {
+    async fn networks(&self) -> Result<BTreeMap<String, Option<String>>, EngineError> {
         let list = self.api.call(self.api.client.list_networks(None::<ListNetworksOptions>)).await?;
         let named = list.into_iter().filter_map(|one| Some((one.name?, one.labels)));
         Ok(named.map(|(name, labels)| self.object(name, labels.as_ref())).collect())
     }
 
-    async fn volumes(&self) -> Result<BTreeMap<String, bool>, EngineError> {
+    async fn volumes(&self) -> Result<BTreeMap<String, Option<String>>, EngineError> {
         let list = self.api.call(self.api.client.list_volumes(None::<ListVolumesOptions>)).await?;
         let all = list.volumes.unwrap_or_default();
         Ok(all.into_iter().map(|one| self.object(one.name, Some(&one.labels))).collect())
     }
 
-    fn object(&self, name: String, labels: Option<&Labels>) -> (String, bool) {
-        let ours = labels::are_ours(labels, self.instance);
-        if let (true, Some(project)) = (ours, labels.and_then(|labels| labels.get(labels::PROJECT))) {
+    fn object(&self, name: String, labels: Option<&Labels>) -> (String, Option<String>) {
+        let ours = labels.filter(|labels| labels::are_ours(Some(labels), self.instance));
+        let project = ours.and_then(|labels| labels.get(labels::PROJECT)).cloned();
+        if let Some(project) = &project {
             self.seen.object(&name, project);
         }
-        (name, ours)
+        (name, project)
     }
 }
 
@@ -200,6 +201,7 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         health: health(current),
         probe: Probe::None,
         in_flight: InFlight::Unknown,
+        rotation: Rotation::Unfollowed,
         busy_with: jobs.busy_with(&listed.id),
         pre_stop_done: jobs.hooks_done(&listed.id),
         addresses: addresses.collect(),

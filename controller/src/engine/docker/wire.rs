@@ -39,6 +39,17 @@ pub(super) fn of_version(request: BollardRequest, minor: usize) -> BollardReques
     Request::from_parts(parts, body)
 }
 
+/// Makes a request one for `target`, a path with its query; what cannot be a target leaves it as it is.
+pub(super) fn to_target(request: BollardRequest, target: &str) -> BollardRequest {
+    let (mut parts, body) = request.into_parts();
+    let mut uri = parts.uri.clone().into_parts();
+    uri.path_and_query = target.parse().ok().or(uri.path_and_query);
+    if let Ok(uri) = Uri::from_parts(uri) {
+        parts.uri = uri;
+    }
+    Request::from_parts(parts, body)
+}
+
 fn amendment(path: &str, minor: usize) -> Option<fn(Value) -> Value> {
     match path {
         _ if minor >= SEVERAL_ENDPOINTS => None,

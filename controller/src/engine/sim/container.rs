@@ -24,6 +24,8 @@ pub struct Behaviour {
     pub stop_takes: Duration,
     /// Requests in flight end so long after it has left traffic.
     pub busy_for: Duration,
+    /// Requests come by a proxy that takes in so late who serves; without one nobody needs telling.
+    pub lag: Option<Duration>,
 }
 
 impl Default for Behaviour {
@@ -36,6 +38,7 @@ impl Default for Behaviour {
             unstartable: false,
             stop_takes: Duration::from_millis(100),
             busy_for: Duration::from_millis(300),
+            lag: None,
         }
     }
 }
@@ -55,6 +58,8 @@ pub struct Container {
     pub hooks_end_at: Option<Timestamp>,
     /// Made by this controller; others are never shown and never touched.
     pub ours: bool,
+    /// Whether its proxy was told that it serves, or that it does no longer, and when.
+    pub told: Option<(bool, Timestamp)>,
     pub(super) shown: Option<(State, Health, Probe)>,
 }
 
@@ -66,6 +71,12 @@ impl Container {
         };
         let sick = self.behaviour.sickens_after.is_some_and(|after| now >= started + after);
         !self.behaviour.never_ready && !sick && now >= started + self.behaviour.ready_after
+    }
+
+    /// Whether its proxy sends it requests: it was told so, and has taken that in.
+    pub fn in_rotation(&self, now: Timestamp) -> bool {
+        let taken_in = |since: Timestamp| now >= since + self.behaviour.lag.unwrap_or_default();
+        self.told.is_some_and(|(serves, since)| serves == taken_in(since))
     }
 
     fn has_check(&self) -> bool {

@@ -31,6 +31,8 @@ pub enum Fault {
     Lost,
     /// It is done, the answer is lost.
     AnswerLost,
+    /// The engine refuses it.
+    Refused,
 }
 
 /// Asked before every call, with its text.
@@ -93,6 +95,9 @@ impl Sim {
         drop(hook);
         if fault == Some(Fault::Lost) {
             return Err(EngineError::Unavailable("the call was lost".to_owned()));
+        }
+        if fault == Some(Fault::Refused) {
+            return Err(EngineError::Rejected { message: "refused for no good reason".to_owned(), name_taken: false });
         }
         let answer = self.with(f);
         if fault == Some(Fault::AnswerLost) {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::container::{Behaviour, Container};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
-use crate::model::{Health, ImageState, InFlight, Key, Probe, Replica, ServiceName, Snapshot, State};
+use crate::model::{Health, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName, Snapshot, State};
 use crate::plan::action::{Blueprint, Verb};
 
 /// The whole simulated engine.
@@ -27,9 +27,9 @@ pub struct World {
     /// Pulls under way or failed.
     pub pulls: BTreeMap<String, Pull>,
     /// Networks; true for ours.
-    pub networks: BTreeMap<String, bool>,
+    pub networks: BTreeMap<String, Option<String>>,
     /// Volumes; true for ours.
-    pub volumes: BTreeMap<String, bool>,
+    pub volumes: BTreeMap<String, Option<String>>,
     /// Who may act.
     pub holder: Option<String>,
     /// Every mutating call that took effect: the verb, for tests.
@@ -120,12 +120,29 @@ impl World {
         }
     }
 
+    /// Tells the proxy of a replica whether it serves; says what the proxy is known to have taken in.
+    pub fn tell(&mut self, id: &str, serves: bool, withdrawn: bool, now: Timestamp) -> Rotation {
+        let Some(container) = self.containers.get_mut(id) else { return Rotation::Unfollowed };
+        let Some(lag) = container.behaviour.lag else { return Rotation::Unfollowed };
+        let told = container.told.map(|(serves, _)| serves);
+        // Of one that never served there is nothing to take back.
+        if (serves && told != Some(true)) || (withdrawn && told == Some(true)) {
+            container.told = Some((serves, now));
+        }
+        let until = match container.told {
+            Some((told, since)) if told != withdrawn => since + lag,
+            None if withdrawn => return Rotation::Settled,
+            _ => now + lag,
+        };
+        Rotation::Pending { who: "the proxy".to_owned(), until }
+    }
+
     /// One mutating call at `now`.
     pub fn apply(&mut self, verb: &Verb, context: &Context, now: Timestamp) -> Result<(), EngineError> {
         let before = self.log.len();
         self.log.push(verb.to_string());
         let done = match verb {
-            Verb::Withdraw(_) | Verb::Conclude { .. } => Ok(()),
+            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Conclude { .. } => Ok(()),
             Verb::Pull { image, .. } => {
                 let takes = self.registry.get(image).map_or(Duration::from_secs(1), |(takes, _)| *takes);
                 let failures = self.pulls.get(image).map_or(0, |pull| pull.failures);
@@ -143,11 +160,11 @@ impl World {
             Verb::Remove(target) => self.remove(&target.id),
             Verb::Rename { target, to } => self.rename(&target.id, to),
             Verb::CreateNetwork { name, .. } => {
-                self.networks.entry(name.clone()).or_insert(true);
+                self.networks.entry(name.clone()).or_insert_with(|| Some(context.project.clone()));
                 Ok(())
             }
             Verb::CreateVolume { name, .. } => {
-                self.volumes.entry(name.clone()).or_insert(true);
+                self.volumes.entry(name.clone()).or_insert_with(|| Some(context.project.clone()));
                 Ok(())
             }
             Verb::RemoveNetwork { name } => self.remove_network(name),
@@ -232,6 +249,7 @@ impl World {
             health: Health::None,
             probe: Probe::None,
             in_flight: InFlight::Unknown,
+            rotation: Rotation::Unfollowed,
             busy_with: None,
             pre_stop_done: false,
             addresses: BTreeMap::from([(
@@ -248,6 +266,7 @@ impl World {
             stops_at: None,
             hooks_end_at: None,
             ours,
+            told: None,
             shown: None,
         };
         self.containers.insert(container);
@@ -287,7 +306,7 @@ impl World {
     }
 
     fn remove_network(&mut self, name: &str) -> Result<(), EngineError> {
-        if self.networks.get(name) == Some(&false) {
+        if self.networks.get(name) == Some(&None) {
             let message = format!("network {name} is not ours");
             return Err(EngineError::Rejected { message, name_taken: false });
         }

@@ -37,7 +37,7 @@ impl SimStage {
         world.images.insert(image(Kind::Lingers), lingers);
         world.images.insert(image(Kind::Crashes), crashes);
         world.images.insert(image(Kind::Unstartable), unstartable);
-        world.networks.insert("c_default".to_owned(), true);
+        world.networks.insert("c_default".to_owned(), Some("c".to_owned()));
         let clock = Clock::system();
         Self { project: "c".to_owned(), sim: Arc::new(Sim::new(world, Arc::new(move || clock.now()), "me")) }
     }
@@ -100,7 +100,7 @@ impl Stage for SimStage {
     fn add_foreign_network<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
         async {
             self.sim.with(|world, _| {
-                world.networks.insert(name.to_owned(), false);
+                world.networks.insert(name.to_owned(), None);
             });
         }
         .boxed()

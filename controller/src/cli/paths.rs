@@ -1,0 +1,70 @@
+//! Starts what tells proxies who serves, as the command line asks for it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::Paths;
+use crate::api;
+use crate::board::Board;
+use crate::traffic::names::Names;
+use crate::traffic::paths::Path;
+use crate::traffic::traefik::Traefik;
+use crate::traffic::view;
+
+/// An address that is not there yet, such as that of a network to be made, is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The paths, begun: they serve until the process ends.
+pub(super) fn begin(args: &Paths, board: &Arc<Board>) -> Vec<Arc<dyn Path>> {
+    let mut paths: Vec<Arc<dyn Path>> = Vec::new();
+    if !args.dns.is_empty() {
+        let names = Names::new(Arc::clone(board), args.dns_cache);
+        for address in args.dns.iter().copied() {
+            let names = Arc::clone(&names);
+            tokio::spawn(again("DNS answers", address, move || Arc::clone(&names).serve(address)));
+        }
+        paths.push(names);
+    }
+    if let Some(file) = args.traefik_file.clone() {
+        let traefik = Traefik::new(Arc::clone(board), args.traefik_throttle, true);
+        tokio::spawn(Arc::clone(&traefik).keep_file(file));
+        paths.push(traefik);
+    }
+    if let Some(address) = args.traefik_http {
+        let traefik = Traefik::new(Arc::clone(board), args.traefik_throttle, false);
+        let answers = Arc::clone(&traefik);
+        let serve = move || {
+            let answers = Arc::clone(&answers);
+            api::serve_json(address, Arc::new(move || answers.poll()))
+        };
+        tokio::spawn(again("Traefik's configuration", address, serve));
+        paths.push(traefik);
+    }
+    paths
+}
+
+/// What is asked of the endpoint view, if it is asked for.
+pub(super) fn view(args: &Paths) -> Option<view::Options> {
+    let options = view::Options {
+        labels: args.view_labels.clone(),
+        throttle: args.traefik_throttle,
+        traefik: args.traefik_api.clone(),
+    };
+    args.view.is_some().then_some(options)
+}
+
+/// Serves, and begins anew when that ends; why it does is said once.
+async fn again<F: Future<Output = io::Result<()>>>(what: &str, address: SocketAddr, serve: impl Fn() -> F) {
+    let mut said = None;
+    loop {
+        let ended = serve().await;
+        let why = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+        if said.as_ref() != Some(&why) {
+            tracing::error!(%address, error = why, "{what} cannot be served there; trying again every {AGAIN:?}");
+            said = Some(why);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

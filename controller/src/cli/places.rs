@@ -1,0 +1,65 @@
+//! Where things are when nobody says: the state directory, and the documents as the engine's host sees them.
+
+use std::path::{Path, PathBuf};
+
+use super::args::Common;
+use crate::source::files::{HostDir, Source};
+
+/// Docker's own address, by the names it goes by.
+const LOCAL: [&str; 2] = ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
+
+/// Where memories are kept by default: one directory for each instance on each engine. `None` without a home.
+pub fn state_dir(common: &Common) -> Option<PathBuf> {
+    let root = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/lib/composed")
+    } else if let Some(dir) = variable("XDG_STATE_HOME") {
+        PathBuf::from(dir).join("composed")
+    } else {
+        PathBuf::from(variable("HOME")?).join(".local/state/composed")
+    };
+    let engine = common.host.clone().or_else(|| variable("DOCKER_HOST"));
+    Some(root.join(room(&common.instance, engine.as_deref())))
+}
+
+/// One instance on one engine, as one word of a path.
+fn room(instance: &str, engine: Option<&str>) -> String {
+    let name = match engine.filter(|engine| !LOCAL.contains(engine)) {
+        Some(engine) => format!("{instance}@{engine}"),
+        None => instance.to_owned(),
+    };
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-@".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(safe).collect();
+    if name.starts_with('.') { format!("_{name}") } else { name }
+}
+
+/// The documents at `path`, with what is known of where they are on the engine's host.
+pub fn source(path: &Path, common: &Common) -> Source {
+    let host = match &common.host_dir {
+        Some(dir) => HostDir::At(std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
+        None if in_container() => HostDir::Unknown,
+        None => HostDir::Same,
+    };
+    Source { path: path.to_owned(), host }
+}
+
+/// Whether this process is in a container, by the marks that Docker and Podman leave.
+fn in_container() -> bool {
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn each_instance_on_each_engine_has_a_room() {
+        assert_eq!(room("default", None), "default");
+        assert_eq!(room("default", Some("unix:///run/docker.sock")), "default");
+        assert_eq!(room("blue", Some("tcp://10.0.0.1:2375")), "blue@tcp___10.0.0.1_2375");
+        assert_eq!(room("../x", None), "_.._x");
+    }
+}

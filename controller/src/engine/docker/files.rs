@@ -1,0 +1,62 @@
+//! Files that are put into a container that was never started, from its own label: no bind mounts, so the engine may be
+//! on another host.
+
+use bollard::{body_full, query_parameters::UploadToContainerOptions};
+use crd_schema::GeneratedFile;
+
+use super::{Docker, errors::rejected};
+use crate::engine::EngineError;
+
+impl Docker {
+    /// Writes the files of a label into a container, over those that are there. Readable for everybody in it: which
+    /// user it runs as is its image's affair.
+    pub(super) async fn put_files(&self, id: &str, label: &str) -> Result<(), EngineError> {
+        let files: Vec<GeneratedFile> = serde_json::from_str(label).map_err(|error| rejected(error.to_string()))?;
+        let tar = archive(&files).map_err(|error| rejected(error.to_string()))?;
+        let options = UploadToContainerOptions { path: "/".to_owned(), ..UploadToContainerOptions::default() };
+        self.api.call(self.api.client.upload_to_container(id, Some(options), body_full(tar.into()))).await
+    }
+}
+
+fn archive(files: &[GeneratedFile]) -> std::io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut dirs: Vec<&str> = files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0)).collect();
+    dirs.sort_unstable();
+    dirs.dedup();
+    for dir in dirs.into_iter().filter(|dir| !dir.is_empty()) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o755);
+        archive.append_data(&mut header, dir.trim_start_matches('/'), std::io::empty())?;
+    }
+    for file in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(file.content.len()).unwrap_or(u64::MAX));
+        header.set_mode(0o644);
+        archive.append_data(&mut header, file.path.trim_start_matches('/'), file.content.as_bytes())?;
+    }
+    archive.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_come_with_the_directory_they_are_in() {
+        let file = |path: &str| GeneratedFile { path: path.to_owned(), content: "x".to_owned() };
+        let tar = archive(&[file("/etc/a/b"), file("/etc/a/c")]).expect("an archive");
+        let mut archive = tar::Archive::new(tar.as_slice());
+        let names: Vec<_> = archive
+            .entries()
+            .expect("entries")
+            .map(|entry| {
+                let entry = entry.expect("an entry");
+                (entry.path().expect("a path").display().to_string(), entry.header().mode().expect("a mode"))
+            })
+            .collect();
+        let want = [("etc/a", 0o755), ("etc/a/b", 0o644), ("etc/a/c", 0o644)];
+        assert_eq!(names, want.map(|(name, mode)| (name.to_owned(), mode)));
+    }
+}

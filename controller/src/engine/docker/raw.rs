@@ -1,0 +1,67 @@
+//! A plain GET, its answer untouched: for the endpoint view, which passes on what newer engines say and bollard's types
+//! do not know. Reads only.
+
+use bollard::errors::Error;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use hyper::body::Bytes;
+
+use super::{Docker, connect::PLAIN, errors::chain, labels};
+use crate::model::ServiceName;
+
+/// No answer is larger: 10,000 containers are some 20 MB.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// A whole body.
+pub type Answer = Result<Vec<u8>, Refusal>;
+
+/// Why there is no good answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The engine says no: its status code and words.
+    Said(u16, String),
+    /// It does not answer.
+    Away(String),
+}
+
+impl Docker {
+    /// `GET target`, a path with its query, as it stands: no API version is put before it. Within 30 s.
+    pub async fn get(&self, target: &str) -> Answer {
+        let whole = async {
+            let mut pieces = self.follow(target);
+            let mut body = Vec::new();
+            while let Some(piece) = pieces.try_next().await? {
+                body.extend_from_slice(&piece);
+                if body.len() > MAX_ANSWER {
+                    return Err(Refusal::Away("its answer does not end".to_owned()));
+                }
+            }
+            Ok(body)
+        };
+        let late = |_| Err(Refusal::Away(format!("no answer within {} s", PLAIN.as_secs())));
+        tokio::time::timeout(PLAIN, whole).await.unwrap_or_else(late)
+    }
+
+    /// The body of `GET target` as it comes, without an end in time.
+    pub fn follow(&self, target: &str) -> BoxStream<'static, Result<Bytes, Refusal>> {
+        // Any call that gives bytes would do: its path is replaced.
+        self.api.towards(target).export_container("any").map_err(|error| refusal(&error)).boxed()
+    }
+
+    /// Whose a container with these labels is, if it is one of this instance: a replica's service, or nothing for a
+    /// companion and the like.
+    pub fn owner<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> Option<Option<ServiceName>> {
+        (label(labels::INSTANCE)? == &*self.instance).then(|| labels::service_named(label(labels::SERVICE)?))
+    }
+
+    /// The filter of a list that leaves only this instance's: `label=value`.
+    pub fn own_label(&self) -> String {
+        format!("{}={}", labels::INSTANCE, self.instance)
+    }
+}
+
+fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::DockerResponseServerError { status_code, message } => Refusal::Said(*status_code, message.clone()),
+        other => Refusal::Away(chain(other)),
+    }
+}

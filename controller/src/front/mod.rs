@@ -1,0 +1,113 @@
+//! FRONTS: what `front:` in a service means, said as a second service of the same project, so that it is created,
+//! healed, rolled and rolled back as any other. Pure; who its replicas send to is brought to it by `traffic/haproxy`.
+
+mod config;
+
+use std::collections::BTreeMap;
+
+use crd_schema::{
+    ComposeDuration, Generated, GeneratedFile, NetworkAttachment, Readiness, RestartPolicy, Rollout, ServiceSpec,
+    TcpProbe,
+};
+
+use crate::model::{DesiredProject, DesiredService, ServiceName};
+use crate::plan::policy::drain_timeout;
+
+/// The image of fronts, unless they name another.
+pub const IMAGE: &str = "haproxy:3.0-alpine";
+/// Where HAProxy's runtime API listens, on the loopback address of the front's own network namespace. It has no
+/// password: whoever reaches it there commands the front.
+pub const RUNTIME_PORT: u16 = 19999;
+/// Where the way to it for a controller in a container listens, in the same namespace.
+pub const BRIDGE_PORT: u16 = 19998;
+
+/// The files of a front.
+const CONFIG: &str = "/etc/composed/front.cfg";
+const LUA: &str = "/etc/composed/front.lua";
+const SUFFIX: &str = "-front";
+/// A front that was told to stop has so long beyond the requests in flight on it.
+const GRACE_MARGIN: u64 = 5;
+
+/// The name of a service's front.
+pub fn name(service: &ServiceName) -> ServiceName {
+    ServiceName::new(&service.project, format!("{}{SUFFIX}", service.name))
+}
+
+/// The service whose front would bear this name.
+pub fn owner(front: &ServiceName) -> Option<ServiceName> {
+    let owner = front.name.strip_suffix(SUFFIX).filter(|owner| !owner.is_empty())?;
+    Some(ServiceName::new(&front.project, owner))
+}
+
+/// The name of HAProxy's section for a port.
+pub fn section(port: u16) -> String {
+    format!("port-{port}")
+}
+
+/// The front of a service, as a service of its own; nothing if it asks for none.
+pub fn of(service: &DesiredService, project: &DesiredProject) -> Option<DesiredService> {
+    let front = service.spec.front.as_ref()?;
+    let spec = &service.spec;
+    let ports = spec.front_ports();
+    let networks = networks(service);
+    let drain = drain_timeout(spec);
+    let ipv6 =
+        networks.keys().any(|key| project.networks.get(key).is_some_and(|network| network.enable_ipv6 == Some(true)));
+    let content = config::text(&service.name, front, &ports, drain, ipv6);
+    let file = |path: &str, content: String| GeneratedFile { path: path.to_owned(), content };
+    let own = ServiceSpec {
+        image: front.image.clone().unwrap_or_else(|| IMAGE.to_owned()),
+        // HAProxy reads its configuration before anything else, and ends with code 1 if it is not valid: then this
+        // revision of the front fails to start, and the one before it stays or comes back.
+        entrypoint: Some(["haproxy", "-db", "-f", CONFIG].map(str::to_owned).to_vec()),
+        command: Some(Vec::new()),
+        ports: spec.ports.clone(),
+        expose: ports.keys().map(|port| format!("{port}/tcp")).collect(),
+        networks: Some(networks),
+        mac_address: spec.mac_address.clone(),
+        restart: Some(RestartPolicy::UnlessStopped),
+        // HAProxy's soft stop: listen no more, finish what is under way.
+        stop_signal: Some("SIGUSR1".to_owned()),
+        stop_grace_period: Some((drain + std::time::Duration::from_secs(GRACE_MARGIN)).into()),
+        // Withdrawing a front moves nobody: whoever has its address keeps coming until it stops to listen.
+        drain_timeout: Some(ComposeDuration::default()),
+        readiness: ports.keys().next().map(|port| Readiness {
+            tcp: Some(TcpProbe { port: *port }),
+            period: Some(ComposeDuration::from_millis(500)),
+            ..Readiness::default()
+        }),
+        rollout: Some(Rollout {
+            min_ready: Some(ComposeDuration::default()),
+            progress_deadline: spec.rollout.as_ref().and_then(|rollout| rollout.progress_deadline),
+            failure_action: spec.rollout.as_ref().and_then(|rollout| rollout.failure_action),
+            ..Rollout::default()
+        }),
+        cap_drop: vec!["ALL".to_owned()],
+        cap_add: vec!["NET_BIND_SERVICE".to_owned()],
+        security_opt: vec!["no-new-privileges:true".to_owned()],
+        logging: spec.logging.clone(),
+        platform: spec.platform.clone(),
+        pull_policy: spec.pull_policy,
+        replicas: (spec.replicas == Some(0)).then_some(0),
+        generated: Some(Generated {
+            front_of: service.name.name.clone(),
+            files: vec![file(CONFIG, content), file(LUA, config::LUA.to_owned())],
+        }),
+        ..ServiceSpec::default()
+    };
+    Some(DesiredService::new(name(&service.name), own, &service.source))
+}
+
+/// The service's networks, with its name and its aliases, which are the front's.
+fn networks(service: &DesiredService) -> BTreeMap<String, NetworkAttachment> {
+    let default = || BTreeMap::from([("default".to_owned(), NetworkAttachment::default())]);
+    let mut networks = service.spec.networks.clone().filter(|networks| !networks.is_empty()).unwrap_or_else(default);
+    for attachment in networks.values_mut() {
+        attachment.aliases.retain(|alias| *alias != service.name.name);
+        attachment.aliases.insert(0, service.name.name.clone());
+    }
+    networks
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! A revision on trial: its first replica takes its share of the requests for a while before the others follow. Derived
+//! from what is seen, never stored.
+
+use crd_schema::status::CanaryStatus;
+use jiff::Timestamp;
+
+use crate::model::Outcome;
+
+use super::Scene;
+use super::action::Plan;
+use super::cast::{Cast, Member};
+use super::rollout::Step;
+use super::target::{Goal, GoalKind};
+
+/// When the trial of the goal's revision ends, if it is on trial; `None` within: its first replica is not available yet.
+pub fn ends(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Option<Option<Timestamp>> {
+    let canary = scene.policy.canary?;
+    let open = scene.memory.record(goal.revision).is_none_or(|record| record.outcome == Outcome::Pending);
+    let others = cast.leavers.iter().any(|m| m.available() && m.replica.revision != goal.revision);
+    if goal.kind != GoalKind::Desired || !open || !others {
+        return None;
+    }
+    let since = |member: &&Member<'_>| {
+        let ready = scene.memory.sightings.get(&member.replica.id)?.ready_since?;
+        Some(ready + scene.policy.min_ready)
+    };
+    let available = cast.keepers.iter().filter(|member| member.available());
+    let first = available.filter_map(|member| since(&member)).min();
+    Some(first.map(|first| first + canary.hold))
+}
+
+/// Keeps a step within the trial.
+///
+/// ```text
+/// 3 replicas, surge 1:
+///   old 3 available                  -> create 1, as ever
+///   old 3 available, new 1 available -> nothing until the hold has passed; then withdraw 1, as ever
+/// ```
+pub fn within(plan: &mut Plan, step: Step, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Step {
+    let held = match ends(scene, goal, cast) {
+        None => return step,
+        Some(Some(until)) if scene.now >= until => return step,
+        Some(held) => held,
+    };
+    // Who serves nothing may go; where there is no room for one more, one has to make it.
+    let idle = cast.leavers.iter().filter(|member| !member.available()).count();
+    if let Some(until) = held {
+        plan.wait("the canary to be held", Some(until));
+        return Step { create: 0, start: 0, withdraw: step.withdraw.min(idle), ..step };
+    }
+    let room = 1_usize.saturating_sub(cast.keepers.len());
+    let place = if scene.policy.surge == 0 { 1 } else { idle };
+    Step { create: step.create.min(room), start: step.start.min(1), withdraw: step.withdraw.min(place), ..step }
+}
+
+/// What people and proxies are told of a trial that goes on.
+pub fn status(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Option<CanaryStatus> {
+    let until = ends(scene, goal, cast)?.filter(|until| scene.now < *until);
+    // Before it is available it is shown already, and takes its share from then on.
+    let joins = cast.keepers.iter().any(|member| matches!(member.phase, super::phase::Phase::Joining(_)));
+    if until.is_none() && !joins {
+        return None;
+    }
+    let weight = scene.policy.canary?.weight;
+    Some(CanaryStatus { revision: goal.revision.to_owned(), weight, until })
+}

@@ -1,0 +1,241 @@
+//! A reading is judged: what is valid comes into force; whatever cannot be read or believed leaves the last valid
+//! version in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crd_schema::{Object, Project, Service};
+
+use super::catalog::{Catalog, Entry};
+use super::files::{Content, Reading};
+use super::projects::{Projects, may_describe_a_project};
+use super::resolve::{Made, resolve};
+use crate::model::{DesiredService, ServiceName};
+
+pub(super) struct Judge<'a> {
+    reading: &'a Reading,
+    pub(super) before: &'a Catalog,
+    pub(super) catalog: Catalog,
+    broken: BTreeSet<String>,
+    // A broken file that may describe any project.
+    mystery: Option<String>,
+}
+
+/// What valid files say: file, line, document.
+type Claims<N, T> = BTreeMap<N, Vec<(String, usize, T)>>;
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(reading: &'a Reading, before: &'a Catalog, catalog: Catalog) -> Self {
+        Self { reading, before, catalog, broken: BTreeSet::new(), mystery: None }
+    }
+
+    pub(super) fn run(&mut self) {
+        self.catalog.begun = true;
+        if let Some(broken) = &self.reading.broken {
+            self.doubt(format!("the directory cannot be read ({broken})"));
+            self.catalog.problems.push(format!("error: {broken}"));
+            self.catalog.services = self.before.services.clone();
+            self.catalog.projects = self.before.projects.clone();
+            self.catalog.understood = self.before.understood.clone();
+            self.catalog.blank = self.before.blank.clone();
+            self.catalog.begun = self.before.begun;
+            self.catalog.ended_fronts = self.before.ended_fronts.clone();
+            self.link();
+            return;
+        }
+        if self.reading.single {
+            self.doubt("only one file is applied".to_owned());
+        } else if self.reading.files.is_empty() {
+            self.doubt("the directory holds no documents at all (confirm with --confirm-deletion)".to_owned());
+        }
+        let (services, claims) = self.parse();
+        let projects = Projects::decide(claims, &self.before.projects, &self.broken, self.mystery.take());
+        self.catalog.problems.extend(projects.problems.iter().cloned());
+        for (name, mut claims) in services {
+            if claims.len() > 1 {
+                let places: Vec<_> = claims.iter().map(|(file, line, _)| format!("{file}:{line}")).collect();
+                let places = places.join(", ");
+                let why =
+                    format!("error: {name} is claimed by several documents, so none of them is applied: {places}");
+                self.refuse(&name, &places, &why);
+            } else if let Some((file, line, service)) = claims.pop() {
+                if let Some(why) = projects.untold(&name.project) {
+                    let why = format!("error: {file}:{line}: {name} stays as it is: {why}");
+                    self.keep(&name, &file, &why);
+                    continue;
+                }
+                let project = projects.known.get(&name.project).map(|known| &known.document);
+                let none = Made::default();
+                let made = self.before.services.get(&name).map_or(&none, |entry| &entry.made);
+                match resolve(self.reading, (&file, line), service, project, made) {
+                    Ok((desired, made)) => {
+                        let entry = Entry { desired: Ok(Box::new(desired)), file, made };
+                        self.catalog.services.insert(name, entry);
+                    }
+                    Err(why) => self.refuse(&name, &file, &why),
+                }
+            }
+        }
+        self.catalog.projects = projects.known;
+        self.fronts();
+        self.link();
+    }
+
+    fn parse(&mut self) -> (Claims<ServiceName, Service>, Claims<String, Project>) {
+        let mut services = Claims::new();
+        let mut projects = Claims::new();
+        for (file, content) in &self.reading.files {
+            let parsed = match content {
+                Ok(bytes) => crd_schema::parse_bytes(file, bytes).map_err(|problems| {
+                    let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                    each.join("\n")
+                }),
+                Err(error) => Err(format!("error: {file}: {error}")),
+            };
+            match parsed {
+                Ok(objects) if objects.is_empty() => self.empty(file, content),
+                Ok(objects) => {
+                    self.catalog.understood.insert(file.clone());
+                    for parsed in objects {
+                        match parsed.object {
+                            Object::Service(service) => {
+                                let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
+                                services.entry(name).or_default().push((file.clone(), parsed.line, service));
+                            }
+                            Object::Project(project) => {
+                                let name = project.metadata.name.clone();
+                                projects.entry(name).or_default().push((file.clone(), parsed.line, project));
+                            }
+                        }
+                    }
+                }
+                Err(problem) => self.unreadable(file, content, &problem),
+            }
+        }
+        (services, projects)
+    }
+
+    /// A file without documents: cut to nothing, not yet written, or all comments.
+    fn empty(&mut self, file: &str, content: &Content) {
+        if self.before.holds(file) {
+            let why = "had documents and is empty now: write it again, or delete it to remove its services";
+            self.unreadable(file, content, &format!("error: {file} {why}"));
+            return;
+        }
+        self.doubt(format!("{file} holds no documents: write them, or delete the file"));
+        let blank = content.as_ref().is_ok_and(|bytes| bytes.trim_ascii().is_empty());
+        if blank && (!self.before.begun || self.before.blank.contains(file)) {
+            // It was so when this process began, and what it held before that is not known. In a file that came later,
+            // what is not written yet is not wanted yet.
+            self.catalog.blank.insert(file.to_owned());
+            self.mystery.get_or_insert_with(|| file.to_owned());
+        }
+    }
+
+    // Whose documents an unreadable file holds is known only from the last time that it could be read.
+    fn unreadable(&mut self, file: &str, content: &Content, problem: &str) {
+        self.doubt(format!("{file} cannot be read"));
+        self.catalog.problems.push(problem.to_owned());
+        self.broken.insert(file.to_owned());
+        let understood = self.before.understood.contains(file);
+        if understood {
+            self.catalog.understood.insert(file.to_owned());
+        }
+        let described = self.before.projects.values().any(|known| known.file == file);
+        let known = described || (understood && content.is_err());
+        if !known && may_describe_a_project(content) {
+            self.mystery.get_or_insert_with(|| file.to_owned());
+        }
+        let services = self.before.services.iter();
+        let from_here: Vec<_> =
+            services.filter(|(_, entry)| entry.file == file).map(|(name, _)| name.clone()).collect();
+        for name in from_here {
+            self.keep(&name, file, problem);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, name: &ServiceName, file: &str, why: &str) {
+        self.catalog.problems.push(why.to_owned());
+        self.keep(name, file, why);
+    }
+
+    // The last valid version stays in force; without one the service is held as it is.
+    pub(super) fn keep(&mut self, name: &ServiceName, file: &str, why: &str) {
+        let before = self.before.services.get(name);
+        let desired = match before.and_then(|entry| entry.desired.as_ref().ok()) {
+            Some(last) => Ok(Box::new(DesiredService { error: Some(why.to_owned()), ..(**last).clone() })),
+            None => Err(why.to_owned()),
+        };
+        let file = before.map_or(file, |entry| entry.file.as_str()).to_owned();
+        let made = before.map(|entry| entry.made.clone()).unwrap_or_default();
+        self.catalog.services.insert(name.clone(), Entry { desired, file, made });
+    }
+
+    fn link(&mut self) {
+        use crd_schema::DependencyCondition::ServiceCompletedSuccessfully as Completed;
+        let mut one_shots = BTreeSet::new();
+        for (name, entry) in &self.catalog.services {
+            let Ok(desired) = &entry.desired else { continue };
+            for (other, dependency) in &desired.spec.depends_on {
+                let other = ServiceName::new(&name.project, other);
+                if dependency.condition == Completed {
+                    one_shots.insert(other.clone());
+                }
+                self.catalog.dependants.entry(other).or_default().push(name.clone());
+            }
+        }
+        for (name, entry) in &mut self.catalog.services {
+            if let Ok(desired) = &mut entry.desired {
+                desired.one_shot = one_shots.contains(name);
+            }
+        }
+        self.tie();
+    }
+
+    /// `restart: true` of a dependency: a change of it is a change of its dependant, too.
+    fn tie(&mut self) {
+        let mut open: Vec<ServiceName> = self.catalog.services.keys().cloned().collect();
+        // In rounds: each ties those whose dependencies are tied. What is left is a circle, or lacks a dependency.
+        loop {
+            let before = open.len();
+            let known = |name: &ServiceName| self.catalog.service(name).map(|desired| desired.revision.clone());
+            let ties = open.iter().filter_map(|name| {
+                let desired = self.catalog.service(name)?;
+                let mut after = BTreeMap::new();
+                for (other, dependency) in desired.spec.depends_on.iter().filter(|(_, dependency)| dependency.restart) {
+                    let other_name = ServiceName::new(&name.project, other);
+                    match known(&other_name) {
+                        Some(revision) if !open.contains(&other_name) => drop(after.insert(other.clone(), revision)),
+                        None if !dependency.required && !self.catalog.knows(&other_name) => {}
+                        _ => return None,
+                    }
+                }
+                Some((name.clone(), after))
+            });
+            let ties: BTreeMap<_, _> = ties.collect();
+            open.retain(|name| !ties.contains_key(name) && self.catalog.service(name).is_some());
+            for (name, after) in ties {
+                let entry = self.catalog.services.get_mut(&name).and_then(|entry| entry.desired.as_mut().ok());
+                if let Some(desired) = entry.filter(|desired| desired.after != after) {
+                    desired.tie(after);
+                }
+            }
+            if open.len() == before {
+                break;
+            }
+        }
+        for name in open {
+            let place = self.catalog.service(&name).map(|desired| desired.source.clone()).unwrap_or_default();
+            let why = format!(
+                "error: {place}: {name} is replaced together with a dependency (`restart: true`) whose document is not \
+                 here, is not valid, or depends on {name}: put both under one directory and apply that"
+            );
+            self.refuse(&name, &place, &why);
+        }
+    }
+
+    fn doubt(&mut self, why: String) {
+        if !(self.catalog.confirmed && self.reading.broken.is_none() && self.reading.files.is_empty()) {
+            self.catalog.doubt.get_or_insert(why);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One service document, resolved: the project's defaults, environment files, paths of the host. Nothing is left to
+//! look up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use crd_schema::{MountKind, Project, Service, ServiceSpec};
+
+use super::env_file;
+use super::files::Reading;
+use crate::model::{DesiredService, ServiceName};
+use crate::plan::project::uses;
+
+/// What a valid version of a document was made of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Made {
+    /// The digest of the document alone.
+    document: String,
+    /// The environment files that held variables.
+    filled: BTreeSet<PathBuf>,
+}
+
+/// Resolves the document at `file:line`. `before` tells of its last valid version.
+pub(super) fn resolve(
+    reading: &Reading,
+    (file, line): (&str, usize),
+    service: Service,
+    project: Option<&Project>,
+    before: &Made,
+) -> Result<(DesiredService, Made), String> {
+    let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
+    let document = Document { reading, file, place: format!("{file}:{line}"), name };
+    let mut spec = service.spec;
+    let mut made = Made { document: spec.digest(), filled: BTreeSet::new() };
+    if let Some(project) = project {
+        document.declared(&spec, project)?;
+        if let Some(defaults) = &project.spec.rollout {
+            spec.rollout = Some(spec.rollout.unwrap_or_default().or(defaults));
+        }
+    }
+    document.place_binds(&mut spec)?;
+    document.merge_env_files(&mut spec, before, &mut made)?;
+    Ok((DesiredService::new(document.name, spec, document.place), made))
+}
+
+struct Document<'a> {
+    reading: &'a Reading,
+    file: &'a str,
+    place: String,
+    name: ServiceName,
+}
+
+impl Document<'_> {
+    fn declared(&self, spec: &ServiceSpec, project: &Project) -> Result<(), String> {
+        let (networks, volumes) = uses(spec);
+        let network = networks.iter().find(|key| *key != "default" && !project.spec.networks.contains_key(*key));
+        let volume = volumes.iter().find(|key| !project.spec.volumes.contains_key(*key));
+        let Some((kind, key)) = network.map(|key| ("network", key)).or(volume.map(|key| ("volume", key))) else {
+            return Ok(());
+        };
+        let Self { place, name, .. } = self;
+        Err(format!(
+            "error: {place}: {name} uses {kind} {key}, which project {} does not declare: add `{key}:` to the {kind}s of \
+             its Project document",
+            name.project
+        ))
+    }
+
+    /// The engine takes absolute paths of its own host only; in the files they are relative to the document.
+    fn place_binds(&self, spec: &mut ServiceSpec) -> Result<(), String> {
+        let binds = spec.volumes.iter_mut().filter(|mount| mount.kind == MountKind::Bind);
+        for source in binds.filter_map(|mount| mount.source.as_mut()) {
+            if Path::new(source.as_str()).is_absolute() {
+                continue;
+            }
+            let Self { place, name, .. } = self;
+            let Some(root) = &self.reading.host_root else {
+                return Err(format!(
+                    "error: {place}: {name} mounts {source}, a path relative to its document, and composed, in a \
+                     container, does not know where that is on the host: start it with --host-dir PATH \
+                     (COMPOSED_HOST_DIR), the host's path of {}, or write the path in full",
+                    self.reading.root.display()
+                ));
+            };
+            let dir = root.join(self.file);
+            let path = plain(&dir.parent().unwrap_or(root).join(source.as_str()));
+            let text = path.to_str().ok_or_else(|| format!("error: {place}: {source} of {name} is not UTF-8"))?;
+            text.clone_into(source);
+        }
+        Ok(())
+    }
+
+    fn merge_env_files(&self, spec: &mut ServiceSpec, before: &Made, made: &mut Made) -> Result<(), String> {
+        let Self { place, name, .. } = self;
+        let mut variables = BTreeMap::new();
+        for env_file in &spec.env_file {
+            let shown = &env_file.path;
+            let fail = |why: &str| Err(format!("error: {place}: env_file {shown} of {name} {why}"));
+            let path = self.reading.dir(self.file).join(shown);
+            let text = match self.reading.env_files.get(&path) {
+                Some(Some(Ok(text))) => text,
+                Some(None) | None if !env_file.required => continue,
+                Some(None) | None => return fail("cannot be read: there is no such file"),
+                Some(Some(Err(error))) => return fail(&format!("cannot be read: {error}")),
+            };
+            let Ok(text) = std::str::from_utf8(text) else {
+                return fail("cannot be read: it is not UTF-8 text");
+            };
+            let raw = env_file.format.as_deref() == Some("raw");
+            let read = env_file::parse(text, raw)
+                .map_err(|(at, why)| format!("error: {shown}:{at}: {why} (env_file of {name})"))?;
+            if !read.is_empty() {
+                made.filled.insert(path);
+            } else if before.document == made.document && before.filled.contains(&path) {
+                return fail("had variables and is empty now: write it again, or remove it from the document");
+            }
+            variables.extend(read);
+        }
+        // `environment` wins over `env_file`, as in Compose.
+        for (key, value) in variables {
+            spec.environment.0.entry(key).or_insert(value);
+        }
+        Ok(())
+    }
+}
+
+/// A path without `.` and `..`, by its words alone: it may be another host's.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            other => plain.push(other),
+        }
+    }
+    plain
+}

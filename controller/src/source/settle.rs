@@ -1,0 +1,118 @@
+//! Files that were cut short: whoever writes in place is seen in the middle of it, and half a file may be a valid one
+//! that says less. What is a beginning of what was there is believed only if it stays.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::files::{Content, Reading};
+
+/// A file that was cut short is taken as it is after so long.
+pub const CUT_SHORT: Duration = Duration::from_secs(2);
+
+/// The last reading that was believed, and what is not believed yet.
+#[derive(Debug, Default)]
+pub struct Settle {
+    last: Option<Reading>,
+    cut: BTreeMap<PathBuf, (Vec<u8>, Instant)>,
+}
+
+impl Settle {
+    /// What may be believed of a reading, if it differs from what was believed before. Files that were just cut short
+    /// are in it as they were.
+    pub fn believe(&mut self, mut reading: Reading, now: Instant) -> Option<Reading> {
+        let mut cut = BTreeMap::new();
+        if let Some(last) = &self.last {
+            let before: BTreeMap<_, _> = last.files.iter().map(|(file, content)| (file, content)).collect();
+            for (file, content) in &mut reading.files {
+                if let Some(old) = before.get(file) {
+                    self.hold(Path::new(file), old, content, now, &mut cut);
+                }
+            }
+            for (path, content) in &mut reading.env_files {
+                if let (Some(Some(old)), Some(content)) = (last.env_files.get(path), content) {
+                    self.hold(path, old, content, now, &mut cut);
+                }
+            }
+            if !cut.is_empty() {
+                // A document as it was names the files that it named.
+                for (path, content) in &last.env_files {
+                    reading.env_files.entry(path.clone()).or_insert_with(|| content.clone());
+                }
+            }
+        }
+        self.cut = cut;
+        if self.last.as_ref() == Some(&reading) {
+            return None;
+        }
+        self.last = Some(reading.clone());
+        Some(reading)
+    }
+
+    /// When a file that was cut short will be believed.
+    pub fn next_at(&self) -> Option<Instant> {
+        self.cut.values().map(|(_, since)| *since + CUT_SHORT).min()
+    }
+
+    fn hold(
+        &self,
+        path: &Path,
+        old: &Content,
+        new: &mut Content,
+        now: Instant,
+        cut: &mut BTreeMap<PathBuf, (Vec<u8>, Instant)>,
+    ) {
+        let (Ok(old), Ok(text)) = (old, &mut *new) else { return };
+        if text.len() >= old.len() || !old.starts_with(text) {
+            return;
+        }
+        let since = match self.cut.get(path) {
+            Some((same, since)) if same == text => *since,
+            _ => now,
+        };
+        if now < since + CUT_SHORT {
+            cut.insert(path.to_owned(), (std::mem::replace(text, old.clone()), since));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(files: &[(&str, &str)]) -> Reading {
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), Ok(text.as_bytes().to_vec())));
+        Reading { files: files.collect(), ..Reading::default() }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_believed_if_it_stays() {
+        let now = Instant::now();
+        let (whole, half) = (reading(&[("a", "one: 1\ntwo: 2\n")]), reading(&[("a", "one: 1\n")]));
+        let mut settle = Settle::default();
+        assert_eq!(settle.believe(whole.clone(), now), Some(whole.clone()));
+        assert_eq!(settle.believe(half.clone(), now), None);
+        assert_eq!(settle.next_at(), Some(now + CUT_SHORT));
+        assert_eq!(settle.believe(half.clone(), now + CUT_SHORT / 2), None);
+        assert_eq!(settle.next_at(), Some(now + CUT_SHORT), "its own time, not that of the last look");
+        assert_eq!(settle.believe(half.clone(), now + CUT_SHORT), Some(half));
+        assert_eq!(settle.next_at(), None);
+    }
+
+    #[test]
+    fn a_file_that_grows_again_was_never_short_and_others_do_not_wait() {
+        let now = Instant::now();
+        let mut settle = Settle::default();
+        settle.believe(reading(&[("a", "one: 1\ntwo: 2\n"), ("b", "1")]), now);
+        let mixed = settle.believe(reading(&[("a", "one"), ("b", "2")]), now).unwrap();
+        assert_eq!(mixed, reading(&[("a", "one: 1\ntwo: 2\n"), ("b", "2")]));
+        let more = now + CUT_SHORT;
+        assert_eq!(settle.believe(reading(&[("a", "one: 1\n"), ("b", "2")]), more), None, "another cut, another wait");
+        assert_eq!(settle.believe(mixed, more), None);
+        assert_eq!(settle.next_at(), None);
+        let other = reading(&[("a", "one: 3\n"), ("b", "2")]);
+        assert_eq!(settle.believe(other.clone(), more), Some(other), "shorter and another is an edit");
+    }
+}

@@ -1,0 +1,188 @@
+//! The task that keeps one HAProxy as it should be: it holds a connection to its runtime API, brings what is wanted, and
+//! tells what HAProxy itself says of it then. A HAProxy that restarted, or was somewhere else meanwhile, is filled anew.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::pool::{Pool, Servers, Want};
+use super::reach::{Place, Reach};
+use super::runtime::{Admin, Runtime, Server, first_line};
+
+/// HAProxy is asked how it stands so often, whatever has happened; removals that were refused are tried again.
+const LOOK: Duration = Duration::from_secs(2);
+/// Between two attempts to reach it: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// What a HAProxy has taken in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Everything that was wanted at the last look.
+    pub(super) complete: bool,
+    /// The containers that take requests in every pool.
+    pub(super) serving: BTreeSet<String>,
+    /// Those that take requests in some pool, or may.
+    pub(super) touched: BTreeSet<String>,
+    /// It was looked at, and the connection lasts.
+    pub(super) known: bool,
+    /// What went wrong last, for people.
+    pub(super) trouble: Option<String>,
+}
+
+/// What is wanted of one HAProxy: for each of its pools the servers; nothing if that cannot be told yet.
+pub(super) type Wish = Option<Vec<(Pool, Servers)>>;
+
+/// Where a keeper reads what it is to do.
+pub(super) trait Source: Send + Sync {
+    /// What is wanted of a HAProxy that has these backends.
+    fn wish(&self, backends: &[String]) -> Wish;
+
+    /// Something was taken in, or lost.
+    fn changed(&self);
+}
+
+/// A keeper's own things.
+pub(super) struct Keeper<S> {
+    pub(super) reach: Arc<Reach>,
+    pub(super) place: watch::Receiver<Place>,
+    pub(super) source: S,
+    /// Changes when the wish may have.
+    pub(super) nudges: Vec<watch::Receiver<u64>>,
+    pub(super) taken: watch::Sender<Taken>,
+}
+
+impl<S: Source> Keeper<S> {
+    /// Until nobody wants to know what was taken in.
+    pub(super) async fn keep(mut self) {
+        let mut pause = AGAIN.0;
+        while !self.taken.is_closed() {
+            let place = self.place.borrow_and_update().clone();
+            let error = match Box::pin(self.reach.connect(&place)).await {
+                Ok(mut runtime) => {
+                    pause = AGAIN.0;
+                    match self.serve(&mut runtime).await {
+                        Ok(End::Unwanted) => return,
+                        Ok(End::Leaving) => {
+                            drop(runtime);
+                            tokio::select! {
+                                () = news(&mut self.nudges) => continue,
+                                () = self.taken.closed() => return,
+                            }
+                        }
+                        Err(error) => error.to_string(),
+                    }
+                }
+                Err(why) => why,
+            };
+            tracing::debug!(?place, "HAProxy's runtime API: {error}");
+            self.tell(&Taken { trouble: Some(error), ..Taken::default() });
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(AGAIN.1),
+                // Another process of it, perhaps.
+                changed = self.place.changed() => if changed.is_err() { return },
+                () = self.taken.closed() => return,
+            }
+        }
+    }
+
+    /// Until the connection breaks or is to end.
+    async fn serve(&mut self, runtime: &mut Runtime) -> io::Result<End> {
+        let backends = runtime.backends().await?;
+        let mut done: Wish = None;
+        loop {
+            for nudge in &mut self.nudges {
+                nudge.mark_unchanged();
+            }
+            let wish = self.source.wish(&backends);
+            if wish != done || !self.taken.borrow().complete {
+                if let Some(pools) = &wish {
+                    let taken = bring(runtime, pools).await?;
+                    self.tell(&taken);
+                }
+                done = wish;
+            }
+            if self.place.borrow().leaving() {
+                return Ok(End::Leaving);
+            }
+            tokio::select! {
+                look = timeout(LOOK, news(&mut self.nudges)) => if look.is_err() { done = None },
+                () = self.taken.closed() => return Ok(End::Unwanted),
+            }
+        }
+    }
+
+    fn tell(&self, taken: &Taken) {
+        let news = self.taken.send_if_modified(|old| std::mem::replace(old, taken.clone()) != *taken);
+        if news {
+            self.source.changed();
+        }
+    }
+}
+
+/// Why a connection is to end.
+enum End {
+    /// Nobody wants to know.
+    Unwanted,
+    /// HAProxy is about to be stopped.
+    Leaving,
+}
+
+/// Something that may change the wish.
+async fn news(nudges: &mut [watch::Receiver<u64>]) {
+    drop(futures_util::future::select_all(nudges.iter_mut().map(|nudge| Box::pin(nudge.changed()))).await);
+}
+
+/// Brings what is wanted, and looks what came of it.
+async fn bring(runtime: &mut Runtime, pools: &[(Pool, Servers)]) -> io::Result<Taken> {
+    let mut there = runtime.servers().await?;
+    let mut trouble = None;
+    let mut asked = false;
+    for (pool, wanted) in pools {
+        for step in pool.steps(wanted, &there) {
+            asked = true;
+            let answer = runtime.ask(&step).await?;
+            let refused =
+                !answer.is_empty() && !answer.starts_with("New server") && !answer.starts_with("Server deleted");
+            // HAProxy says something of changes that it makes, too: what came of them is looked at below.
+            tracing::debug!("{step}: {answer}");
+            // While connections last, a server cannot be removed.
+            if refused && !step.starts_with("del ") {
+                trouble = Some(format!("{step}: {}", first_line(&answer)));
+            }
+        }
+    }
+    if asked {
+        there = runtime.servers().await?;
+    }
+    Ok(judge(pools, &there, trouble))
+}
+
+/// What these servers say of what was wanted.
+fn judge(pools: &[(Pool, Servers)], there: &[Server], trouble: Option<String>) -> Taken {
+    let ready = |pool: &Pool| -> BTreeSet<String> {
+        let ready = there.iter().filter(|server| server.admin == Admin::Ready);
+        ready.filter_map(|server| pool.container(server)).map(str::to_owned).collect()
+    };
+    let sets: Vec<_> = pools.iter().map(|(pool, _)| ready(pool)).collect();
+    let touched: BTreeSet<String> = sets.iter().flatten().cloned().collect();
+    let serving: BTreeSet<String> =
+        touched.iter().filter(|id| sets.iter().all(|set| set.contains(*id))).cloned().collect();
+    let as_wanted = |(pool, wanted): &(Pool, Servers)| {
+        let ready = ready(pool);
+        wanted.iter().all(|(id, one)| match one.state {
+            Want::Serve => ready.contains(id),
+            Want::Leave => !ready.contains(id),
+            Want::Stay => true,
+        }) && ready.iter().all(|id| wanted.contains_key(id))
+    };
+    let complete = pools.iter().all(as_wanted);
+    let trouble = trouble.filter(|_| !complete);
+    Taken { complete, serving, touched, known: true, trouble }
+}
+
+#[cfg(test)]
+mod tests;

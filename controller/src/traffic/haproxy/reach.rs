@@ -1,0 +1,181 @@
+//! The way to a runtime API: a socket that people name, or one in the network namespace of a front, entered by a thread
+//! of this process where it may, else through a companion container that bridges to it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::super::inflight::{LookError, Namespace, namespace_of};
+use super::super::local::Way;
+use super::super::{bridge, companion};
+use super::runtime::Runtime;
+use crate::engine::docker::Docker;
+use crate::front::{BRIDGE_PORT, RUNTIME_PORT};
+
+/// A connection on one host takes microseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A companion listens after so long at the latest.
+const BRIDGE_START: Duration = Duration::from_secs(5);
+const BRIDGE_LOOK: Duration = Duration::from_millis(50);
+
+/// Where a runtime API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a front.
+    Front {
+        /// The container.
+        id: String,
+        /// Its main process, as the engine's host numbers it.
+        pid: u32,
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+        /// It is on its way out: HAProxy's soft stop waits for connections to its runtime API, too.
+        leaving: bool,
+    },
+    /// At a socket file or `host:port`.
+    Socket(String),
+}
+
+impl Place {
+    /// Whether no connection may stay open.
+    pub(super) fn leaving(&self) -> bool {
+        matches!(self, Self::Front { leaving: true, .. })
+    }
+}
+
+/// Goes there.
+pub(super) struct Reach {
+    way: Way,
+    docker: Option<Arc<Docker>>,
+    helper: OnceCell<Option<(String, PathBuf)>>,
+    // The tokens of bridges that were started, by the front's container.
+    bridges: Mutex<BTreeMap<String, String>>,
+}
+
+impl Reach {
+    pub(super) fn new(way: Way, docker: Option<Arc<Docker>>) -> Self {
+        Self { way, docker, helper: OnceCell::new(), bridges: Mutex::default() }
+    }
+
+    /// A connection; else why there is none, for people.
+    pub(super) async fn connect(&self, place: &Place) -> Result<Runtime, String> {
+        let words = |error: io::Error| error.to_string();
+        match place {
+            Place::Socket(path) if path.starts_with('/') => {
+                let stream = within(UnixStream::connect(path)).await.map_err(words)?;
+                Runtime::over(stream).await.map_err(words)
+            }
+            Place::Socket(address) => {
+                let stream = within(TcpStream::connect(address)).await.map_err(words)?;
+                Runtime::over(stream).await.map_err(words)
+            }
+            Place::Front { id, pid, addresses, .. } => {
+                if matches!(self.way, Way::Nearest) {
+                    match enter(id.clone(), *pid).await {
+                        Ok(stream) => return Runtime::over(stream).await.map_err(words),
+                        Err(LookError::Failed(error)) => return Err(error.to_string()),
+                        Err(LookError::OutOfReach(why)) if self.helper().await.is_none() => return Err(why),
+                        Err(LookError::OutOfReach(_)) => {}
+                    }
+                }
+                let stream = Box::pin(self.bridge(id, addresses)).await?;
+                Runtime::over(stream).await.map_err(words)
+            }
+        }
+    }
+
+    /// Through a companion: the one that is there, else a new one.
+    async fn bridge(&self, id: &str, addresses: &[IpAddr]) -> Result<TcpStream, String> {
+        let known = self.lock().get(id).cloned();
+        if let Some(token) = known
+            && let Ok(stream) = knock(addresses, &token).await
+        {
+            return Ok(stream);
+        }
+        let (docker, (image, program)) =
+            self.docker.as_ref().zip(self.helper().await).ok_or("its network namespace is out of reach")?;
+        let mut command = vec![program.display().to_string()];
+        command.extend(companion::bridge_arguments());
+        let token = Box::pin(docker.start_bridge(image, &command, bridge::TOKEN, id))
+            .await
+            .map_err(|error| error.to_string())?;
+        self.lock().insert(id.to_owned(), token.clone());
+        let end = Instant::now() + BRIDGE_START;
+        loop {
+            match knock(addresses, &token).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if Instant::now() >= end => return Err(format!("its companion cannot be reached: {error}")),
+                Err(_) => sleep(BRIDGE_LOOK).await,
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The image and program of companions, if there can be any.
+    async fn helper(&self) -> Option<&(String, PathBuf)> {
+        let found = self.helper.get_or_init(|| async {
+            match &self.way {
+                Way::Companion { image, program } => Some((image.clone(), program.clone())),
+                Way::Nearest => Some((self.docker.as_ref()?.own_image().await?, std::env::current_exe().ok()?)),
+            }
+        });
+        found.await.as_ref()
+    }
+}
+
+async fn within<T>(connect: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(PATIENCE, connect).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// A connection made in the front's network namespace, by a thread that ends there; the socket stays in it.
+async fn enter(id: String, pid: u32) -> Result<TcpStream, LookError> {
+    let visit = move || -> Result<std::net::TcpStream, LookError> {
+        let Namespace::Other(namespace) = namespace_of(&id, pid)? else {
+            return Err(LookError::OutOfReach("it has no network namespace of its own".to_owned()));
+        };
+        let visitor = std::thread::Builder::new().name("enter".to_owned()).spawn(move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(
+                |error| match error {
+                    rustix::io::Errno::PERM => {
+                        LookError::OutOfReach("not permitted to enter its network namespace".to_owned())
+                    }
+                    other => LookError::Failed(other.into()),
+                },
+            )?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, RUNTIME_PORT));
+            Ok(std::net::TcpStream::connect_timeout(&address, PATIENCE)?)
+        })?;
+        visitor.join().unwrap_or_else(|_| Err(LookError::Failed(io::Error::other("the visit broke off"))))
+    };
+    let stream = tokio::task::spawn_blocking(visit).await.map_err(io::Error::other)??;
+    stream.set_nonblocking(true)?;
+    Ok(TcpStream::from_std(stream)?)
+}
+
+/// Connects to a bridge, and says the token.
+async fn knock(addresses: &[IpAddr], token: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::other("it has no address");
+    for address in addresses {
+        match within(TcpStream::connect((*address, BRIDGE_PORT))).await {
+            Ok(mut stream) => {
+                stream.write_all(format!("{token}\n").as_bytes()).await?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,337 @@
+//! Names: DNS answers for `SERVICE.PROJECT` with the replicas that serve and no others, for proxies and clients that ask
+//! again and again: Caddy's `dynamic a`, nginx's `resolver`, HAProxy's `resolvers`, gRPC. The only user of simple-dns.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crd_schema::status::{Proof, TrafficPath};
+use simple_dns::rdata::{A, AAAA, RData};
+use simple_dns::{CLASS, OPCODE, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::paths::{Path, Standing};
+use crate::board::{Board, Shown};
+use crate::model::{Replica, ServiceName};
+
+/// Answers are good for so long.
+const TTL: Duration = Duration::from_secs(1);
+/// From the end of an answer's life to the last request that was sent on its word.
+const MARGIN: Duration = Duration::from_millis(300);
+/// Who asked within this time may still send requests to what was answered.
+const ASKED: Duration = Duration::from_mins(5);
+/// `SERVICE.PROJECT` may be written with this behind it, where a resolver insists on a zone.
+const ZONE: &str = "composed";
+/// A UDP answer is no longer than this (RFC 1035); a longer one is asked for again by TCP.
+const UDP: usize = 512;
+/// TCP questions at a time, and how long one may take.
+const CONNECTIONS: usize = 256;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server of names.
+pub struct Names {
+    board: Arc<Board>,
+    // How long an answer is used at most.
+    life: Duration,
+    asked: Mutex<BTreeMap<ServiceName, Instant>>,
+    turn: AtomicUsize,
+}
+
+/// What is known of a name.
+enum Known {
+    /// These replicas, by their addresses on each network.
+    Serves(Vec<Vec<IpAddr>>),
+    /// No such service.
+    Nobody,
+    /// Not this server's to say.
+    Elsewhere,
+    /// Nothing is known yet: who has an older answer shall keep it.
+    NotYet,
+}
+
+impl Names {
+    /// A server of what `board` shows. Those who ask keep an answer at most for `cache`, or for its time to live, which
+    /// is a second.
+    pub fn new(board: Arc<Board>, cache: Duration) -> Arc<Self> {
+        let life = cache.max(TTL) + MARGIN;
+        Arc::new(Self { board, life, asked: Mutex::default(), turn: AtomicUsize::new(0) })
+    }
+
+    /// Answers on this address, by UDP and TCP, until it is dropped.
+    pub async fn serve(self: Arc<Self>, address: SocketAddr) -> io::Result<()> {
+        let udp = UdpSocket::bind(address).await?;
+        let tcp = TcpListener::bind(udp.local_addr()?).await?;
+        tokio::select! {
+            end = Arc::clone(&self).by_udp(udp) => end,
+            end = self.by_tcp(tcp) => end,
+        }
+    }
+
+    async fn by_udp(self: Arc<Self>, socket: UdpSocket) -> io::Result<()> {
+        let mut question = [0; UDP];
+        loop {
+            let (length, from) = match socket.recv_from(&mut question).await {
+                Ok(received) => received,
+                // A client's port was closed before our answer came: its business.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
+                Err(error) => return Err(error),
+            };
+            let whole = question.get(..length).and_then(|question| self.answer(question, from.ip()));
+            let Some((answer, cut)) = whole else { continue };
+            let answer = if answer.len() > UDP { cut } else { answer };
+            // A full buffer loses an answer, as the network may: it is asked for again.
+            drop(socket.try_send_to(&answer, from));
+        }
+    }
+
+    async fn by_tcp(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let (stream, from) = listener.accept().await?;
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let names = Arc::clone(&self);
+            tokio::spawn(async move {
+                // Whoever is too slow, or goes away, has no answer.
+                drop(timeout(PATIENCE, names.one_by_tcp(stream, from.ip())).await);
+                drop(place);
+            });
+        }
+    }
+
+    async fn one_by_tcp(&self, mut stream: TcpStream, from: IpAddr) -> io::Result<()> {
+        loop {
+            let length = stream.read_u16().await?;
+            let mut question = vec![0; length.into()];
+            stream.read_exact(&mut question).await?;
+            let Some((answer, _)) = self.answer(&question, from) else { return Ok(()) };
+            let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
+            stream.write_u16(length).await?;
+            stream.write_all(&answer).await?;
+        }
+    }
+
+    /// The answer to one question, and what says that it is too long for UDP. Nothing is answered to what is no question.
+    fn answer(&self, bytes: &[u8], from: IpAddr) -> Option<(Vec<u8>, Vec<u8>)> {
+        let packet = Packet::parse(bytes).ok().filter(|packet| !packet.has_flags(PacketFlag::RESPONSE))?;
+        let mut reply = Packet::new_reply(packet.id());
+        if packet.has_flags(PacketFlag::RECURSION_DESIRED) {
+            reply.set_flags(PacketFlag::RECURSION_DESIRED);
+        }
+        *reply.opcode_mut() = packet.opcode();
+        let [question] = packet.questions.as_slice() else {
+            *reply.rcode_mut() = RCODE::FormatError;
+            return both(&reply);
+        };
+        reply.questions.push(question.clone());
+        if packet.opcode() != OPCODE::StandardQuery {
+            *reply.rcode_mut() = RCODE::NotImplemented;
+            return both(&reply);
+        }
+        match self.look_up(&question.qname.to_string()) {
+            Known::NotYet => *reply.rcode_mut() = RCODE::ServerFailure,
+            Known::Elsewhere => *reply.rcode_mut() = RCODE::Refused,
+            Known::Nobody => {
+                reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+                *reply.rcode_mut() = RCODE::NameError;
+            }
+            Known::Serves(replicas) => {
+                reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+                let mut found: Vec<_> = replicas.iter().filter_map(|all| nearest(all, question.qtype, from)).collect();
+                // Those who take the first one each time take another one each time.
+                if !found.is_empty() {
+                    let turn = self.turn.fetch_add(1, Ordering::Relaxed) % found.len();
+                    found.rotate_left(turn);
+                }
+                let ttl = u32::try_from(TTL.as_secs()).unwrap_or(1);
+                let record = |data| ResourceRecord::new(question.qname.clone(), CLASS::IN, ttl, data);
+                reply.answers = found.into_iter().map(record).collect();
+            }
+        }
+        both(&reply)
+    }
+
+    fn look_up(&self, name: &str) -> Known {
+        let name = name.trim_end_matches('.').to_lowercase();
+        let labels: Vec<&str> = name.split('.').collect();
+        let (service, project) = match labels.as_slice() {
+            [service, project] | [service, project, ZONE] => (*service, *project),
+            _ => return Known::Elsewhere,
+        };
+        if !self.board.health().ready {
+            return Known::NotYet;
+        }
+        let service = ServiceName::new(project, service);
+        let Some(status) = self.board.status(&service) else { return Known::Nobody };
+        let mut asked = self.lock();
+        asked.retain(|_, at| at.elapsed() < ASKED);
+        asked.insert(service, Instant::now());
+        let serving = status.instances.iter().filter(|instance| instance.serves());
+        let addresses = serving.map(|instance| instance.addresses.values().filter_map(|ip| ip.parse().ok()).collect());
+        Known::Serves(addresses.collect())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Path for Names {
+    /// An answer cannot be taken back: it may be used until the end of its life. So the one who leaves is waited for,
+    /// and the one who comes need not be: whoever still has an older answer sends to those who stay until then.
+    fn standing(&self, service: &ServiceName, _: &Replica, serves: bool, shown: Option<Shown>) -> Standing {
+        let asked = self.lock().get(service).is_some_and(|at| at.elapsed() < ASKED);
+        match shown {
+            _ if !asked => Standing::Unused,
+            Some(shown) if !serves => {
+                let until = if shown.serving { Instant::now() } else { shown.since } + self.life;
+                Standing::before(until, "the last answers to its name")
+            }
+            _ => Standing::Settled,
+        }
+    }
+
+    fn about(&self, service: &ServiceName) -> Option<TrafficPath> {
+        self.lock().get(service).filter(|at| at.elapsed() < ASKED)?;
+        let detail = format!("no answer is used for longer than {:?}", self.life);
+        Some(TrafficPath { path: "DNS names".to_owned(), proof: Proof::Bounded, detail })
+    }
+}
+
+/// Of a replica's addresses the one of the kind asked for that shares most with whoever asks: it is on their network.
+fn nearest(addresses: &[IpAddr], kind: QTYPE, from: IpAddr) -> Option<RData<'static>> {
+    let shared = |address: &&IpAddr| match (address, from) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        _ => 0,
+    };
+    let wanted = |address: &&IpAddr| match kind {
+        QTYPE::TYPE(TYPE::A) => address.is_ipv4(),
+        QTYPE::TYPE(TYPE::AAAA) => address.is_ipv6(),
+        QTYPE::ANY => true,
+        _ => false,
+    };
+    match addresses.iter().filter(wanted).max_by_key(shared)? {
+        IpAddr::V4(address) => Some(RData::A(A { address: address.to_bits() })),
+        IpAddr::V6(address) => Some(RData::AAAA(AAAA { address: address.to_bits() })),
+    }
+}
+
+/// A reply, and the same without its answers, marked as cut short.
+fn both(reply: &Packet<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let whole = reply.build_bytes_vec_compressed().ok()?;
+    let mut cut = reply.clone();
+    cut.answers.clear();
+    cut.set_flags(PacketFlag::TRUNCATION);
+    Some((whole, cut.build_bytes_vec_compressed().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crd_schema::status::{ReplicaStatus, ServiceStatus};
+    use simple_dns::{Name, QCLASS, Question};
+
+    fn instance(number: u8, phase: &str) -> ReplicaStatus {
+        ReplicaStatus {
+            name: format!("shop-web-{number}"),
+            id: format!("id{number}"),
+            revision: "r".to_owned(),
+            phase: phase.to_owned(),
+            since: jiff::Timestamp::UNIX_EPOCH,
+            endpoints: Vec::new(),
+            addresses: [
+                ("back".to_owned(), format!("10.1.0.{number}")),
+                ("front".to_owned(), format!("10.2.0.{number}")),
+            ]
+            .into(),
+            reason: None,
+        }
+    }
+
+    fn names(instances: Vec<ReplicaStatus>) -> Arc<Names> {
+        let board = Arc::new(Board::default());
+        board.set_health(|health| health.ready = true);
+        let status = ServiceStatus { instances, ..ServiceStatus::default() };
+        board.publish(&ServiceName::new("shop", "web"), status);
+        Names::new(board, Duration::from_secs(1))
+    }
+
+    fn ask(names: &Names, name: &str, from: &str) -> (RCODE, Vec<String>) {
+        let mut query = Packet::new_query(7);
+        let kind = QTYPE::TYPE(TYPE::A);
+        query.questions.push(Question::new(Name::new(name).unwrap(), kind, QCLASS::CLASS(CLASS::IN), false));
+        let (answer, _) = names.answer(&query.build_bytes_vec().unwrap(), from.parse().unwrap()).unwrap();
+        let answer = Packet::parse(&answer).unwrap();
+        assert_eq!(answer.id(), 7);
+        let addresses = answer.answers.iter().map(|record| match &record.rdata {
+            RData::A(a) => std::net::Ipv4Addr::from_bits(a.address).to_string(),
+            other => panic!("{other:?}"),
+        });
+        let mut addresses: Vec<_> = addresses.collect();
+        addresses.sort();
+        (answer.rcode(), addresses)
+    }
+
+    #[tokio::test]
+    async fn those_who_serve_are_answered_by_the_address_nearest_to_who_asks() {
+        let names = names(vec![
+            instance(1, "Available"),
+            instance(2, "Joining"),
+            instance(3, "Draining"),
+            instance(4, "Pending"),
+        ]);
+        let (code, addresses) = ask(&names, "web.shop", "10.2.0.99");
+        assert_eq!((code, addresses), (RCODE::NoError, vec!["10.2.0.1".to_owned(), "10.2.0.2".to_owned()]));
+        assert_eq!(ask(&names, "WEB.shop.composed", "10.1.0.99").1, ["10.1.0.1", "10.1.0.2"]);
+        assert_eq!(ask(&names, "db.shop", "10.1.0.99").0, RCODE::NameError);
+        assert_eq!(ask(&names, "www.example.com.org", "10.1.0.99").0, RCODE::Refused);
+        names.board.set_health(|health| health.ready = false);
+        assert_eq!(ask(&names, "web.shop", "10.1.0.99").0, RCODE::ServerFailure, "an older answer is better");
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_cut_and_garbage_is_not_answered() {
+        let names = names((1..=200).map(|number| instance(number, "Available")).collect());
+        let mut query = Packet::new_query(7);
+        let question =
+            Question::new(Name::new("web.shop").unwrap(), QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN), false);
+        query.questions.push(question);
+        let query = query.build_bytes_vec().unwrap();
+        let (whole, cut) = names.answer(&query, "10.1.0.99".parse().unwrap()).unwrap();
+        assert!(whole.len() > UDP && cut.len() < UDP);
+        assert!(Packet::parse(&cut).unwrap().has_flags(PacketFlag::TRUNCATION));
+        assert_eq!(Packet::parse(&whole).unwrap().answers.len(), 200);
+        for end in 0..query.len() {
+            drop(names.answer(&query[..end], "10.1.0.99".parse().unwrap()));
+        }
+        assert!(names.answer(&whole, "10.1.0.99".parse().unwrap()).is_none(), "an answer is no question");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_who_leaves_is_waited_for_until_the_last_answer_has_ended() {
+        let names = names(vec![instance(1, "Available")]);
+        let service = ServiceName::new("shop", "web");
+        let replica: Replica = serde_json::from_value(serde_json::json!({
+            "id": "id1", "name": "shop-web-1", "number": 1, "service": {"project": "shop", "name": "web"}, "revision": "r",
+            "generation": 1, "created_at": "2026-01-01T00:00:00Z", "state": "running"
+        }))
+        .unwrap();
+        let standing = |serves| names.standing(&service, &replica, serves, names.board.shown(&service, "id1"));
+        assert_eq!(standing(false), Standing::Unused, "nobody has asked");
+        ask(&names, "web.shop", "10.1.0.99");
+        assert_eq!(standing(true), Standing::Settled);
+        let status = ServiceStatus { instances: vec![instance(1, "Draining")], ..ServiceStatus::default() };
+        names.board.publish(&service, status);
+        assert!(matches!(standing(false), Standing::Pending { .. }));
+        tokio::time::advance(TTL).await;
+        assert!(matches!(standing(false), Standing::Pending { .. }));
+        tokio::time::advance(MARGIN).await;
+        assert_eq!(standing(false), Standing::Settled);
+    }
+}

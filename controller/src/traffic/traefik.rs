@@ -1,0 +1,187 @@
+//! Traefik's file and HTTP providers: its dynamic configuration, made of the services' own `traefik.*` labels and of who
+//! serves, for people who cannot let Traefik read the endpoint view.
+
+mod config;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crd_schema::status::{CanaryStatus, Proof, ReplicaStatus, TrafficPath};
+use tokio::time::Instant;
+
+use super::paths::{Path, Standing};
+use crate::board::{Board, Shown};
+use crate::model::{Replica, ServiceName};
+
+/// From a file's change, or an answer, to Traefik's taking note of it, and from its new configuration to the last request
+/// by the old one.
+const MARGIN: Duration = Duration::from_millis(400);
+/// Traefik's HTTP provider is expected to ask at least so often (its default is 5 s).
+const POLL: Duration = Duration::from_secs(6);
+/// One that has not asked for so long has gone.
+const GONE: Duration = Duration::from_mins(1);
+/// So many takings are remembered.
+const REMEMBERED: usize = 64;
+
+/// A generated configuration, and who has taken what of it.
+pub struct Traefik {
+    board: Arc<Board>,
+    /// Traefik's `providers.providersThrottleDuration`.
+    throttle: Duration,
+    by_file: bool,
+    taken: Mutex<Taken>,
+}
+
+/// When which version of the board was handed over, newest last.
+#[derive(Debug, Default)]
+struct Taken {
+    at: VecDeque<(u64, Instant)>,
+}
+
+impl Taken {
+    fn add(&mut self, version: u64) {
+        // The first time counts.
+        if self.at.back().is_some_and(|(last, _)| *last == version) {
+            return;
+        }
+        self.at.push_back((version, Instant::now()));
+        if self.at.len() > REMEMBERED {
+            self.at.pop_front();
+        }
+    }
+
+    /// When a version that holds what `version` holds was first handed over.
+    fn first_with(&self, version: u64) -> Option<Instant> {
+        self.at.iter().find(|(handed, _)| *handed >= version).map(|(_, at)| *at)
+    }
+}
+
+impl Traefik {
+    /// A configuration of what `board` shows, for a Traefik that applies changes at most every `throttle`.
+    pub fn new(board: Arc<Board>, throttle: Duration, by_file: bool) -> Arc<Self> {
+        Arc::new(Self { board, throttle, by_file, taken: Mutex::default() })
+    }
+
+    /// The configuration, for Traefik's HTTP provider. Nothing before all services were looked at: Traefik keeps what it
+    /// has.
+    pub fn poll(&self) -> Option<String> {
+        let (version, text) = self.render()?;
+        self.lock().add(version);
+        Some(text)
+    }
+
+    /// Keeps a file for Traefik's file provider as the board says, whole or not at all. Ends when the board does.
+    pub async fn keep_file(self: Arc<Self>, path: PathBuf) {
+        let mut versions = self.board.version();
+        let mut last = None;
+        loop {
+            versions.borrow_and_update();
+            if let Some((version, text)) = self.render() {
+                let differs = last.as_ref() != Some(&text);
+                let written = if differs { write(&path, &text) } else { Ok(()) };
+                match written {
+                    Ok(()) => {
+                        last = Some(text);
+                        self.lock().add(version);
+                    }
+                    Err(error) => {
+                        tracing::error!(path = %path.display(), %error, "Traefik's configuration cannot be written");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        continue;
+                    }
+                }
+            }
+            if versions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The version of the board, and the configuration as of then or later.
+    fn render(&self) -> Option<(u64, String)> {
+        let version = *self.board.version().borrow();
+        if !self.board.health().ready {
+            return None;
+        }
+        let labels = self.board.labels();
+        let serving = self.board.statuses().into_iter().filter_map(|status| {
+            let name = ServiceName::new(&status.project, &status.name);
+            let by_revision = labels.get(&name)?;
+            // The newest revision that serves is the one whose labels count.
+            let replicas: Vec<_> = status.instances.iter().filter(|instance| instance.serves()).collect();
+            let serves = |revision: &&String| replicas.iter().any(|instance| instance.revision == **revision);
+            let wanted = [&status.revision].into_iter().chain(by_revision.keys()).find(serves);
+            let own = by_revision.get(wanted.unwrap_or(&status.revision))?.clone();
+            let weights = status.canary.as_ref().map(|canary| weights(canary, &replicas));
+            let addresses = replicas.iter().map(|instance| (instance.addresses.clone(), instance.endpoints.clone()));
+            Some(config::Service { name, labels: own, replicas: addresses.collect(), weights })
+        });
+        let config = config::dynamic(&serving.collect::<Vec<_>>());
+        Some((version, serde_json::to_string_pretty(&config).ok()?))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Path for Traefik {
+    /// The one who leaves is waited for: handed over, and then as long as Traefik may take to apply it. The one who comes
+    /// need not be: until it is applied, requests go to those who stay.
+    fn standing(&self, service: &ServiceName, _: &Replica, serves: bool, shown: Option<Shown>) -> Standing {
+        let ours = self.board.labels().get(service).is_some_and(|revisions| revisions.values().any(config::concerns));
+        let Some(shown) = shown.filter(|_| ours) else { return Standing::Unused };
+        let taken = self.lock();
+        let polled = taken.at.back().is_some_and(|(_, at)| at.elapsed() < GONE);
+        if !self.by_file && !polled {
+            return Standing::Unused;
+        }
+        if serves {
+            return Standing::Settled;
+        }
+        let handed = if shown.serving { None } else { taken.first_with(shown.version) };
+        let until = match handed {
+            Some(at) => at + self.throttle + MARGIN,
+            None if shown.serving => Instant::now() + MARGIN,
+            None => shown.since + POLL + self.throttle + MARGIN,
+        };
+        Standing::before(until, if self.by_file { "Traefik to apply its file" } else { "Traefik to ask and apply" })
+    }
+
+    fn about(&self, service: &ServiceName) -> Option<TrafficPath> {
+        let labels = self.board.labels();
+        labels.get(service).filter(|revisions| revisions.values().any(config::concerns))?;
+        if !self.by_file && self.lock().at.back().is_none_or(|(_, at)| at.elapsed() >= GONE) {
+            return None;
+        }
+        let path = if self.by_file { "Traefik's file" } else { "Traefik's HTTP provider" };
+        let detail = format!("Traefik applies what it was given within {:?}", self.throttle + MARGIN);
+        Some(TrafficPath { path: path.to_owned(), proof: Proof::Bounded, detail })
+    }
+}
+
+/// The weight of each replica, so that those on trial take their share together: with 10 % and 3 others 30 against 90, 90
+/// and 90.
+fn weights(canary: &CanaryStatus, replicas: &[&ReplicaStatus]) -> Vec<u32> {
+    let tried = |replica: &&&ReplicaStatus| replica.revision == canary.revision;
+    let on_trial = u32::try_from(replicas.iter().filter(tried).count()).unwrap_or(u32::MAX);
+    let others = u32::try_from(replicas.len()).unwrap_or(u32::MAX).saturating_sub(on_trial);
+    let share = u32::from(canary.weight.min(99));
+    let weight = |replica: &&ReplicaStatus| if tried(&replica) { share * others } else { (100 - share) * on_trial };
+    // Alone, it takes everything.
+    if on_trial == 0 || others == 0 { vec![1; replicas.len()] } else { replicas.iter().map(weight).collect() }
+}
+
+fn write(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    file.write_all(text.as_bytes())?;
+    // Traefik is somebody else.
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
+}

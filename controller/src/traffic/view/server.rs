@@ -1,0 +1,300 @@
+//! The socket: HTTP/1 by hyper itself, because a client is known by its connection, and an idle one shall cost nothing.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+use super::View;
+use super::ask::{ANSWERED, Ask, What};
+use super::clients::{Caller, Name};
+use super::event::Event;
+use super::feed::Ear;
+use super::filter::Filter;
+use super::reads::refused;
+use crate::api::socket;
+
+/// A request is held so long until the controller has looked and the engine answers.
+const HOLD: Duration = Duration::from_secs(10);
+/// When no more connections can be taken, one is tried again after so long.
+const FULL: Duration = Duration::from_millis(100);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Serves the view on a unix socket that only its owner and group may use.
+pub(super) async fn serve(view: Arc<View>, path: &Path) -> std::io::Result<()> {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+    let (listener, _own) = socket::bind(path, "--view").await?;
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(connection(Arc::clone(&view), stream, number));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "view: a connection cannot be taken");
+                tokio::time::sleep(FULL).await;
+            }
+        }
+    }
+}
+
+/// One connection, to its end.
+async fn connection(view: Arc<View>, stream: UnixStream, number: u64) {
+    // A process in another pid namespace is 0 here.
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
+    let known = Arc::new(std::sync::OnceLock::new());
+    let seen = Arc::clone(&known);
+    let answered = Arc::clone(&view);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        let view = Arc::clone(&answered);
+        let caller = seen.get_or_init(|| {
+            let name = match pid {
+                Some(pid) => Name::Process(pid, agent.to_owned()),
+                None => Name::Agent(agent.to_owned()),
+            };
+            let caller = Caller { name, connection: number };
+            view.clients().connected(&caller);
+            caller
+        });
+        let caller = caller.clone();
+        async move { Ok::<_, Infallible>(answer(view, caller, request).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "view: a connection has ended");
+    }
+    if let Some(caller) = known.get() {
+        view.clients().disconnected(caller);
+    }
+}
+
+async fn answer(view: Arc<View>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
+    let (method, uri) = (request.method(), request.uri());
+    let ask = Ask::parse(uri.path(), uri.query().unwrap_or_default());
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let Some(ask) = ask.filter(|_| reads) else {
+        return error(
+            403,
+            &format!(
+                "composed: this is a read-only view for proxies, which answers {ANSWERED}; not {method} {}",
+                uri.path()
+            ),
+        );
+    };
+    let shows = matches!(ask.what, What::List | What::Inspect(_) | What::Events | What::Networks | What::Network(_));
+    if shows && tokio::time::timeout(HOLD, view.is_ready()).await.is_err() {
+        return error(503, "composed: the controller has not looked at its services yet");
+    }
+    match ask.what {
+        What::Ping => ping(&view, &ask).await,
+        What::Events if *method == Method::GET => events(view, caller, &ask).await,
+        What::List => {
+            let version = *view.board.version().borrow();
+            view.clients().lists(&caller, version);
+            let reply = view.read(&ask).await;
+            if reply.is_ok() {
+                view.clients().has_read(&caller);
+                view.wake();
+            }
+            whole(reply)
+        }
+        What::Inspect(_) => {
+            let reply = view.read(&ask).await;
+            view.clients().has_read(&caller);
+            whole(reply)
+        }
+        _ => whole(view.read(&ask).await),
+    }
+}
+
+/// What clients agree on a version by.
+async fn ping(view: &View, ask: &Ask) -> Response<Body> {
+    let version = Ask { what: What::Version, ..ask.clone() };
+    match view.read(&version).await {
+        Err((status, words)) => error(status, &words),
+        Ok(version) => {
+            let text = |name: &str| version.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let mut response = response(StatusCode::OK, "text/plain; charset=utf-8", full("OK"));
+            for (name, value) in [
+                ("api-version", text("ApiVersion")),
+                ("ostype", text("Os")),
+                ("docker-experimental", "false".to_owned()),
+                ("swarm", "inactive".to_owned()),
+                ("server", format!("Docker/{} (composed)", text("Version"))),
+            ] {
+                if let Ok(value) = value.parse() {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+            response
+        }
+    }
+}
+
+/// An event stream. Whoever has its head hears of everything that happens from then on.
+async fn events(view: Arc<View>, caller: Caller, ask: &Ask) -> Response<Body> {
+    let filter = match Filter::parse(ask.query.get("filters").map(String::as_str)) {
+        Ok(filter) => filter,
+        Err(why) => return error(400, &why),
+    };
+    let moment = |name: &str| ask.query.get(name).filter(|text| !text.is_empty());
+    let until = match moment("until").map(|text| nanos(text).ok_or(text)).transpose() {
+        Ok(until) => until,
+        Err(text) => return error(400, &format!("invalid until: {text}")),
+    };
+    let since = match moment("since").map(|text| nanos(text).map(|from| (text, from)).ok_or(text)).transpose() {
+        Ok(since) => since,
+        Err(text) => return error(400, &format!("invalid since: {text}")),
+    };
+    let ear = view.feed.listen(filter.asks_for_execs());
+    let listening = Listening::begin(Arc::clone(&view), caller);
+    let now = view.feed.now();
+    let before = match since {
+        Some((text, from)) => match view.feed.past(text, from, until.unwrap_or(now).min(now)).await {
+            Ok(events) => events,
+            Err(refusal) => {
+                let (status, words) = refused(refusal);
+                return error(status, &words);
+            }
+        },
+        // Some list before they listen: what was told between is told now.
+        None => listening.missed.map_or_else(Vec::new, |version| view.feed.since_version(version)),
+    };
+    let end = until.map(|until| Duration::from_nanos(u64::try_from(until - now).unwrap_or(0)));
+    let before: Vec<_> = before.into_iter().filter(|event| filter.wants(event)).collect();
+    let told =
+        stream::iter(before.into_iter().map(|event| event.line.clone())).chain(live(ear, filter, listening, end));
+    let body = StreamBody::new(told.map(|line| Ok(Frame::data(line))));
+    response(StatusCode::OK, "application/json", body.boxed_unsync())
+}
+
+/// What happens from now on; ends with the engine's own events, for one who is too slow, and at `end`.
+fn live(
+    ear: Ear,
+    filter: Filter,
+    listening: Listening,
+    end: Option<Duration>,
+) -> impl futures_util::Stream<Item = Bytes> + Send {
+    let end = end.map(|end| tokio::time::Instant::now() + end);
+    stream::unfold((ear, filter, listening), move |(mut ear, filter, listening)| async move {
+        let line = loop {
+            if !*ear.up.borrow() {
+                return None;
+            }
+            let event = tokio::select! {
+                event = ear.told.recv() => event,
+                event = exec(&mut ear.execs) => event,
+                _ = ear.up.changed() => return None,
+                () = over(end) => return None,
+            };
+            match event {
+                Ok(event) if filter.wants(&event) => break event.line.clone(),
+                Ok(_) => {}
+                Err(_) => {
+                    tracing::info!(client = %listening.caller.connection, "view: a client reads too slowly; its events end");
+                    return None;
+                }
+            }
+        };
+        Some((line, (ear, filter, listening)))
+    })
+}
+
+async fn exec(execs: &mut Option<broadcast::Receiver<Arc<Event>>>) -> Result<Arc<Event>, broadcast::error::RecvError> {
+    match execs {
+        Some(execs) => execs.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn over(end: Option<tokio::time::Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An event stream that is open until this is dropped.
+struct Listening {
+    view: Arc<View>,
+    caller: Caller,
+    /// The board's version of the client's last list, if there was one.
+    missed: Option<u64>,
+}
+
+impl Listening {
+    fn begin(view: Arc<View>, caller: Caller) -> Self {
+        let missed = view.clients().listens(&caller);
+        Self { view, caller, missed }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.view.clients().hung_up(&self.caller);
+    }
+}
+
+/// A Unix time as Docker takes it: `1700000000.000000005`, in nanoseconds.
+fn nanos(text: &str) -> Option<i64> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = seconds.parse().ok()?;
+    let nanos: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+fn whole(reply: Result<Value, (u16, String)>) -> Response<Body> {
+    match reply {
+        Ok(value) => response(StatusCode::OK, "application/json", full(format!("{value}\n"))),
+        Err((status, words)) => error(status, &words),
+    }
+}
+
+/// An error in Docker's own shape.
+fn error(status: u16, message: &str) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response(status, "application/json", full(format!("{}\n", json!({"message": message}))))
+}
+
+fn response(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
+    response
+}
+
+fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nanos;
+
+    #[test]
+    fn a_moment_is_read_as_docker_writes_it() {
+        assert_eq!(nanos("1700000000"), Some(1_700_000_000_000_000_000));
+        assert_eq!(nanos("1700000000.000000005"), Some(1_700_000_000_000_000_005));
+        assert_eq!(nanos("1700000000.5"), Some(1_700_000_000_500_000_000));
+        assert_eq!(nanos("yesterday"), None);
+    }
+}

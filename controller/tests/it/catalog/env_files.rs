@@ -1,0 +1,57 @@
+//! Environment files belong to what is wanted, wherever they are.
+
+use super::*;
+
+fn variable(files: &Files) -> Option<String> {
+    match files.desired("web", &[]) {
+        Desired::Run(web) => web.spec.environment.0.get("A").cloned(),
+        other => panic!("{other:?}\n{:?}", files.catalog.problems),
+    }
+}
+
+fn with(env_file: &str) -> String {
+    format!("{}  env_file: {env_file}\n", document("web", "web:1"))
+}
+
+#[test]
+fn hidden_ones_and_those_elsewhere_are_part_of_the_reading() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = elsewhere.path().join("out.env");
+    for (named, path) in [(".env", "web/.env"), (outside.to_str().unwrap(), outside.to_str().unwrap())] {
+        let mut files = Files::new(&[("web/web.yaml", &with(named)), (path, "A=1\n")]);
+        assert_eq!(variable(&files).as_deref(), Some("1"));
+        let before = read(files.path());
+        // Nothing tells but the content.
+        files.write(path, "A=2\n");
+        let after = read(files.path());
+        assert!(before != after, "{named}");
+        files.read();
+        assert_eq!(variable(&files).as_deref(), Some("2"));
+    }
+}
+
+#[test]
+fn an_emptied_one_is_a_broken_one_until_the_document_changes() {
+    let mut files = Files::new(&[("web.yaml", &with(".env")), (".env", "A=1\n")]);
+    for _ in 0..2 {
+        for nothing in ["", "# soon\n"] {
+            files.write(".env", nothing);
+            files.read();
+            assert_eq!(variable(&files).as_deref(), Some("1"), "{nothing:?}");
+            let problem = &files.catalog.problems[0];
+            assert!(problem.contains("web.yaml:1") && problem.contains(".env of shop/web had variables"), "{problem}");
+        }
+        files.write(".env", "A=1\n");
+        files.read();
+        assert_eq!(files.catalog.problems, Vec::<String>::new());
+    }
+    files.write(".env", "");
+    files.write("web.yaml", format!("{}  replicas: 2\n", with(".env")));
+    files.read();
+    assert_eq!(variable(&files), None, "a wish");
+    assert_eq!(files.catalog.problems, Vec::<String>::new());
+    let fresh = Files::new(&[("web.yaml", &with(".env")), (".env", "")]);
+    assert_eq!(variable(&fresh), None, "it never held any");
+    let optional = Files::new(&[("web.yaml", &with("[{path: none.env, required: false}]"))]);
+    assert_eq!(variable(&optional), None);
+}

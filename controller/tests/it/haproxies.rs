@@ -1,0 +1,282 @@
+//! The path through HAProxy, against a HAProxy of our own that keeps a list of servers: who is told what, and when the
+//! plan may go on.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use composed::board::Board;
+use composed::front;
+use composed::model::{DesiredProject, DesiredService, Memory, Replica, ServiceName, State};
+use composed::traffic::haproxy::Haproxies;
+use composed::traffic::local::Way;
+use composed::traffic::paths::{Path, Standing};
+use crd_schema::ServiceSpec;
+use crd_schema::status::{ReplicaStatus, ServiceStatus};
+use jiff::Timestamp;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::senses::{Stage, replica};
+
+/// Servers by name: address and the bits of their state.
+#[derive(Clone, Default)]
+struct Fake {
+    servers: Arc<Mutex<BTreeMap<String, (String, u32)>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+    deaf: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Fake {
+    fn answer(&self, command: &str) -> String {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let mut servers = self.servers.lock().unwrap();
+        if !matches!(words.first(), Some(&("show" | "prompt"))) {
+            self.asked.lock().unwrap().push(command.to_owned());
+            if self.deaf.load(std::sync::atomic::Ordering::SeqCst) {
+                return "No.\n".to_owned();
+            }
+        }
+        match words.as_slice() {
+            ["show", "backend"] => "# name\nport-8080\nweb\n".to_owned(),
+            ["show", "servers", "state"] => {
+                let line = |(path, (address, state)): (&String, &(String, u32))| {
+                    let ((backend, name), (ip, port)) =
+                        (path.split_once('/').unwrap(), address.rsplit_once(':').unwrap());
+                    format!("{backend} {name} {ip} {state} 100 {port}\n")
+                };
+                let lines: String = servers.iter().map(line).collect();
+                format!("1\n# be_name srv_name srv_addr srv_admin_state srv_uweight srv_port\n{lines}")
+            }
+            ["add", "server", path, address, ..] => {
+                servers.insert((*path).to_owned(), ((*address).to_owned(), 1));
+                "New server registered.\n".to_owned()
+            }
+            ["set", "server", path, "state", state] => {
+                let bits = BTreeMap::from([("ready", 0), ("drain", 8), ("maint", 1)])[state];
+                servers.get_mut(*path).unwrap().1 = bits;
+                String::new()
+            }
+            ["del", "server", path] => {
+                servers.remove(*path);
+                "Server deleted.\n".to_owned()
+            }
+            _ => String::new(),
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let (read, mut write) = tokio::io::split(stream);
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if write.write_all(format!("{}\n> ", self.answer(&line)).as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn states(&self) -> BTreeMap<String, u32> {
+        self.servers.lock().unwrap().iter().map(|(path, (_, state))| (path.clone(), *state)).collect()
+    }
+}
+
+fn web() -> ServiceName {
+    ServiceName::new("shop", "web")
+}
+
+fn id(letter: char) -> String {
+    letter.to_string().repeat(64)
+}
+
+fn one(letter: char) -> Replica {
+    Replica { state: State::Running, service: web(), ..replica(&id(letter), Some("127.0.0.1")) }
+}
+
+fn show(board: &Board, phases: &[(char, &str)]) {
+    let instances = phases.iter().map(|(letter, phase)| ReplicaStatus {
+        name: letter.to_string(),
+        id: id(*letter),
+        revision: String::new(),
+        phase: (*phase).to_owned(),
+        since: Timestamp::UNIX_EPOCH,
+        endpoints: Vec::new(),
+        addresses: BTreeMap::new(),
+        reason: None,
+    });
+    board.publish(&web(), ServiceStatus { instances: instances.collect(), ..ServiceStatus::default() });
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 4 s: {what}");
+}
+
+fn pending(standing: &Standing) -> bool {
+    matches!(standing, Standing::Pending { .. })
+}
+
+struct Driven {
+    dir: tempfile::TempDir,
+    fake: Fake,
+    board: Arc<Board>,
+    path: Arc<Haproxies>,
+    spec: ServiceSpec,
+}
+
+impl Driven {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let spec = serde_json::json!({"image": "x", "traffic": {"haproxy": {"socket": socket, "backend": "web", "server_port": 80}}});
+        let board: Arc<Board> = Arc::default();
+        let path = Haproxies::new(Way::Nearest, None, Arc::clone(&board));
+        Self { dir, fake: Fake::default(), board, path, spec: serde_json::from_value(spec).unwrap() }
+    }
+
+    /// A process of HAProxy; it ends when aborted.
+    fn start(&self) -> tokio::task::JoinHandle<()> {
+        let socket = self.dir.path().join("s");
+        drop(std::fs::remove_file(&socket));
+        let (listener, fake) = (UnixListener::bind(socket).unwrap(), self.fake.clone());
+        tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                open.spawn(fake.clone().serve(stream));
+            }
+        })
+    }
+
+    fn notice(&self, memory: &Memory, replicas: &[Replica]) {
+        self.path.notice(&web(), Some(&self.spec), memory, replicas);
+    }
+
+    fn standing(&self, letter: char, serves: bool) -> Standing {
+        self.path.standing(&web(), &one(letter), serves, self.board.shown(&web(), &id(letter)))
+    }
+}
+
+#[tokio::test]
+async fn the_plan_waits_for_what_haproxy_itself_confirms() {
+    let driven = Driven::new();
+    let process = driven.start();
+    driven.fake.servers.lock().unwrap().insert("web/theirs".to_owned(), ("127.0.0.1:9".to_owned(), 1));
+    let server = |letter: char| format!("web/shop-web-{}", &id(letter)[..12]);
+    let none = Memory::default();
+    driven.notice(&none, &[one('a')]);
+    assert!(pending(&driven.standing('a', true)), "what is not shown is not known");
+
+    show(&driven.board, &[('a', "Joining")]);
+    until("a is settled", || driven.standing('a', true) == Standing::Settled).await;
+    assert_eq!(driven.fake.states()[&server('a')], 0);
+
+    driven.notice(&none, &[one('a'), one('b')]);
+    show(&driven.board, &[('a', "Available"), ('b', "Joining")]);
+    until("b is settled", || driven.standing('b', true) == Standing::Settled).await;
+    assert!(pending(&driven.standing('a', false)), "it still takes requests");
+    show(&driven.board, &[('a', "Draining"), ('b', "Available")]);
+    until("a has left", || driven.standing('a', false) == Standing::Settled).await;
+    assert_eq!(driven.fake.states()[&server('a')], 1, "clients that belong to it leave, too");
+
+    driven.notice(&none, &[one('b')]);
+    until("a is removed", || !driven.fake.states().contains_key(&server('a'))).await;
+    assert_eq!(driven.fake.states().len(), 2, "b, and what is not ours: {:?}", driven.fake.states());
+
+    // Another process of it knows nobody.
+    process.abort();
+    driven.fake.servers.lock().unwrap().clear();
+    until("the loss is noticed", || pending(&driven.standing('b', true))).await;
+    let process = driven.start();
+    until("it is filled anew", || driven.fake.states().get(&server('b')) == Some(&0)).await;
+    until("b is settled again", || driven.standing('b', true) == Standing::Settled).await;
+    process.abort();
+}
+
+#[tokio::test]
+async fn a_haproxy_that_does_not_obey_is_not_waited_for_for_ever() {
+    let driven = Driven::new();
+    let process = driven.start();
+    driven.fake.deaf.store(true, std::sync::atomic::Ordering::SeqCst);
+    driven.notice(&Memory::default(), &[one('a')]);
+    show(&driven.board, &[('a', "Joining")]);
+    until("it was asked", || !driven.fake.asked.lock().unwrap().is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let Standing::Pending { what, until } = driven.standing('a', true) else { panic!("it did not obey") };
+    assert!(what.contains("HAProxy at /") && what.contains("No."), "{what}");
+    assert!(until <= tokio::time::Instant::now() + Duration::from_secs(5));
+    process.abort();
+}
+
+/// After a restart of the controller: who was withdrawn by the one before leaves, and nobody else does.
+#[tokio::test]
+async fn a_new_controller_takes_nobody_out_that_it_has_not_looked_at() {
+    let driven = Driven::new();
+    let server = |letter: char| format!("web/shop-web-{}", &id(letter)[..12]);
+    for letter in ['a', 'b', 'c'] {
+        driven.fake.servers.lock().unwrap().insert(server(letter), ("127.0.0.1:80".to_owned(), 0));
+    }
+    let process = driven.start();
+    let mut memory = Memory::default();
+    memory.withdrawn.insert(id('b'), Timestamp::UNIX_EPOCH);
+    driven.notice(&memory, &[one('a'), one('b')]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(driven.fake.states().values().sum::<u32>(), 0, "there is no status yet");
+    assert!(pending(&driven.standing('b', false)));
+
+    show(&driven.board, &[('a', "Pending"), ('b', "Draining")]);
+    until("b has left", || driven.standing('b', false) == Standing::Settled).await;
+    let states = driven.fake.states();
+    assert_eq!((states[&server('a')], states[&server('b')], states.get(&server('c'))), (0, 1, None), "{states:?}");
+    process.abort();
+}
+
+/// A front that cannot be entered is told through a companion, and told as well as one that can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_is_told_from_within_its_namespace() {
+    let Some(stage) = Stage::new().await else { return };
+    let text = format!("/proc/{}/ns/net", stage.replica.pid);
+    let within = std::thread::spawn(move || {
+        let namespace = std::fs::File::open(text).unwrap();
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).unwrap();
+        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, front::RUNTIME_PORT)).unwrap()
+    });
+    let listener = within.join().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (listener, fake) = (TcpListener::from_std(listener).unwrap(), Fake::default());
+    let haproxy = fake.clone();
+    let process = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(tokio::spawn(haproxy.clone().serve(stream)));
+        }
+    });
+    let spec: ServiceSpec =
+        serde_json::from_value(serde_json::json!({"image": "x", "expose": ["8080"], "front": "http"})).unwrap();
+    let own = front::of(&DesiredService::new(web(), spec.clone(), ""), &DesiredProject::default()).unwrap();
+    let name = front::name(&web());
+    let container = Replica { state: State::Running, service: name.clone(), ..stage.replica.clone() };
+    let server = format!("port-8080/{}", &id('a')[..12]);
+    let companion = Way::Companion { image: stage.image(), program: PathBuf::from("/composed") };
+    for way in [Way::Nearest, companion] {
+        let said = format!("{way:?}");
+        fake.servers.lock().unwrap().clear();
+        let board: Arc<Board> = Arc::default();
+        let path = Haproxies::new(way, Some(Arc::clone(&stage.docker)), Arc::clone(&board));
+        path.notice(&name, Some(&own.spec), &Memory::default(), std::slice::from_ref(&container));
+        assert!(pending(&path.standing(&name, &container, true, None)), "{said}");
+        let member = Replica { addresses: [("net".to_owned(), "10.0.0.2".to_owned())].into(), ..one('a') };
+        path.notice(&web(), Some(&spec), &Memory::default(), std::slice::from_ref(&member));
+        show(&board, &[('a', "Joining")]);
+        until(&said, || path.standing(&web(), &member, true, board.shown(&web(), &id('a'))) == Standing::Settled).await;
+        assert_eq!(path.standing(&name, &container, true, None), Standing::Settled, "{said}");
+        assert_eq!(fake.states().get(&server), Some(&0), "{said}");
+    }
+    process.abort();
+}

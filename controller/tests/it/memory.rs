@@ -1,0 +1,191 @@
+//! What is remembered between two looks: the fold alone, without a plan or an engine.
+
+use std::time::Duration;
+
+use composed::model::{DesiredService, Health, ImageState, InFlight, Memory, Observed, Probe, Replica, Rotation};
+use composed::model::{ServiceName, State};
+use crd_schema::ServiceSpec;
+use jiff::Timestamp;
+
+fn wish(image: &str) -> DesiredService {
+    let spec = ServiceSpec { image: image.to_owned(), ..ServiceSpec::default() };
+    DesiredService::new(ServiceName::new("shop", "web"), spec, "web.yaml:1")
+}
+
+fn replica(wish: &DesiredService, health: Health, started_at: Timestamp) -> Replica {
+    Replica {
+        id: "one".to_owned(),
+        name: "shop-web-1".to_owned(),
+        number: 1,
+        service: wish.name.clone(),
+        revision: wish.revision.clone(),
+        generation: 1,
+        created_at: started_at,
+        state: State::Running,
+        started_at: Some(started_at),
+        restart_count: 0,
+        restarts: true,
+        health,
+        probe: Probe::None,
+        in_flight: InFlight::Unknown,
+        rotation: Rotation::Unfollowed,
+        busy_with: None,
+        pre_stop_done: false,
+        addresses: std::collections::BTreeMap::new(),
+        ports: std::collections::BTreeMap::new(),
+        pid: 7,
+    }
+}
+
+fn seen(replicas: Vec<Replica>) -> Observed {
+    Observed { replicas, ..Observed::default() }
+}
+
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn an_engine_that_begins_its_checks_anew_makes_nobody_unready() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::Healthy, now)]), now);
+    let later = now + Duration::from_hours(5);
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::Starting, now)]), later);
+    assert_eq!(memory.sightings["one"].ready_since, Some(now), "it goes on in the same run");
+    assert_eq!(memory.sightings["one"].starting_since, Some(later), "and its deadline begins now");
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::Unhealthy, now)]), later + SECOND);
+    assert_eq!(memory.sightings["one"].ready_since, None, "a check that says otherwise is believed");
+}
+
+#[test]
+fn a_restart_is_counted_once_and_never_again_for_another_revision() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![]), now);
+    let mut again = replica(&wish, Health::None, now + SECOND);
+    memory.notice(Some(&wish), &seen(vec![again.clone()]), now + SECOND);
+    again.restart_count = 3;
+    again.started_at = Some(now + 2 * SECOND);
+    memory.notice(Some(&wish), &seen(vec![again.clone()]), now + 3 * SECOND);
+    assert_eq!(memory.trouble.as_ref().map(|trouble| trouble.count), Some(1));
+    let newer = self::wish("web:2");
+    for round in 4..8 {
+        memory.notice(Some(&newer), &seen(vec![again.clone()]), now + round * SECOND);
+    }
+    assert_eq!(memory.trouble, None, "an old restart says nothing about a new revision");
+}
+
+#[test]
+fn restarts_from_before_the_first_look_are_not_counted() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut old = replica(&wish, Health::None, now);
+    old.restart_count = 12;
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![old]), now + SECOND);
+    assert_eq!(memory.trouble, None);
+}
+
+#[test]
+fn an_image_counts_as_fetched_when_it_has_come() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    let mut observed = seen(vec![]);
+    memory.notice(Some(&wish), &observed, now);
+    memory.pulling = Some(wish.revision.clone());
+    observed.images.insert("web:1".to_owned(), ImageState::Pulling(now));
+    memory.notice(Some(&wish), &observed, now + SECOND);
+    assert_eq!(memory.pulled, None);
+    observed.images.insert("web:1".to_owned(), ImageState::Present("sha256:1".to_owned()));
+    memory.notice(Some(&wish), &observed, now + 2 * SECOND);
+    assert_eq!(memory.pulled, Some(wish.revision));
+}
+
+#[test]
+fn waiting_for_a_dependency_is_no_lack_of_progress() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    let mut observed = seen(vec![]);
+    observed.unmet.insert("db".to_owned(), "it is not available yet".to_owned());
+    memory.notice(Some(&wish), &observed, now);
+    let later = now + Duration::from_hours(1);
+    memory.notice(Some(&wish), &observed, later);
+    assert_eq!(memory.progress_since, Some(later));
+    observed.unmet.clear();
+    let met = later + Duration::from_hours(1);
+    memory.notice(Some(&wish), &observed, met);
+    assert_eq!(memory.progress_since, Some(met), "the wait may have been long since the last look");
+    memory.notice(Some(&wish), &observed, met + SECOND);
+    assert_eq!(memory.progress_since, Some(met), "from then on it counts");
+}
+
+#[test]
+fn a_clock_that_was_set_back_delays_nothing() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::None, now)]), now);
+    memory.withdrawn.insert("one".to_owned(), now + Duration::from_hours(7));
+    let mut remembered: Memory = serde_json::from_str(&serde_json::to_string(&memory.lasting()).unwrap()).unwrap();
+    remembered.notice(Some(&wish), &seen(vec![replica(&wish, Health::None, now)]), now + SECOND);
+    assert_eq!(remembered.withdrawn["one"], now + SECOND);
+}
+
+#[test]
+fn after_a_restart_only_those_that_served_are_believed_to_have_been_ready() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![]), now);
+    memory.serving.insert("one".to_owned(), Some(now));
+    let restart = |memory: &Memory| -> Memory {
+        serde_json::from_str(&serde_json::to_string(&memory.lasting()).unwrap()).unwrap()
+    };
+    let later = now + Duration::from_mins(1);
+    let look = seen(vec![replica(&wish, Health::Healthy, now)]);
+    let mut served = restart(&memory);
+    served.notice(Some(&wish), &look, later);
+    assert_eq!(served.sightings["one"].ready_since, Some(now));
+    memory.serving.clear();
+    let mut fresh = restart(&memory);
+    fresh.notice(Some(&wish), &look, later);
+    assert_eq!(fresh.sightings["one"].ready_since, Some(later), "it may have become ready this moment");
+    let mut lost = Memory::default();
+    lost.notice(Some(&wish), &look, later);
+    assert_eq!(lost.sightings["one"].ready_since, Some(now), "with nothing remembered all are believed");
+}
+
+#[test]
+fn one_that_served_before_a_restart_serves_until_it_answers_otherwise() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![]), now);
+    memory.serving.insert("one".to_owned(), Some(now));
+    let later = now + Duration::from_mins(1);
+    let asked = |probe: Probe| seen(vec![Replica { probe, ..replica(&wish, Health::Healthy, now) }]);
+    let restart = || -> Memory { serde_json::from_str(&serde_json::to_string(&memory.lasting()).unwrap()).unwrap() };
+    let mut after = restart();
+    after.notice(Some(&wish), &asked(Probe::Unasked), later);
+    after.notice(Some(&wish), &asked(Probe::Unasked), later + SECOND);
+    assert_eq!(after.sightings["one"].ready_since, Some(now), "nobody has asked it yet");
+    after.notice(Some(&wish), &asked(Probe::Failing("status 500".to_owned())), later + 2 * SECOND);
+    assert_eq!(after.sightings["one"].ready_since, None);
+    let mut engine_too = restart();
+    engine_too.notice(Some(&wish), &seen(vec![replica(&wish, Health::Starting, now)]), later);
+    assert_eq!(engine_too.sightings["one"].ready_since, Some(now), "the engine's checks begin anew, its run goes on");
+    let mut another_run = restart();
+    another_run.notice(Some(&wish), &seen(vec![replica(&wish, Health::Starting, later)]), later);
+    assert_eq!(another_run.sightings["one"].ready_since, None, "another run has to prove itself");
+}
+
+#[test]
+fn what_is_seen_again_after_a_restart_is_no_reason_to_save() {
+    let (wish, now) = (wish("web:1"), start());
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::Healthy, now)]), now);
+    let before = memory.clone();
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::Healthy, now)]), now + SECOND);
+    assert!(memory != before && memory.lasts_as(&before));
+    memory.withdrawn.insert("one".to_owned(), now);
+    assert!(!memory.lasts_as(&before));
+}

@@ -1,0 +1,46 @@
+//! Files that are watched, in real time: what is cut short is believed only if it stays.
+
+use std::time::Duration;
+
+use composed::source::files::Reading;
+use composed::source::settle::CUT_SHORT;
+use composed::source::watch::{DEBOUNCE, watch};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// What was noticed, and after how long.
+async fn next(readings: &mut mpsc::Receiver<Reading>, within: Duration) -> Option<(Reading, Duration)> {
+    let began = Instant::now();
+    let reading = tokio::time::timeout(within, readings.recv()).await.ok()?;
+    reading.map(|reading| (reading, began.elapsed()))
+}
+
+#[tokio::test]
+async fn a_cut_file_waits_and_a_hidden_environment_file_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, env) = (dir.path().join("web.yaml"), dir.path().join(".env"));
+    let whole = "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {project: shop, name: web}\nspec:\n  image: x\n  env_file: .env\n  replicas: 3\n";
+    let half = whole.strip_suffix("  replicas: 3\n").unwrap();
+    std::fs::write(&file, whole).unwrap();
+    std::fs::write(&env, "A=1\n").unwrap();
+    let (readings, mut received) = mpsc::channel(1);
+    tokio::spawn(watch(dir.path().to_owned(), readings));
+    let long = Duration::from_secs(10);
+    let (first, _) = next(&mut received, long).await.unwrap();
+
+    std::fs::write(&env, "A=2\n").unwrap();
+    let (second, after) = next(&mut received, long).await.unwrap();
+    assert_ne!(first.env_files, second.env_files);
+    assert!(after < CUT_SHORT, "{after:?}");
+
+    // A writer in place, seen in the middle.
+    std::fs::write(&file, half).unwrap();
+    assert!(next(&mut received, CUT_SHORT / 2).await.is_none());
+    std::fs::write(&file, whole).unwrap();
+    assert!(next(&mut received, CUT_SHORT + 4 * DEBOUNCE).await.is_none(), "as if nothing had been");
+
+    std::fs::write(&file, half).unwrap();
+    let (last, after) = next(&mut received, long).await.unwrap();
+    assert_eq!(last.files[0].1.as_deref().unwrap(), half.as_bytes());
+    assert!(after >= CUT_SHORT, "{after:?}");
+}

@@ -1,0 +1,150 @@
+//! The whole controller on the simulated engine, its time stopped: what the verbs build upon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use composed::board::Board;
+use composed::cli::plan::{Intent, intents};
+use composed::cli::progress::{Standing, standing};
+use composed::cli::session::{Session, simulated};
+use composed::clock::Clock;
+use composed::controller::Controller;
+use composed::engine::sim::{Behaviour, Sim, World};
+use composed::model::ServiceName;
+use composed::source::catalog::Catalog;
+use composed::source::files::Reading;
+use composed::state::StateDir;
+use tokio::sync::{mpsc, watch};
+
+fn document(name: &str, more: &str) -> (String, Result<Vec<u8>, String>) {
+    let text = format!(
+        "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: {name}}}\nspec:\n  image: {name}:1\n{more}"
+    );
+    (format!("{name}.yaml"), Ok(text.into_bytes()))
+}
+
+fn reading(files: &[(&str, &str)]) -> Reading {
+    Reading { files: files.iter().map(|(name, more)| document(name, more)).collect(), ..Reading::default() }
+}
+
+/// An engine that has every image.
+fn engine() -> (Arc<Sim>, Clock) {
+    let clock = Clock::system();
+    let mut world = World::default();
+    world.anything = Some(Behaviour::default());
+    (simulated(world, clock), clock)
+}
+
+/// A controller that was given one reading, until `done` says so or 10 minutes have passed.
+async fn run(sim: &Arc<Sim>, clock: Clock, reading: Reading, done: impl Fn(&Board) -> bool) -> Arc<Board> {
+    let board = Arc::new(Board::default());
+    let controller = Controller {
+        engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
+        senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
+        clock,
+        state: StateDir::default(),
+        board: Arc::clone(&board),
+        confirm_deletion: false,
+    };
+    let (readings, received) = mpsc::channel(1);
+    let (stop, stopped) = watch::channel(false);
+    readings.send(reading).await.unwrap();
+    let controller = tokio::spawn(controller.run(received, stopped));
+    let mut version = board.version();
+    let ended = tokio::time::timeout(Duration::from_mins(10), async {
+        // After every change, so that no moment is missed.
+        while !done(&board) {
+            version.changed().await.unwrap();
+        }
+    });
+    let ended = ended.await;
+    stop.send_replace(true);
+    controller.await.unwrap();
+    assert!(ended.is_ok(), "{:#?}\n{:#?}", board.statuses(), board.events());
+    board
+}
+
+fn converged(board: &Board, name: &str) -> bool {
+    board.status(&ServiceName::new("shop", name)).is_some_and(|status| standing(&status) == Standing::Converged)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_outside_the_applied_file_counts_by_what_is_seen() {
+    let (sim, clock) = engine();
+    run(&sim, clock, reading(&[("db", "")]), |board| converged(board, "db")).await;
+    for condition in ["service_started", "service_healthy"] {
+        let web = format!("  depends_on: {{db: {{condition: {condition}}}}}\n  labels: {{c: {condition}}}\n");
+        let one = Reading { single: true, ..reading(&[("web", &web)]) };
+        run(&sim, clock, one, |board| converged(board, "web")).await;
+    }
+    let web = "  depends_on: {db: {condition: service_healthy}}\n";
+    let single = Reading { single: true, ..reading(&[("web", web)]) };
+    let all = plan(&sim, clock, &single).await;
+    assert_eq!(all.iter().map(|intent| intent.name.as_str()).collect::<Vec<_>>(), ["shop/web"]);
+    assert!(all[0].waiting.iter().all(|waiting| !waiting.contains("db")), "{all:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_settled_when_what_was_found_is_gone_and_its_network_too() {
+    let (sim, clock) = engine();
+    let both = reading(&[("a", ""), ("b", "")]);
+    run(&sim, clock, both.clone(), |board| converged(board, "a") && converged(board, "b")).await;
+    let other =
+        "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {project: other, name: c}\nspec:\n  image: c:1\n";
+    let mut more = both.clone();
+    more.files.push(("c.yaml".to_owned(), Ok(other.as_bytes().to_vec())));
+    let is_there = |board: &Board| {
+        board.statuses().len() == 3 && board.statuses().iter().all(|s| standing(s) == Standing::Converged)
+    };
+    run(&sim, clock, more, is_there).await;
+    // What `apply` takes for the end.
+    let ended = |board: &Board| {
+        let health = board.health();
+        health.ready && health.settled && board.statuses().iter().all(|status| standing(status) != Standing::Moving)
+    };
+    let board = run(&sim, clock, both, |board| ended(board) && converged(board, "a") && converged(board, "b")).await;
+    assert!(board.status(&ServiceName::new("other", "c")).is_none());
+    sim.with(|world, _| {
+        assert_eq!(world.containers.services().filter(|name| name.project == "other").count(), 0);
+        assert_eq!(world.networks.keys().collect::<Vec<_>>(), ["shop_default"]);
+    });
+}
+
+async fn plan(sim: &Arc<Sim>, clock: Clock, reading: &Reading) -> Vec<Intent> {
+    let session = Session {
+        engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
+        senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
+        clock,
+        state: StateDir::default(),
+        board: Arc::default(),
+        view: None,
+    };
+    let catalog = Catalog::new(reading, &Catalog::empty(false));
+    assert_eq!(catalog.problems, Vec::<String>::new());
+    intents(&session, &catalog, reading.single).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_waits_for_dependencies_as_the_controller_does() {
+    let (sim, clock) = engine();
+    let files = reading(&[("api", "  depends_on: [db]\n"), ("db", ""), ("web", "  depends_on: [api, db]\n")]);
+    let find = |all: &[Intent], name: &str| {
+        let intent = all.iter().find(|intent| intent.name == format!("shop/{name}")).unwrap();
+        (intent.actions.len(), intent.waiting.join("; "))
+    };
+    let before = plan(&sim, clock, &files).await;
+    for (name, on) in [("api", "db: it is not started"), ("web", "api: it is not started")] {
+        let (_, waiting) = find(&before, name);
+        assert!(waiting.contains(on), "{name}: {waiting}");
+    }
+    assert!(!find(&before, "db").1.contains("not started"));
+    run(&sim, clock, files.clone(), |board| ["api", "db", "web"].iter().all(|name| converged(board, name))).await;
+    let after = plan(&sim, clock, &files).await;
+    for name in ["api", "db", "web"] {
+        // Without the memory of the controller that made them they are concluded once more.
+        assert_eq!(find(&after, name), (1, String::new()), "{after:?}");
+    }
+    // Each other's dependencies end, too.
+    let circle = reading(&[("a", "  depends_on: [b]\n"), ("b", "  depends_on: [a]\n")]);
+    assert!(plan(&sim, clock, &circle).await.len() >= 2);
+}

@@ -1,0 +1,127 @@
+//! Steady requests to one address, as a browser or a service beside it sends them: an open loop of GET and POST, each
+//! with a new connection and over kept ones. A kept connection that the other side has closed is not used again, as with
+//! every client; nothing is tried again.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::open_loop::OpenLoop;
+use crate::traffic::{PATIENCE, Report, WORDS, answer, lock};
+
+/// How connections are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Every second request over a kept connection.
+    Mixed,
+    /// Each with a new one.
+    Close,
+}
+
+/// Requests that are sent until this is stopped or dropped.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    requests: OpenLoop,
+}
+
+#[derive(Debug)]
+struct Shared {
+    to: SocketAddr,
+    path: String,
+    began: Instant,
+    report: Mutex<Report>,
+    idle: Mutex<VecDeque<TcpStream>>,
+}
+
+impl Load {
+    /// Begins to send so many requests a second.
+    pub fn start(to: SocketAddr, path: &str, rate: u32, used: Use) -> Self {
+        let shared = Arc::new(Shared {
+            to,
+            path: path.to_owned(),
+            began: Instant::now(),
+            report: Mutex::default(),
+            idle: Mutex::default(),
+        });
+        let requests = OpenLoop::new();
+        let all = Arc::clone(&shared);
+        requests.send(rate, move |turn| {
+            let keep = used == Use::Mixed && turn.is_multiple_of(2);
+            one(Arc::clone(&all), if turn % 4 < 2 { "GET" } else { "POST" }, keep)
+        });
+        Self { shared, requests }
+    }
+
+    /// What came of them so far.
+    pub fn so_far(&self) -> Report {
+        lock(&self.shared.report).clone()
+    }
+
+    /// Ends: those under way are waited for.
+    pub fn stop(mut self) -> Report {
+        self.requests.stop(PATIENCE);
+        self.so_far()
+    }
+}
+
+async fn one(shared: Arc<Shared>, method: &'static str, keep: bool) {
+    lock(&shared.report).sent += 1;
+    let began = Instant::now();
+    let answer = timeout(PATIENCE, request(&shared, method, keep)).await;
+    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+    let mut report = lock(&shared.report);
+    match answer {
+        Ok(version) => {
+            *report.served.entry(version).or_default() += 1;
+            report.slowest = report.slowest.max(began.elapsed());
+        }
+        Err(error) => {
+            report.failed += 1;
+            if report.errors.len() < WORDS {
+                let kept = if keep { "kept" } else { "new" };
+                let at = shared.began.elapsed();
+                report.errors.push(format!("{at:.2?} {method} ({kept} connection): {error}"));
+            }
+        }
+    }
+}
+
+/// One request; answers with the version that served it.
+async fn request(shared: &Shared, method: &str, keep: bool) -> Result<String, String> {
+    let mut idle = None;
+    while keep && idle.is_none() {
+        let Some(stream) = lock(&shared.idle).pop_front() else { break };
+        // Nothing to read is a connection that is still open.
+        let open = matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        idle = open.then_some(stream);
+    }
+    let used = idle.is_some();
+    let mut stream = match idle {
+        Some(stream) => stream,
+        None => TcpStream::connect(shared.to).await.map_err(|error| format!("connect: {error}"))?,
+    };
+    let connection = if keep { "keep-alive" } else { "close" };
+    let body = if method == "POST" { "a=b" } else { "" };
+    let text = format!(
+        "{method} {} HTTP/1.1\r\nHost: web\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n{body}",
+        shared.path,
+        body.len()
+    );
+    let words = |error: std::io::Error| format!("{} connection: {error}", if used { "reused" } else { "fresh" });
+    stream.write_all(text.as_bytes()).await.map_err(words)?;
+    let (head, reusable) = answer(&mut stream).await.map_err(words)?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(head.lines().next().unwrap_or_default().to_owned());
+    }
+    if keep && reusable {
+        lock(&shared.idle).push_back(stream);
+    }
+    let version = head.lines().find_map(|line| line.strip_prefix("x-version: "));
+    Ok(version.unwrap_or("?").to_owned())
+}

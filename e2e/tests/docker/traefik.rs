@@ -1,0 +1,156 @@
+//! The endpoint view with the real Traefik, its docker provider unchanged but for the socket: nobody who asks Traefik
+//! notices a rollout, also of an application that dies at once at SIGTERM.
+
+use std::time::Instant;
+
+use e2e::controller::Controller;
+use e2e::document::Service;
+use e2e::program::image;
+use e2e::stage::{say, scenario};
+use e2e::traefik::{Lag, Traefik};
+use e2e::traffic::{RATE, Traffic};
+use e2e::world::World;
+use e2e::{secs, that, within};
+
+const HOST: &str = "web.example";
+
+/// A service that Traefik finds by its labels, and that dies at once at SIGTERM.
+fn web(replicas: u32, latency: &str) -> Service {
+    let labels = r#"{traefik.enable: "true", traefik.http.routers.NAME.rule: "Host(`web.example`)", traefik.http.services.NAME.loadbalancer.server.port: "8080"}"#;
+    let check = r#"{test: ["CMD", "/composed", "demo-app", "check"], interval: 500ms, timeout: 3s, retries: 3, start_period: 1s}"#;
+    Service::new("web", replicas)
+        .key("ports", "[]")
+        .key("labels", &labels.replace("NAME", "web"))
+        .key("healthcheck", check)
+        .key("drain_timeout", "20s")
+        .env("ON_TERM", "die")
+        .env("LATENCY_MS", latency)
+}
+
+/// Three rollouts under so many requests a second through Traefik, with its throttle and what composed is told of it.
+fn rollouts(world: &World, (replicas, latency, rate): (u32, &str, u32), throttle: &str, by_api: bool) {
+    if let Err(why) = Traefik::program() {
+        return say(&format!("  SKIPPED: Traefik cannot be installed: {why}"));
+    }
+    let view = world.path("v.sock");
+    let addresses = Traefik::addresses();
+    let socket = view.display().to_string();
+    let api = format!("http://{}", addresses[1]);
+    let mut more = vec!["--view", &socket, "--traefik-throttle", throttle];
+    if by_api {
+        more.extend(["--traefik-api", &api]);
+    }
+    let web = web(replicas, latency);
+    world.write(&web);
+    let more: Vec<String> = more.into_iter().map(str::to_owned).collect();
+    let controller = Controller::start_with(world, &more);
+    let mut revision = controller.converged("web", "", secs(60));
+    let traefik = Traefik::start(world, addresses, &view, throttle);
+    traefik.serves(HOST);
+
+    let lag = (throttle == "0s").then(|| Lag::start(&view, &traefik.api));
+    let traffic = Traffic::through(world, &traefik.address, HOST, rate);
+    std::thread::sleep(secs(2));
+    let mut took = Vec::new();
+    for version in ["2", "3", "4"] {
+        let began = Instant::now();
+        world.write(&web.clone().version(version));
+        revision = controller.converged("web", &revision, secs(120));
+        took.push(began.elapsed().as_secs_f64());
+        world.only("web", replicas as usize, &image(version));
+        std::thread::sleep(secs(3));
+    }
+    let report = traffic.stop();
+    let each: Vec<_> = took.iter().map(|took| format!("{:.1} s", took / f64::from(replicas))).collect();
+    say(&format!(
+        "  Traefik, throttle {throttle}, {replicas} replicas{}: {report}; per replace {}",
+        if by_api { ", by its API" } else { "" },
+        each.join(", ")
+    ));
+    if let Some(lag) = lag {
+        let lags = lag.stop();
+        say(&format!("  from the event until Traefik's API shows it: {lags:?}"));
+        assert!(lags.len() >= 4, "{lags:?}");
+    }
+    assert_eq!(report.failed, 0, "{:#?}", report.errors);
+    assert!(report.sent > u64::from(rate) * 10 && report.served.contains_key("4"), "{report}");
+}
+
+#[test]
+fn s20_traefik_through_the_view() {
+    scenario("20 Traefik, throttle 2 s", secs(300), |world| rollouts(world, (1, "0", RATE), "2s", false));
+}
+
+#[test]
+fn s20_traefik_through_the_view_without_a_throttle() {
+    scenario("20 Traefik, throttle 0 s", secs(300), |world| rollouts(world, (1, "0", RATE), "0s", false));
+}
+
+#[test]
+fn s20_traefik_through_the_view_to_three_replicas() {
+    scenario("20 Traefik, 3 replicas", secs(300), |world| rollouts(world, (3, "100", RATE), "0s", false));
+}
+
+/// Nothing is in flight between two requests: only what is known of Traefik keeps a replica from being stopped while it is
+/// still in rotation.
+#[test]
+fn s20_traefik_through_the_view_with_few_requests() {
+    scenario("20 Traefik, 2 requests a second", secs(300), |world| rollouts(world, (1, "0", 2), "5s", false));
+}
+
+#[test]
+fn s20_traefik_through_the_view_by_its_api() {
+    scenario("20 Traefik by its API, throttle 2 s", secs(300), |world| rollouts(world, (1, "0", RATE), "2s", true));
+}
+
+/// Ends the controller when a replica is in `phase`, and starts another one 15 s later.
+fn away(world: &World, phase: &str, end: impl FnOnce(&mut Controller)) {
+    if let Err(why) = Traefik::program() {
+        return say(&format!("  SKIPPED: Traefik cannot be installed: {why}"));
+    }
+    let view = world.path("v.sock");
+    let socket = view.display().to_string();
+    let more = ["--view", socket.as_str()].map(str::to_owned);
+    let web = web(1, "0");
+    world.write(&web);
+    let mut controller = Controller::start_with(world, &more);
+    let revision = controller.converged("web", "", secs(60));
+    let traefik = Traefik::start(world, Traefik::addresses(), &view, "2s");
+    traefik.serves(HOST);
+    let traffic = Traffic::through(world, &traefik.address, HOST, RATE);
+    std::thread::sleep(secs(2));
+    world.write(&web.version("2"));
+    within(secs(60), &format!("one is {phase}"), || {
+        let status = controller.status("web")?;
+        let all = status["instances"].as_array().cloned().unwrap_or_default();
+        that(all.iter().any(|one| one["phase"] == phase), || status.to_string())
+    });
+    end(&mut controller);
+    std::thread::sleep(secs(15));
+    let controller = Controller::start_with(world, &more);
+    controller.converged("web", &revision, secs(120));
+    world.only("web", 1, &image("2"));
+    std::thread::sleep(secs(3));
+    let report = traffic.stop();
+    say(&format!("  Traefik, controller and view away for 15 s while one is {phase}: {report}"));
+    assert_eq!(report.failed, 0, "{:#?}", report.errors);
+    assert!(report.served.contains_key("2"), "{report}");
+}
+
+/// It is told to stop while Traefik reads: Traefik takes what it cannot inspect for gone, so composed lets it finish.
+#[test]
+fn s20_traefik_while_the_controller_is_away_before_a_withdrawal() {
+    let stop = |controller: &mut Controller| {
+        controller.stop();
+    };
+    scenario("20 Traefik, away while one joins", secs(300), |world| away(world, "Joining", stop));
+}
+
+#[test]
+fn s20_traefik_while_the_controller_is_away_after_a_withdrawal() {
+    let kill = |controller: &mut Controller| {
+        std::thread::sleep(secs(1));
+        controller.kill();
+    };
+    scenario("20 Traefik, away while one drains", secs(300), |world| away(world, "Draining", kill));
+}
