@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::open_loop::OpenLoop;
-use crate::traffic::{PATIENCE, Report, WORDS, answer, lock};
+use crate::traffic::{PATIENCE, Report, answer, lock};
 
 /// How connections are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +75,8 @@ async fn one(shared: Arc<Shared>, method: &'static str, keep: bool) {
     let began = Instant::now();
     let answer = timeout(PATIENCE, request(&shared, method, keep)).await;
     let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
-    let mut report = lock(&shared.report);
-    match answer {
-        Ok(version) => {
-            *report.served.entry(version).or_default() += 1;
-            report.slowest = report.slowest.max(began.elapsed());
-        }
-        Err(error) => {
-            report.failed += 1;
-            if report.errors.len() < WORDS {
-                let kept = if keep { "kept" } else { "new" };
-                let at = shared.began.elapsed();
-                report.errors.push(format!("{at:.2?} {method} ({kept} connection): {error}"));
-            }
-        }
-    }
+    let how = || format!("{method} ({} connection)", if keep { "kept" } else { "new" });
+    lock(&shared.report).count(shared.began, began, answer, how);
 }
 
 /// One request; answers with the version that served it.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::program::{composed, janitor};
 use crate::world::World;
-use crate::{secs, that, within};
+use crate::{millis, secs, that, within};
 
 /// A running `composed run`; killed when it is dropped.
 #[derive(Debug)]
@@ -86,10 +86,33 @@ impl Controller {
 
     /// What it says about a service, or why not.
     pub fn status(&self, service: &str) -> Result<Value, String> {
-        let overview = self.overview()?;
+        self.of(&self.overview()?, service)
+    }
+
+    fn of(&self, overview: &Value, service: &str) -> Result<Value, String> {
         let services = overview["services"].as_array().ok_or("no list of services")?;
         let found = services.iter().find(|s| s["project"] == self.project.as_str() && s["name"] == service);
         found.cloned().ok_or_else(|| format!("no service {service}: {overview}"))
+    }
+
+    /// Waits until the status of a service is such. Follows it by long poll, so as to see what lasts only a moment.
+    pub fn meets(&self, service: &str, limit: Duration, what: &str, such: impl Fn(&Value) -> bool) {
+        let end = Instant::now() + limit;
+        let mut path = "/v1/services".to_owned();
+        let mut last = "nothing yet".to_owned();
+        while Instant::now() < end {
+            let Ok(overview) = get(&self.socket, &path) else {
+                std::thread::sleep(millis(10));
+                continue;
+            };
+            path = format!("/v1/services?after={}", overview["version"]);
+            match self.of(&overview, service) {
+                Ok(status) if such(&status) => return,
+                Ok(status) => last = brief(&status),
+                Err(error) => last = error,
+            }
+        }
+        panic!("not within {limit:?}: {what}; last: {last}");
     }
 
     /// Waits until a service is as its document says: nothing left to do, the revision another one than `not`.

@@ -5,16 +5,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::runtime::Runtime;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use crate::open_loop::OpenLoop;
 use crate::world::World;
 use crate::{millis, secs};
 
@@ -23,7 +22,7 @@ pub const RATE: u32 = 300;
 /// A request without an answer by then has failed.
 pub(crate) const PATIENCE: Duration = secs(5);
 /// So many failures are kept in words.
-pub(crate) const WORDS: usize = 40;
+const WORDS: usize = 40;
 
 /// What came of the requests.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +39,30 @@ pub struct Report {
     pub changes: u64,
     /// The longest good answer.
     pub slowest: Duration,
+}
+
+impl Report {
+    /// Counts an answer to a request that was begun at `began`, of those that are sent since `start`.
+    pub(crate) fn count(
+        &mut self,
+        start: Instant,
+        began: Instant,
+        answer: Result<String, String>,
+        how: impl FnOnce() -> String,
+    ) {
+        match answer {
+            Ok(version) => {
+                *self.served.entry(version).or_default() += 1;
+                self.slowest = self.slowest.max(began.elapsed());
+            }
+            Err(error) => {
+                self.failed += 1;
+                if self.errors.len() < WORDS {
+                    self.errors.push(format!("{:.2?} {}: {error}", start.elapsed(), how()));
+                }
+            }
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -61,7 +84,7 @@ impl fmt::Display for Report {
 #[derive(Debug)]
 pub struct Traffic {
     shared: Arc<Shared>,
-    runtime: Option<Runtime>,
+    requests: OpenLoop,
 }
 
 #[derive(Debug)]
@@ -74,8 +97,6 @@ struct Shared {
     report: Mutex<Report>,
     endpoints: Mutex<Vec<String>>,
     idle: Mutex<BTreeMap<String, VecDeque<TcpStream>>>,
-    ended: AtomicBool,
-    under_way: AtomicU64,
 }
 
 impl Traffic {
@@ -105,22 +126,17 @@ impl Traffic {
             report: Mutex::default(),
             endpoints: Mutex::new(endpoints),
             idle: Mutex::default(),
-            ended: AtomicBool::new(false),
-            under_way: AtomicU64::new(0),
         });
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime for the requests");
+        let requests = OpenLoop::new();
         if follows {
-            runtime.spawn(follow(Arc::clone(&shared)));
+            requests.spawn(follow(Arc::clone(&shared)));
         }
         crate::within(secs(20), "the status names endpoints", || {
             crate::that(!lock(&shared.endpoints).is_empty(), || "none yet".to_owned())
         });
-        runtime.spawn(send(Arc::clone(&shared), rate));
-        Self { shared, runtime: Some(runtime) }
+        let all = Arc::clone(&shared);
+        requests.send(rate, move |turn| one(Arc::clone(&all), turn));
+        Self { shared, requests }
     }
 
     /// What came of them so far.
@@ -130,24 +146,8 @@ impl Traffic {
 
     /// Ends: those under way are waited for.
     pub fn stop(mut self) -> Report {
-        if let Some(runtime) = self.runtime.take() {
-            self.shared.ended.store(true, Ordering::SeqCst);
-            let end = Instant::now() + PATIENCE + secs(1);
-            std::thread::sleep(millis(50));
-            while Instant::now() < end && self.shared.under_way.load(Ordering::SeqCst) > 0 {
-                std::thread::sleep(millis(20));
-            }
-            runtime.shutdown_timeout(secs(1));
-        }
+        self.requests.stop(PATIENCE);
         self.so_far()
-    }
-}
-
-impl Drop for Traffic {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -201,52 +201,22 @@ async fn ask(socket: &PathBuf, path: &str) -> std::io::Result<Value> {
     serde_json::from_str(body).map_err(std::io::Error::other)
 }
 
-async fn send(shared: Arc<Shared>, rate: u32) {
-    let mut ticks = interval(secs(1) / rate);
-    // An open loop: what was missed is made up for.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut turn = 0_usize;
-    loop {
-        ticks.tick().await;
-        if shared.ended.load(Ordering::SeqCst) {
-            return;
-        }
-        shared.under_way.fetch_add(1, Ordering::SeqCst);
-        turn += 1;
-        let endpoints = lock(&shared.endpoints).clone();
-        let nth = turn % endpoints.len().max(1);
-        // Two of the turns' parities would always meet the same endpoints with an even number of them.
-        let keep = (turn / endpoints.len().max(1)).is_multiple_of(2);
-        let endpoint = endpoints.into_iter().nth(nth);
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            lock(&shared.report).sent += 1;
-            let began = Instant::now();
-            let answer = match &endpoint {
-                None => Err("the status names no endpoint".to_owned()),
-                Some(endpoint) => timeout(PATIENCE, request(&shared, endpoint, keep))
-                    .await
-                    .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))),
-            };
-            let mut report = lock(&shared.report);
-            match answer {
-                Ok(version) => {
-                    *report.served.entry(version).or_default() += 1;
-                    report.slowest = report.slowest.max(began.elapsed());
-                }
-                Err(error) => {
-                    report.failed += 1;
-                    if report.errors.len() < WORDS {
-                        let kept = if keep { "kept" } else { "new" };
-                        let at = shared.began.elapsed();
-                        report.errors.push(format!("{at:.1?} {endpoint:?} ({kept} connection): {error}"));
-                    }
-                }
-            }
-            drop(report);
-            shared.under_way.fetch_sub(1, Ordering::SeqCst);
-        });
-    }
+async fn one(shared: Arc<Shared>, turn: usize) {
+    let endpoints = lock(&shared.endpoints).clone();
+    let nth = turn % endpoints.len().max(1);
+    // Two of the turns' parities would always meet the same endpoints with an even number of them.
+    let keep = (turn / endpoints.len().max(1)).is_multiple_of(2);
+    let endpoint = endpoints.into_iter().nth(nth);
+    lock(&shared.report).sent += 1;
+    let began = Instant::now();
+    let answer = match &endpoint {
+        None => Err("the status names no endpoint".to_owned()),
+        Some(endpoint) => timeout(PATIENCE, request(&shared, endpoint, keep))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))),
+    };
+    let how = || format!("{endpoint:?} ({} connection)", if keep { "kept" } else { "new" });
+    lock(&shared.report).count(shared.began, began, answer, how);
 }
 
 /// One request; answers with the version that served it.

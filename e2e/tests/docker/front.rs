@@ -130,10 +130,8 @@ fn s21_a_front_of_three() {
         let load = Load::start(at, "/", 100, Use::Mixed);
         std::thread::sleep(secs(2));
         world.write(&slow.clone().version("2"));
-        within(secs(30), "a replica drains", || {
-            let status = controller.status("web")?;
-            let drains = status["instances"].as_array().is_some_and(|all| all.iter().any(|i| i["phase"] == "Draining"));
-            that(drains, || e2e::controller::brief(&status))
+        controller.meets("web", secs(30), "a replica drains", |status| {
+            status["instances"].as_array().is_some_and(|all| all.iter().any(|i| i["phase"] == "Draining"))
         });
         controller.kill();
         drop(std::fs::remove_file(world.socket()));

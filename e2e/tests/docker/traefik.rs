@@ -6,11 +6,12 @@ use std::time::Instant;
 use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::program::image;
+use e2e::secs;
 use e2e::stage::{say, scenario};
 use e2e::traefik::{Lag, Traefik};
 use e2e::traffic::{RATE, Traffic};
 use e2e::world::World;
-use e2e::{secs, that, within};
+use serde_json::Value;
 
 const HOST: &str = "web.example";
 
@@ -103,8 +104,9 @@ fn s20_traefik_through_the_view_by_its_api() {
     scenario("20 Traefik by its API, throttle 2 s", secs(300), |world| rollouts(world, (1, "0", RATE), "2s", true));
 }
 
-/// Ends the controller when a replica is in `phase`, and starts another one 15 s later.
-fn away(world: &World, phase: &str, end: impl FnOnce(&mut Controller)) {
+/// Ends the controller as soon as one of the new revision, or of the old one, is in one of `phases`, and starts another one 15 s later.
+/// A phase may be over before anybody has seen it: those that follow it are named, too.
+fn away(world: &World, new: bool, phases: &[&str], end: impl FnOnce(&mut Controller)) {
     if let Err(why) = Traefik::program() {
         return say(&format!("  SKIPPED: Traefik cannot be installed: {why}"));
     }
@@ -120,10 +122,10 @@ fn away(world: &World, phase: &str, end: impl FnOnce(&mut Controller)) {
     let traffic = Traffic::through(world, &traefik.address, HOST, RATE);
     std::thread::sleep(secs(2));
     world.write(&web.version("2"));
-    within(secs(60), &format!("one is {phase}"), || {
-        let status = controller.status("web")?;
-        let all = status["instances"].as_array().cloned().unwrap_or_default();
-        that(all.iter().any(|one| one["phase"] == phase), || status.to_string())
+    let reached =
+        |one: &Value| (one["revision"] != revision.as_str()) == new && phases.iter().any(|p| one["phase"] == *p);
+    controller.meets("web", secs(60), &format!("one is {}", phases[0]), |status| {
+        status["instances"].as_array().is_some_and(|all| all.iter().any(reached))
     });
     end(&mut controller);
     std::thread::sleep(secs(15));
@@ -132,7 +134,7 @@ fn away(world: &World, phase: &str, end: impl FnOnce(&mut Controller)) {
     world.only("web", 1, &image("2"));
     std::thread::sleep(secs(3));
     let report = traffic.stop();
-    say(&format!("  Traefik, controller and view away for 15 s while one is {phase}: {report}"));
+    say(&format!("  Traefik, controller and view away for 15 s while one is {}: {report}", phases[0]));
     assert_eq!(report.failed, 0, "{:#?}", report.errors);
     assert!(report.served.contains_key("2"), "{report}");
 }
@@ -143,7 +145,7 @@ fn s20_traefik_while_the_controller_is_away_before_a_withdrawal() {
     let stop = |controller: &mut Controller| {
         controller.stop();
     };
-    scenario("20 Traefik, away while one joins", secs(300), |world| away(world, "Joining", stop));
+    scenario("20 Traefik, away while one joins", secs(300), |world| away(world, true, &["Joining", "Available"], stop));
 }
 
 #[test]
@@ -152,5 +154,5 @@ fn s20_traefik_while_the_controller_is_away_after_a_withdrawal() {
         std::thread::sleep(secs(1));
         controller.kill();
     };
-    scenario("20 Traefik, away while one drains", secs(300), |world| away(world, "Draining", kill));
+    scenario("20 Traefik, away while one drains", secs(300), |world| away(world, false, &["Draining"], kill));
 }
