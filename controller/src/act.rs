@@ -71,12 +71,15 @@ async fn one(
         }
         engine_call => {
             // From the attempt on: an answer that is lost leaves open what it did.
-            if let Verb::PreStop { target, .. } | Verb::DisableRestart(target) | Verb::Stop(target) = engine_call {
+            if let Verb::PreStop { target, .. } | Verb::DisableRestart(target) | Verb::Stop { target, .. } = engine_call
+            {
                 memory.revocable.remove(&target.id);
             }
             engine.apply(engine_call, context).await?;
-            if let Verb::Pull { .. } = engine_call {
-                memory.pulling = memory.history.last().map(|record| record.revision.clone());
+            match engine_call {
+                Verb::Pull { .. } => memory.pulling = memory.history.last().map(|record| record.revision.clone()),
+                Verb::Stop { cut, .. } => memory.cut += u64::from(*cut),
+                _ => {}
             }
             Ok(())
         }

@@ -25,8 +25,8 @@ pub use types::{
     deploy::{Deploy, Limits, Reservations, Resources},
     environment::Environment,
     front::{
-        Front, FrontMode, FrontPort, FrontTimeouts, Generated, GeneratedFile, HaproxyDriver, ProxyProtocol, Sticky,
-        Traffic,
+        Drain, Front, FrontMode, FrontPort, FrontTimeouts, Generated, GeneratedFile, HaproxyDriver, ProxyProtocol,
+        Sticky, Traffic,
     },
     health::{GrpcProbe, Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
     mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},

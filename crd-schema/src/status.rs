@@ -52,6 +52,9 @@ pub struct ServiceStatus {
     /// By which ways requests come, as far as it is known, and what is known of those who send them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficPath>,
+    /// How many requests or connections were ended because `drain_timeout` had passed, of all replicas that have left.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub requests_cut: u64,
     /// The revision on trial, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryStatus>,
@@ -64,6 +67,11 @@ pub struct ServiceStatus {
     /// The last error, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl ServiceStatus {

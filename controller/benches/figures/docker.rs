@@ -116,7 +116,7 @@ impl Bench {
         for number in 1..=replicas {
             self.fresh(&service, replicas + number, 1, &context).await;
             let leaving = old.pop().unwrap();
-            self.docker.apply(&Verb::Stop(leaving.clone()), &context).await.unwrap();
+            self.docker.apply(&Verb::Stop { target: leaving.clone(), cut: 0 }, &context).await.unwrap();
         }
         self.until(&service, |all| all.iter().filter(|r| r.state.is_live()).count() == replicas as usize).await;
         for replica in self.replicas(&service).await.into_iter().filter(|r| !r.state.is_live()) {
@@ -124,7 +124,7 @@ impl Bench {
         }
         let seconds = begun.elapsed().as_secs_f64();
         for replica in self.replicas(&service).await {
-            self.docker.apply(&Verb::Stop(target(&replica)), &context).await.unwrap();
+            self.docker.apply(&Verb::Stop { target: target(&replica), cut: 0 }, &context).await.unwrap();
         }
         self.until(&service, |all| all.iter().all(|r| !r.state.is_live())).await;
         for replica in self.replicas(&service).await {

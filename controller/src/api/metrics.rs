@@ -53,6 +53,12 @@ pub(super) fn encode(board: &Board) -> Result<String, fmt::Error> {
         }
         registry.register(name, help, family);
     }
+    let cut = Family::<Service, Counter>::default();
+    for status in &statuses {
+        let labels = Service { project: status.project.clone(), service: status.name.clone() };
+        cut.get_or_create(&labels).inc_by(status.requests_cut);
+    }
+    registry.register("requests_cut", "Requests ended because drain_timeout had passed", cut);
     let conditions = Family::<Condition, Gauge>::default();
     for status in &statuses {
         for condition in &status.conditions {

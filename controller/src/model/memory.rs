@@ -77,6 +77,9 @@ pub struct Memory {
     /// When the rollout last came nearer to its end.
     #[serde(default)]
     pub progress_since: Option<Timestamp>,
+    /// How many requests were ended because `drain_timeout` had passed.
+    #[serde(default)]
+    pub cut: u64,
 }
 
 /// One revision of a service.
@@ -225,6 +228,7 @@ impl Memory {
             pulled,
             cautious_until,
             progress_since,
+            cut,
             sightings: _,
             revocable: _,
             pulling: _,
@@ -233,7 +237,7 @@ impl Memory {
             back_since: _,
         } = self;
         let timers = (cautious_until, progress_since, withdrawn, serving);
-        (generation, digest, history, failure, trouble, foreign_names, pulled, timers)
+        (generation, digest, history, failure, trouble, foreign_names, (pulled, cut), timers)
     }
 
     /// The record of a revision.

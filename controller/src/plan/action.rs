@@ -84,7 +84,12 @@ pub enum Verb {
     /// Switch the restart policy off, so that nothing brings it back after the stop.
     DisableRestart(Target),
     /// Begin to stop: its own stop signal, then SIGKILL after its own grace period.
-    Stop(Target),
+    Stop {
+        /// Which.
+        target: Target,
+        /// So many requests are in flight on it, and have had their time.
+        cut: u32,
+    },
     /// Remove a container that does not run. Its volumes stay.
     Remove(Target),
     /// Give it another name.
@@ -175,7 +180,7 @@ impl Verb {
             Self::Readmit(_) => "readmit",
             Self::PreStop { .. } => "pre_stop",
             Self::DisableRestart(_) => "disable_restart",
-            Self::Stop(_) => "stop",
+            Self::Stop { .. } => "stop",
             Self::Remove(_) => "remove",
             Self::Rename { .. } => "rename",
             Self::Conclude { .. } => "conclude",
@@ -196,7 +201,8 @@ impl fmt::Display for Verb {
             Self::Readmit(target) => write!(f, "readmit {}", target.name),
             Self::PreStop { target, .. } => write!(f, "run pre_stop in {}", target.name),
             Self::DisableRestart(target) => write!(f, "switch off the restart policy of {}", target.name),
-            Self::Stop(target) => write!(f, "stop {}", target.name),
+            Self::Stop { target, cut: 0 } => write!(f, "stop {}", target.name),
+            Self::Stop { target, cut } => write!(f, "stop {}, which ends what is in flight on it: {cut}", target.name),
             Self::Remove(target) => write!(f, "remove {}", target.name),
             Self::Rename { target, to } => write!(f, "rename {} to {to}", target.name),
             Self::Conclude { revision, outcome, .. } => match outcome {

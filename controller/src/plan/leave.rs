@@ -89,7 +89,11 @@ fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
     } else if replica.restarts {
         plan.act(Verb::DisableRestart(member.target()), cause);
     } else {
-        plan.act(Verb::Stop(member.target()), cause);
+        let cut = match replica.in_flight {
+            InFlight::Count(busy) if replica.state == State::Running => busy,
+            _ => 0,
+        };
+        plan.act(Verb::Stop { target: member.target(), cut }, cause);
     }
 }
 

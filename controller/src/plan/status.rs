@@ -32,6 +32,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         strategy: policy.strategy.clone(),
         source: Some(desired.source.clone()),
         error: desired.error.clone(),
+        requests_cut: memory.cut,
         ..replicas(scene, before)
     };
     status.waiting = waiting(plan);
@@ -75,6 +76,7 @@ pub fn unwanted(
     status.generation = memory.generation;
     status.observed_generation = memory.generation;
     status.current_revision = current(memory);
+    status.requests_cut = memory.cut;
     status.live = count(observed.replicas.iter().filter(|r| r.state.is_live()).count());
     status.available = count(status.instances.iter().filter(|i| i.phase == "Available").count());
     status.waiting = waiting(plan);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bridge;
-use super::inflight::{Among, Look, look};
+use super::inflight::{Among, Look, Talks, look};
 use crate::clock::Clock;
 
 /// Between two lines.
@@ -21,7 +21,7 @@ const BRIDGE: &str = "bridge";
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Look { busy: u32, listening: u32 },
+    Look { busy: u32, open: u32, listening: u32 },
     Failed(String),
 }
 
@@ -44,10 +44,10 @@ pub fn companion_main(words: &[String]) -> ExitCode {
     let Ok(seconds) = seconds.parse() else { return usage() };
     let clock = Clock::system();
     let end = clock.now().saturating_add(Duration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX);
-    let mut out = std::io::stdout();
+    let (mut out, mut talks) = (std::io::stdout(), Talks::default());
     while clock.now() < end {
-        let line = match look(&Among::default()) {
-            Ok(Look { busy, listening }) => Line::Look { busy, listening },
+        let line = match look(&Among::default(), &mut talks) {
+            Ok(Look { busy, open, listening }) => Line::Look { busy, open, listening },
             Err(error) => Line::Failed(error.to_string()),
         };
         let written = serde_json::to_string(&line).map_err(std::io::Error::from);
@@ -62,7 +62,7 @@ pub fn companion_main(words: &[String]) -> ExitCode {
 /// What a companion's line says.
 pub(super) fn read(line: &str) -> Result<Look, String> {
     match serde_json::from_str(line) {
-        Ok(Line::Look { busy, listening }) => Ok(Look { busy, listening }),
+        Ok(Line::Look { busy, open, listening }) => Ok(Look { busy, open, listening }),
         Ok(Line::Failed(why)) => Err(why),
         Err(_) => Err(line.chars().take(200).collect()),
     }
@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_it_was_written() {
-        let line = serde_json::to_string(&Line::Look { busy: 3, listening: 1 }).expect("a line");
-        assert_eq!(read(&line), Ok(Look { busy: 3, listening: 1 }));
+        let line = serde_json::to_string(&Line::Look { busy: 3, open: 4, listening: 1 }).expect("a line");
+        assert_eq!(read(&line), Ok(Look { busy: 3, open: 4, listening: 1 }));
         assert_eq!(read(r#"{"failed":"no room"}"#), Err("no room".to_owned()));
         assert_eq!(read("exec format error"), Err("exec format error".to_owned()));
     }

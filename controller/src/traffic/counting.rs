@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crd_schema::Drain;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell, watch};
 
 use super::companion::{self, PACE};
-use super::inflight::{Look, LookError, look_into};
+use super::inflight::{Look, LookError, Talks, look_into};
 use super::local::Way;
 use crate::clock::Clock;
 use crate::engine::docker::Docker;
@@ -19,6 +21,8 @@ use crate::model::InFlight;
 
 /// So many failed looks in a row mean that there is no counting here.
 const GIVE_UP: u32 = 3;
+/// Between two looks at one that is still in traffic: what is heard on its connections then tells streams from others.
+const EASE: Duration = Duration::from_millis(500);
 /// Between two attempts to start a companion.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A companion's word is good for so long: its pace, and the way that a line takes.
@@ -48,8 +52,12 @@ impl Seen {
         self.at.is_some_and(|at| at + self.good_for >= begin)
     }
 
-    fn count(at: Timestamp, good_for: Duration, look: Look) -> Self {
-        Self { in_flight: InFlight::Count(look.busy), listens: look.listening > 0, at: Some(at), good_for, failures: 0 }
+    fn count(at: Timestamp, good_for: Duration, look: Look, drain: Drain) -> Self {
+        let count = match drain {
+            Drain::Requests => look.busy,
+            Drain::Connections => look.open.max(look.busy),
+        };
+        Self { in_flight: InFlight::Count(count), listens: look.listening > 0, at: Some(at), good_for, failures: 0 }
     }
 
     fn failed(&self, at: Timestamp) -> Self {
@@ -63,7 +71,7 @@ impl Seen {
     }
 }
 
-/// A replica on its way out.
+/// A replica on its way out, or about to be.
 #[derive(Clone, Debug)]
 pub(super) struct Leaving {
     /// The container.
@@ -72,8 +80,34 @@ pub(super) struct Leaving {
     pub(super) pid: u32,
     /// The TCP ports it exposes.
     pub(super) ports: BTreeSet<u16>,
+    /// What has to end.
+    pub(super) drain: Drain,
     /// How long a companion may live.
     pub(super) limit: Duration,
+}
+
+/// How urgent the count is.
+#[derive(Debug, Default)]
+pub(super) struct Hurry {
+    /// It has left traffic, and is to be stopped as soon as nothing is in flight.
+    withdrawn: AtomicBool,
+    now: Notify,
+}
+
+impl Hurry {
+    /// Has the next look made at once.
+    pub(super) fn hurry(&self) {
+        self.withdrawn.store(true, Ordering::Relaxed);
+        self.now.notify_one();
+    }
+
+    async fn pace(&self) {
+        let pace = if self.withdrawn.load(Ordering::Relaxed) { PACE } else { EASE };
+        tokio::select! {
+            () = tokio::time::sleep(pace) => {}
+            () = self.now.notified() => {}
+        }
+    }
 }
 
 /// How to count.
@@ -100,7 +134,7 @@ impl Counter {
         self: Arc<Self>,
         leaving: Leaving,
         seen: watch::Sender<Seen>,
-        hurry: Arc<Notify>,
+        hurry: Arc<Hurry>,
         changed: impl Fn(),
     ) {
         let tell = |now: Seen| {
@@ -129,16 +163,24 @@ impl Counter {
         &self,
         leaving: &Leaving,
         seen: &watch::Sender<Seen>,
-        hurry: &Notify,
+        hurry: &Hurry,
         tell: &impl Fn(Seen),
     ) -> Result<OutOfReach, Unwanted> {
+        let mut talks = Talks::default();
         loop {
             let at = self.clock.now();
             let Leaving { id, pid, ports, .. } = leaving.clone();
-            let look = tokio::task::spawn_blocking(move || look_into(&id, pid, &ports)).await;
-            let look = look.unwrap_or_else(|error| Err(LookError::Failed(std::io::Error::other(error))));
+            let mut heard = std::mem::take(&mut talks);
+            let look = tokio::task::spawn_blocking(move || (look_into(&id, pid, &ports, &mut heard), heard)).await;
+            let look = match look {
+                Ok((look, heard)) => {
+                    talks = heard;
+                    look
+                }
+                Err(error) => Err(LookError::Failed(std::io::Error::other(error))),
+            };
             match look {
-                Ok(look) => tell(Seen::count(at, Duration::ZERO, look)),
+                Ok(look) => tell(Seen::count(at, Duration::ZERO, look, leaving.drain)),
                 Err(LookError::OutOfReach(why)) => {
                     tracing::debug!(container = leaving.id, "requests in flight cannot be counted from here: {why}");
                     return Ok(OutOfReach);
@@ -150,8 +192,7 @@ impl Counter {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(PACE) => {}
-                () = hurry.notified() => {}
+                () = hurry.pace() => {}
                 () = seen.closed() => return Err(Unwanted),
             }
         }
@@ -169,7 +210,7 @@ impl Counter {
             command.extend(companion::arguments(leaving.limit));
             match docker.start_companion(image, &command, &leaving.id).await {
                 Ok(companion) => {
-                    self.listen(docker, &companion, seen, tell).await;
+                    self.listen(docker, &companion, leaving.drain, seen, tell).await;
                     docker.remove_companion(&companion).await;
                 }
                 Err(error) => tracing::warn!(container = leaving.id, "no companion: {error}"),
@@ -184,7 +225,7 @@ impl Counter {
         Unwanted
     }
 
-    async fn listen(&self, docker: &Docker, id: &str, seen: &watch::Sender<Seen>, tell: &impl Fn(Seen)) {
+    async fn listen(&self, docker: &Docker, id: &str, drain: Drain, seen: &watch::Sender<Seen>, tell: &impl Fn(Seen)) {
         let mut lines = docker.companion_lines(id);
         loop {
             let line = tokio::select! {
@@ -194,7 +235,7 @@ impl Counter {
             let Some(line) = line else { return };
             let at = self.clock.now();
             match companion::read(&line) {
-                Ok(look) => tell(Seen::count(at, FRESH, look)),
+                Ok(look) => tell(Seen::count(at, FRESH, look, drain)),
                 Err(why) => {
                     tracing::debug!("a companion says: {why}");
                     let failed = seen.borrow().failed(at);

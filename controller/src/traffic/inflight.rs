@@ -3,13 +3,14 @@
 //!
 //! The kernel knows no requests, only when data came in and went out last. What follows from that:
 //! - keep-alive connections between two requests are not counted, however many there are;
-//! - an answer that is being sent counts until [`QUIET`] after its last byte, so a stream that pauses for longer counts
-//!   as over, as does a websocket whose last word was the server's;
+//! - an answer that is being sent counts until [`QUIET`] after its last byte; a connection on which the server was heard
+//!   to go on by itself after a pause (a stream, a websocket that is pushed to) counts until three such pauses after it;
+//! - a websocket on which the server only ever answers looks like keep-alive: [`Look::open`] counts it;
 //! - HTTP/2 and gRPC clients that send `WINDOW_UPDATE` or `PING` after an answer look busy until the server speaks: at
 //!   worst `drain_timeout` bounds the wait;
 //! - UDP, and so HTTP/3, is not seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -25,6 +26,7 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, Stat
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::time::Instant;
 
 /// An answer counts as under way until its connection was quiet for so long.
 pub const QUIET: Duration = Duration::from_millis(300);
@@ -32,6 +34,8 @@ pub const QUIET: Duration = Duration::from_millis(300);
 /// (1 to 10 ms): a fast answer, then idle, or an answer and at once the next request. Such a connection counts as busy
 /// for so long. A request that takes longer and came so fast upon an answer is missed.
 pub const DOUBT: Duration = Duration::from_secs(1);
+/// A server that went on after a pause may do so again: after so many such pauses it is believed to have ended.
+const PAUSES: u32 = 3;
 /// The kernel answers at once; this only keeps a broken one from holding a thread.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A message of a dump is at most 32 KiB (linux, `netlink_dump`).
@@ -42,6 +46,8 @@ const BUFFER: usize = 64 * 1024;
 pub struct Look {
     /// Connections with a request in flight.
     pub busy: u32,
+    /// Connections, with or without.
+    pub open: u32,
     /// Ports that somebody listens on.
     pub listening: u32,
 }
@@ -64,8 +70,12 @@ pub struct Among {
     pub ports: Option<BTreeSet<u16>>,
 }
 
+/// What earlier looks at the same namespace have heard on each connection, by the kernel's cookie for it.
+#[derive(Debug, Default)]
+pub struct Talks(BTreeMap<u64, Talk>);
+
 /// Counts in the network namespace of this thread.
-pub fn look(among: &Among) -> io::Result<Look> {
+pub fn look(among: &Among, talks: &mut Talks) -> io::Result<Look> {
     let mut listening = BTreeSet::new();
     let mut diag = Diag::open()?;
     diag.dump(&StateFlags::LISTEN, |socket| {
@@ -73,25 +83,30 @@ pub fn look(among: &Among) -> io::Result<Look> {
             listening.insert(socket.port);
         }
     })?;
-    let mut busy = 0;
+    let before = std::mem::take(&mut talks.0);
+    let (mut busy, mut all) = (0, 0);
     // A server that has closed its side may still have an answer to deliver, which dies with the namespace.
     let open = StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
     let closing = StateFlags::FIN_WAIT1 | StateFlags::CLOSING | StateFlags::LAST_ACK;
     if !listening.is_empty() {
         diag.dump(&(open | closing), |socket| {
-            if listening.contains(&socket.port) && socket.is_busy() {
-                busy += 1;
+            if listening.contains(&socket.port) {
+                let (talk, is_busy) = Talk::hear(before.get(&socket.cookie), &socket, Instant::now());
+                talks.0.extend(talk.map(|talk| (socket.cookie, talk)));
+                busy += u32::from(is_busy);
+                all += u32::from(socket.is_open());
             }
         })?;
     }
-    Ok(Look { busy, listening: u32::try_from(listening.len()).unwrap_or(u32::MAX) })
+    Ok(Look { busy, open: all, listening: u32::try_from(listening.len()).unwrap_or(u32::MAX) })
 }
 
 /// Counts in the network namespace of a container on this host, given its main process as the engine names it. Blocks
 /// for some milliseconds: a thread enters the namespace and ends, so that no other ever runs in it.
-pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>) -> Result<Look, LookError> {
+pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>, talks: &mut Talks) -> Result<Look, LookError> {
     let namespace = namespace_of(container, pid)?;
     let ports = ports.clone();
+    let mut heard = std::mem::take(talks);
     let visitor = std::thread::Builder::new().name("look".to_owned()).spawn(move || {
         let among = match namespace {
             // Not a namespace of its own (`network_mode: host`): only what is said to be its own.
@@ -112,9 +127,12 @@ pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>) -> Result<Loo
                 Among::default()
             }
         };
-        Ok(look(&among)?)
+        Ok((look(&among, &mut heard)?, heard))
     })?;
-    visitor.join().unwrap_or_else(|_| Err(LookError::Failed(io::Error::other("the look broke off"))))
+    let (look, heard) =
+        visitor.join().unwrap_or_else(|_| Err(LookError::Failed(io::Error::other("the look broke off"))))?;
+    *talks = heard;
+    Ok(look)
 }
 
 /// The network namespace of a container.
@@ -152,6 +170,7 @@ fn belongs_to(container: &str, pid: u32) -> bool {
 /// A TCP socket, as much of it as matters. Times are milliseconds since.
 #[derive(Clone, Copy, Debug, Default)]
 struct Connection {
+    cookie: u64,
     state: u8,
     port: u16,
     receive_queue: u32,
@@ -168,12 +187,44 @@ struct Info {
     received: u32,
 }
 
+/// What was heard on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Talk {
+    sent: u32,
+    received: u32,
+    last_sent: Instant,
+    /// Nothing was in flight, as far as that look alone could tell.
+    rested: bool,
+    /// The longest pause after which the server went on unasked.
+    pause: Option<Duration>,
+}
+
+impl Talk {
+    /// Hears `socket` at `now`, after what was heard before: what is to be kept of it, and whether it is busy.
+    fn hear(before: Option<&Self>, socket: &Connection, now: Instant) -> (Option<Self>, bool) {
+        let busy = socket.is_busy();
+        let Some(info) = socket.info else { return (None, busy) };
+        let silence = Duration::from_millis(info.last_sent.into());
+        let Some(last_sent) = now.checked_sub(silence) else { return (None, busy) };
+        let unasked = before.filter(|then| then.rested && then.received == info.received && then.sent < info.sent);
+        let pause = unasked.map(|then| last_sent.saturating_duration_since(then.last_sent));
+        let pause = pause.max(before.and_then(|then| then.pause));
+        let talk = Self { sent: info.sent, received: info.received, last_sent, rested: !busy, pause };
+        (Some(talk), busy || socket.is_open() && pause.is_some_and(|pause| silence < pause * PAUSES))
+    }
+}
+
 impl Connection {
+    /// Whether both sides may still talk, or the client has only ended its own part.
+    fn is_open(&self) -> bool {
+        self.state == TCP_ESTABLISHED || self.state == TCP_CLOSE_WAIT
+    }
+
     /// Whether a request is in flight on it.
     fn is_busy(&self) -> bool {
         // A FIN that is not yet read, or not yet acknowledged, is one byte of a queue.
         let closed_by_peer = u32::from(self.state == TCP_CLOSE_WAIT);
-        if self.state != TCP_ESTABLISHED && self.state != TCP_CLOSE_WAIT {
+        if !self.is_open() {
             return self.send_queue > 1;
         }
         if self.send_queue > 0 || self.receive_queue > closed_by_peer {
@@ -200,6 +251,7 @@ impl Connection {
         let port = payload.get(4..6)?.try_into().map(u16::from_be_bytes).ok()?;
         let info = NlasIterator::new(attributes).filter_map(Result::ok).find(|one| one.kind() == INET_DIAG_INFO);
         Some(Self {
+            cookie: payload.get(44..52)?.try_into().map(u64::from_ne_bytes).ok()?,
             state: *payload.get(1)?,
             port,
             receive_queue: number(payload, 56)?,
@@ -327,11 +379,41 @@ mod tests {
         assert!(Connection { send_queue: 2, ..closing }.is_busy(), "an answer is still to be delivered");
     }
 
+    /// Hears one connection again and again: after how many seconds since the last look, with how many segments in and out by then,
+    /// and milliseconds since data came in and went out.
+    fn heard(looks: &[(u64, (u32, u32), u32, u32)]) -> Vec<bool> {
+        let (mut now, mut talk) = (Instant::now() + Duration::from_hours(1), None);
+        let each = looks.iter().map(|(after, segments, last_received, last_sent)| {
+            now += Duration::from_secs(*after);
+            let socket = with(info(*segments, *last_received, *last_sent, *last_sent));
+            let (then, busy) = Talk::hear(talk.as_ref(), &socket, now);
+            talk = then;
+            busy
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_server_that_goes_on_after_a_pause_is_expected_to_do_so_again() {
+        // A stream of one piece a second, seen first and then 0.5 s after its third piece.
+        let stream = [(0, (1, 1), 900, 800), (2, (1, 3), 2900, 500)];
+        assert_eq!(heard(&stream), [false, true]);
+        let ended = [stream[0], stream[1], (2, (1, 3), 4900, 2500), (5, (1, 3), 9900, 7500)];
+        assert_eq!(heard(&ended), [false, true, true, false], "over after three pauses of its length");
+        let keep_alive = [(0, (1, 1), 900, 800), (2, (2, 2), 600, 500)];
+        assert_eq!(heard(&keep_alive), [false, false], "an answer to another request");
+        let slow = [(0, (1, 0), 900, 900), (2, (1, 1), 2900, 500)];
+        assert_eq!(heard(&slow), [true, false], "the answer to a request that took long");
+        let pushed = [stream[0], stream[1], (1, (2, 4), 1400, 1300)];
+        assert_eq!(heard(&pushed), [false, true, true], "a word of the client's changes nothing");
+    }
+
     #[test]
     fn a_stranger_is_not_entered() {
         let own = std::process::id();
-        assert!(matches!(look_into(&"0".repeat(64), own, &BTreeSet::new()), Err(LookError::OutOfReach(_))));
-        assert!(matches!(look_into("", own, &BTreeSet::new()), Err(LookError::OutOfReach(_))), "every text holds this");
-        assert!(matches!(look_into(&"0".repeat(64), 0, &BTreeSet::new()), Err(LookError::OutOfReach(_))));
+        let into = |id: &str, pid: u32| look_into(id, pid, &BTreeSet::new(), &mut Talks::default());
+        assert!(matches!(into(&"0".repeat(64), own), Err(LookError::OutOfReach(_))));
+        assert!(matches!(into("", own), Err(LookError::OutOfReach(_))), "every text holds this");
+        assert!(matches!(into(&"0".repeat(64), 0), Err(LookError::OutOfReach(_))));
     }
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
-use super::counting::{self, Counter, Seen};
+use super::counting::{self, Counter, Hurry, Seen};
 use super::paths::{Followers, Path, Standing};
 use super::{Senses, probe};
 use crate::board::Board;
@@ -75,7 +75,7 @@ struct Counted {
     service: ServiceName,
     run: Run,
     seen: watch::Receiver<Seen>,
-    hurry: Arc<tokio::sync::Notify>,
+    hurry: Arc<Hurry>,
 }
 
 /// What tells one run of a container from the next.
@@ -119,17 +119,22 @@ impl LocalSenses {
         let begin = self.clock.now();
         let revision = spec.map(ServiceSpec::revision);
         let (mut probes, mut counts) = (BTreeSet::new(), BTreeSet::new());
+        let new = |replica: &Replica| revision.as_ref() == Some(&replica.revision);
+        let successors = replicas.iter().any(|replica| replica.state == State::Running && new(replica));
         let mut awaited: Vec<BoxFuture<'static, ()>> = Vec::new();
         for replica in replicas.iter().filter(|replica| replica.state == State::Running) {
             // Its own revision's word: another may ask at a place that this one does not have.
             let record = || memory.record(&replica.revision).map(|record| &record.spec);
-            let own = if revision.as_ref() == Some(&replica.revision) { spec } else { record().or(spec) };
+            let own = if new(replica) { spec } else { record().or(spec) };
             if memory.withdrawn.contains_key(&replica.id) {
                 counts.insert(replica.id.clone());
                 awaited.push(self.count(service, own, replica, begin));
                 if !memory.revocable.contains(&replica.id) {
                     continue;
                 }
+            } else if successors && !new(replica) {
+                counts.insert(replica.id.clone());
+                self.listen(service, own, replica);
             }
             if let Some((own, asked)) = own.and_then(|own| Some((own, own.readiness.as_ref()?))) {
                 probes.insert(replica.id.clone());
@@ -154,7 +159,12 @@ impl LocalSenses {
                 replica.probe = task.verdict.borrow().clone();
             }
             if let Some(task) = tasks.counts.get(&replica.id) {
-                replica.in_flight = in_flight(&task.seen.borrow(), replica, begin);
+                let known = self.paths.iter().map(|path| path.in_flight(service, replica)).max().unwrap_or_default();
+                replica.in_flight = match in_flight(&task.seen.borrow(), replica, begin) {
+                    InFlight::Count(seen) => InFlight::Count(seen.max(known)),
+                    _ if known > 0 => InFlight::Count(known),
+                    unknown => unknown,
+                };
             }
         }
     }
@@ -222,23 +232,10 @@ impl LocalSenses {
         replica: &Replica,
         begin: Timestamp,
     ) -> BoxFuture<'static, ()> {
-        let run = run(replica);
-        let mut tasks = self.lock();
-        if tasks.counts.get(&replica.id).is_none_or(|task| task.run != run) {
-            let (sender, seen) = watch::channel(Seen::default());
-            let hurry = Arc::default();
-            let leaving = counting::Leaving {
-                id: replica.id.clone(),
-                pid: replica.pid,
-                ports: tcp_ports(replica),
-                limit: own.map_or_else(|| drain_timeout(&ServiceSpec::default()), drain_timeout) + COMPANION_MARGIN,
-            };
-            let wake = self.waker(service);
-            let counter = Arc::clone(&self.counter);
-            drop(tokio::spawn(counter.keep_counting(leaving, sender, Arc::clone(&hurry), wake)));
-            tasks.counts.insert(replica.id.clone(), Counted { service: service.clone(), run, seen, hurry });
-        } else if let Some(task) = tasks.counts.get(&replica.id) {
-            task.hurry.notify_one();
+        self.listen(service, own, replica);
+        let tasks = self.lock();
+        if let Some(task) = tasks.counts.get(&replica.id) {
+            task.hurry.hurry();
         }
         let mut seen = tasks.counts.get(&replica.id).map(|task| task.seen.clone());
         Box::pin(async move {
@@ -246,6 +243,28 @@ impl LocalSenses {
                 drop(seen.wait_for(|seen| seen.since(begin)).await);
             }
         })
+    }
+
+    /// Has a task hear what is said on the connections of this replica, if none does.
+    fn listen(&self, service: &ServiceName, own: Option<&ServiceSpec>, replica: &Replica) {
+        let run = run(replica);
+        let mut tasks = self.lock();
+        if tasks.counts.get(&replica.id).is_some_and(|task| task.run == run) {
+            return;
+        }
+        let (sender, seen) = watch::channel(Seen::default());
+        let hurry = Arc::<Hurry>::default();
+        let leaving = counting::Leaving {
+            id: replica.id.clone(),
+            pid: replica.pid,
+            ports: tcp_ports(replica),
+            drain: own.and_then(|own| own.traffic.as_ref()?.drain).unwrap_or_default(),
+            limit: own.map_or_else(|| drain_timeout(&ServiceSpec::default()), drain_timeout) + COMPANION_MARGIN,
+        };
+        let wake = self.waker(service);
+        let counter = Arc::clone(&self.counter);
+        drop(tokio::spawn(counter.keep_counting(leaving, sender, Arc::clone(&hurry), wake)));
+        tasks.counts.insert(replica.id.clone(), Counted { service: service.clone(), run, seen, hurry });
     }
 }
 

@@ -51,6 +51,12 @@ pub trait Path: Send + Sync {
     /// `shown` is what the board says of it; nothing when it has never served.
     fn standing(&self, service: &ServiceName, replica: &Replica, serves: bool, shown: Option<Shown>) -> Standing;
 
+    /// So many requests or connections are under way on `replica` by this path, where it counts them itself. Asked when all
+    /// have let go of it.
+    fn in_flight(&self, _: &ServiceName, _: &Replica) -> u32 {
+        0
+    }
+
     /// What people are told of this path, if requests for the service come by it.
     fn about(&self, service: &ServiceName) -> Option<TrafficPath>;
 

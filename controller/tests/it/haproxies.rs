@@ -28,6 +28,8 @@ struct Fake {
     servers: Arc<Mutex<BTreeMap<String, (String, u32)>>>,
     asked: Arc<Mutex<Vec<String>>>,
     deaf: Arc<std::sync::atomic::AtomicBool>,
+    /// The sessions of each server.
+    sessions: Arc<std::sync::atomic::AtomicU32>,
 }
 
 impl Fake {
@@ -50,6 +52,12 @@ impl Fake {
                 };
                 let lines: String = servers.iter().map(line).collect();
                 format!("1\n# be_name srv_name srv_addr srv_admin_state srv_uweight srv_port\n{lines}")
+            }
+            ["show", "stat", "-1", "4", "-1"] => {
+                let count = self.sessions.load(std::sync::atomic::Ordering::SeqCst);
+                let line = |path: &String| format!("{},0,{count},\n", path.replace('/', ","));
+                let lines: String = servers.keys().map(line).collect();
+                format!("# pxname,svname,qcur,scur,\n{lines}")
             }
             ["add", "server", path, address, ..] => {
                 servers.insert((*path).to_owned(), ((*address).to_owned(), 1));
@@ -182,8 +190,13 @@ async fn the_plan_waits_for_what_haproxy_itself_confirms() {
     until("b is settled", || driven.standing('b', true) == Standing::Settled).await;
     assert!(pending(&driven.standing('a', false)), "it still takes requests");
     show(&driven.board, &[('a', "Draining"), ('b', "Available")]);
+    driven.fake.sessions.store(2, std::sync::atomic::Ordering::SeqCst);
     until("a has left", || driven.standing('a', false) == Standing::Settled).await;
     assert_eq!(driven.fake.states()[&server('a')], 1, "clients that belong to it leave, too");
+    until("what it has under way is told", || driven.path.in_flight(&web(), &one('a')) == 2).await;
+    assert_eq!(driven.path.in_flight(&web(), &one('b')), 0, "that of one that serves is not asked for");
+    driven.fake.sessions.store(0, std::sync::atomic::Ordering::SeqCst);
+    until("its end is told at once", || driven.path.in_flight(&web(), &one('a')) == 0).await;
 
     driven.notice(&none, &[one('b')]);
     until("a is removed", || !driven.fake.states().contains_key(&server('a'))).await;

@@ -189,3 +189,15 @@ fn what_is_seen_again_after_a_restart_is_no_reason_to_save() {
     memory.withdrawn.insert("one".to_owned(), now);
     assert!(!memory.lasts_as(&before));
 }
+
+#[test]
+fn one_goes_back_to_another_revision_also_where_none_was_ever_whole() {
+    let (first, second, now) = (wish("web:1"), wish("web:2"), start());
+    let mut memory = Memory::default();
+    memory.notice(Some(&first), &seen(vec![replica(&first, Health::None, now)]), now);
+    memory.notice(Some(&second), &seen(vec![replica(&second, Health::None, now)]), now + SECOND);
+    assert!(memory.history.iter().all(|record| record.served), "{:?}", memory.history);
+    let back = |from: &DesiredService| memory.last_available(&from.revision).map(|record| record.revision.clone());
+    assert_eq!(back(&second), Some(first.revision.clone()));
+    assert_eq!(back(&first), Some(second.revision.clone()));
+}

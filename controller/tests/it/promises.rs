@@ -170,7 +170,7 @@ proptest! {
                     readmitted += 1;
                 }
                 // Nobody in traffic is stopped or removed.
-                Verb::Stop(target) | Verb::DisableRestart(target) => {
+                Verb::Stop { target, .. } | Verb::DisableRestart(target) => {
                     prop_assert!(seen.insert(target.id.clone()), "stopped and something else");
                     prop_assert!(matches!(shape(&target.id), Shape::Draining | Shape::Revocable));
                 }

@@ -13,7 +13,7 @@ use composed::engine::docker::Docker;
 use composed::engine::{Engine as _, Scope};
 use composed::model::{Health, InFlight, Key, Memory, Probe, Replica, Rotation, ServiceName, State};
 use composed::traffic::Senses as _;
-use composed::traffic::inflight::{Among, DOUBT, QUIET, look};
+use composed::traffic::inflight::{Among, DOUBT, QUIET, Talks, look, look_into};
 use composed::traffic::local::{LocalSenses, Way};
 use crd_schema::{ComposeDuration, HttpProbe, Readiness, ServiceSpec, TcpProbe};
 use futures_util::StreamExt as _;
@@ -57,7 +57,7 @@ impl Place {
     }
 
     fn busy(&self) -> u32 {
-        look(&self.among).unwrap().busy
+        look(&self.among, &mut Talks::default()).unwrap().busy
     }
 
     /// For how long from now on the count has to stay as it is.
@@ -190,6 +190,36 @@ fn an_answer_counts_while_it_flows() {
 
 /// The hard case: the answer and the next request come within one tick of the kernel's clock, again and again, and then
 /// the answer takes long. The kernel does not know which was last.
+#[test]
+fn a_stream_counts_through_its_pauses_and_every_connection_is_open() {
+    let place = Place::v4();
+    let (mut pair, idle) = (place.pair(), place.pair());
+    let mut talks = Talks::default();
+    let mut look = || look(&place.among, &mut talks).unwrap();
+    pair.client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    pair.server.read_exact(&mut [0; 18]).unwrap();
+    let (pause, moment) = (Duration::from_millis(700), Duration::from_millis(50));
+    for piece in 0..5 {
+        pair.server.write_all(b"piece").unwrap();
+        pair.client.read_exact(&mut [0; 5]).unwrap();
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            let seen = look();
+            assert_eq!(seen.open, 2);
+            // One pause has to be heard, and the first may be hidden by an answer in the same tick as its request.
+            assert!(piece < 2 || seen.busy == 1, "after piece {piece}, {:?} before the next", end - Instant::now());
+            std::thread::sleep(moment);
+        }
+    }
+    let begin = Instant::now();
+    while look().busy > 0 {
+        assert!(begin.elapsed() < 3 * pause, "it has ended");
+        std::thread::sleep(moment);
+    }
+    drop((pair, idle));
+    assert_eq!(look().open, 0);
+}
+
 #[test]
 fn a_request_on_the_heels_of_an_answer_counts() {
     let place = Place::v4();
@@ -643,9 +673,9 @@ async fn figures() {
     }
     let Some(stage) = Stage::new().await else { return };
     let idle = stage.idle(300);
-    let (before, begin) = (cpu_ms(), Instant::now());
+    let (before, begin, mut talks) = (cpu_ms(), Instant::now(), Talks::default());
     for _ in 0..200 {
-        composed::traffic::inflight::look_into(&stage.replica.id, stage.replica.pid, &[8080].into()).unwrap();
+        look_into(&stage.replica.id, stage.replica.pid, &[8080].into(), &mut talks).unwrap();
     }
     println!("a look among 300 connections: {:?}, {} ms CPU for 200", begin.elapsed() / 200, cpu_ms() - before);
     drop(idle);

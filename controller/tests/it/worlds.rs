@@ -700,10 +700,10 @@ impl Engine for Judged<'_> {
     ) -> futures_util::future::BoxFuture<'a, Result<(), EngineError>> {
         let run = self.run;
         let now = run.now();
-        if let Verb::Stop(target) | Verb::DisableRestart(target) = verb {
+        if let Verb::Stop { target, .. } | Verb::DisableRestart(target) = verb {
             self.ends.lock().unwrap().push(target.id.clone());
         }
-        if let Verb::Stop(target) = verb {
+        if let Verb::Stop { target, .. } = verb {
             let since = run.memory.withdrawn.get(&target.id);
             let idle = since.is_some_and(|since| {
                 run.sim.in_flight(&target.id, *since) == InFlight::Count(0) || now >= *since + DRAIN

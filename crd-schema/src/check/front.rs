@@ -1,7 +1,7 @@
 //! Rules about fronts and about proxies that people run themselves.
 
 use super::Findings;
-use crate::{FrontMode, HaproxyDriver, Protocol, ServiceSpec};
+use crate::{FrontMode, HaproxyDriver, Protocol, ServiceSpec, Traffic};
 
 /// The ports that composed itself uses in a front: HAProxy's runtime API, and the way to it.
 const OWN: [u16; 2] = [19998, 19999];
@@ -14,15 +14,15 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
         findings.add(&["spec", "generated"], "`generated` is not for documents", help);
     }
     front(spec, findings);
-    let driver = spec.traffic.as_ref().map(|traffic| traffic.haproxy.as_ref());
-    match driver {
-        Some(Some(driver)) => haproxy(driver, spec, findings),
-        Some(None) => findings.add(
+    match &spec.traffic {
+        Some(Traffic { haproxy: Some(driver), .. }) => haproxy(driver, spec, findings),
+        Some(Traffic { haproxy: None, drain: None }) => findings.add(
             &["spec", "traffic"],
-            "traffic names no proxy",
-            "write `traffic: {haproxy: {socket: ..., backend: ..., server_port: ...}}`, or remove it",
+            "traffic says nothing",
+            "write `traffic: {haproxy: {socket: ..., backend: ..., server_port: ...}}` or `traffic: {drain: connections}`, \
+             or remove it",
         ),
-        None => {}
+        Some(Traffic { haproxy: None, drain: Some(_) }) | None => {}
     }
 }
 

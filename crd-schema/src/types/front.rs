@@ -115,6 +115,21 @@ pub struct Traffic {
     /// A HAProxy, told by its runtime API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub haproxy: Option<HaproxyDriver>,
+    /// What has to end before a replica that leaves is stopped. Default `requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// What has to end before a replica that leaves is stopped, within `drain_timeout`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Drain {
+    /// The requests in flight. Connections that are kept for later ones do not count.
+    #[default]
+    Requests,
+    /// All connections: for WebSockets and protocols other than HTTP, where a silent connection is in use. Behind a proxy
+    /// that keeps connections for later requests, each replica takes until they are closed, or `drain_timeout`.
+    Connections,
 }
 
 /// A backend of a HAProxy (2.6 or later) that people run themselves. composed adds the replicas to it as servers, drains

@@ -106,7 +106,7 @@ impl Docker {
             Verb::Start(target) => self.start(target).await,
             Verb::PreStop { target, hooks } => self.pre_stop(target, hooks).await,
             Verb::DisableRestart(target) => self.disable_restart(target).await,
-            Verb::Stop(target) => self.stop(target).await,
+            Verb::Stop { target, .. } => self.stop(target).await,
             Verb::Remove(target) => self.remove(target).await,
             Verb::Rename { target, to } => self.rename(target, to).await,
             Verb::CreateNetwork { key, name } => self.create_network(key, name, context).await,

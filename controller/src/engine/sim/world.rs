@@ -156,7 +156,7 @@ impl World {
                 self.with(&target.id, |c| c.hooks_end_at = Some(now + Duration::from_millis(50)))
             }
             Verb::DisableRestart(target) => self.with(&target.id, |c| c.replica.restarts = false),
-            Verb::Stop(target) => self.with(&target.id, |c| c.stop(now)),
+            Verb::Stop { target, .. } => self.with(&target.id, |c| c.stop(now)),
             Verb::Remove(target) => self.remove(&target.id),
             Verb::Rename { target, to } => self.rename(&target.id, to),
             Verb::CreateNetwork { name, .. } => {

@@ -1,7 +1,7 @@
 //! The task that keeps one HAProxy as it should be: it holds a connection to its runtime API, brings what is wanted, and
 //! tells what HAProxy itself says of it then. A HAProxy that restarted, or was somewhere else meanwhile, is filled anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use super::runtime::{Admin, Runtime, Server, first_line};
 
 /// HAProxy is asked how it stands so often, whatever has happened; removals that were refused are tried again.
 const LOOK: Duration = Duration::from_secs(2);
+/// And so often while requests on one that leaves are under way.
+const BUSY_LOOK: Duration = Duration::from_millis(100);
 /// Between two attempts to reach it: at first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -27,6 +29,8 @@ pub(super) struct Taken {
     pub(super) serving: BTreeSet<String>,
     /// Those that take requests in some pool, or may.
     pub(super) touched: BTreeSet<String>,
+    /// Those that are to leave and have requests or connections under way, and how many.
+    pub(super) busy: BTreeMap<String, u32>,
     /// It was looked at, and the connection lasts.
     pub(super) known: bool,
     /// What went wrong last, for people.
@@ -108,8 +112,9 @@ impl<S: Source> Keeper<S> {
             if self.place.borrow().leaving() {
                 return Ok(End::Leaving);
             }
+            let pace = if self.taken.borrow().busy.is_empty() { LOOK } else { BUSY_LOOK };
             tokio::select! {
-                look = timeout(LOOK, news(&mut self.nudges)) => if look.is_err() { done = None },
+                look = timeout(pace, news(&mut self.nudges)) => if look.is_err() { done = None },
                 () = self.taken.closed() => return Ok(End::Unwanted),
             }
         }
@@ -158,7 +163,31 @@ async fn bring(runtime: &mut Runtime, pools: &[(Pool, Servers)]) -> io::Result<T
     if asked {
         there = runtime.servers().await?;
     }
-    Ok(judge(pools, &there, trouble))
+    let mut taken = judge(pools, &there, trouble);
+    // After they have let go: what is counted now can only become less.
+    if pools.iter().any(|(_, wanted)| wanted.values().any(|one| one.state == Want::Leave)) {
+        match runtime.sessions().await {
+            Ok(sessions) => taken.busy = busy(pools, &sessions),
+            // The connections of the replica itself are counted in any case.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => tracing::debug!("no sessions: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
+}
+
+/// The sessions of those that are to leave.
+fn busy(pools: &[(Pool, Servers)], sessions: &[(String, String, u32)]) -> BTreeMap<String, u32> {
+    let mut busy = BTreeMap::new();
+    for (pool, wanted) in pools {
+        for (backend, server, count) in sessions.iter().filter(|(.., count)| *count > 0) {
+            let leaving = pool.of(backend, server).filter(|id| wanted.get(*id).is_some_and(|w| w.state == Want::Leave));
+            if let Some(id) = leaving {
+                *busy.entry(id.to_owned()).or_default() += count;
+            }
+        }
+    }
+    busy
 }
 
 /// What these servers say of what was wanted.
@@ -181,7 +210,7 @@ fn judge(pools: &[(Pool, Servers)], there: &[Server], trouble: Option<String>) -
     };
     let complete = pools.iter().all(as_wanted);
     let trouble = trouble.filter(|_| !complete);
-    Taken { complete, serving, touched, known: true, trouble }
+    Taken { complete, serving, touched, busy: BTreeMap::new(), known: true, trouble }
 }
 
 #[cfg(test)]

@@ -218,6 +218,14 @@ impl Path for Haproxies {
         each.fold(Standing::Settled, |all, one| if all == Standing::Settled { one } else { all })
     }
 
+    fn in_flight(&self, service: &ServiceName, replica: &Replica) -> u32 {
+        let inner = self.lock();
+        let Some(behind) = inner.services.get(service) else { return 0 };
+        let fronts = inner.fronts.get(&front::name(service)).filter(|_| matches!(behind.way, By::Front(_)));
+        let all = behind.own.iter().chain(fronts.into_iter().flat_map(BTreeMap::values));
+        all.map(|one| one.taken.borrow().busy.get(short(&replica.id)).copied().unwrap_or_default()).sum()
+    }
+
     fn about(&self, service: &ServiceName) -> Option<TrafficPath> {
         let inner = self.lock();
         let (path, detail) = match &inner.services.get(service)?.way {

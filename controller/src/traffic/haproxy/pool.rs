@@ -47,7 +47,12 @@ pub(super) type Servers = BTreeMap<String, Wanted>;
 impl Pool {
     /// The container that a server of ours stands for; servers of others are none of our business.
     pub(super) fn container<'s>(&self, server: &'s Server) -> Option<&'s str> {
-        let id = server.name.strip_prefix(&self.prefix).filter(|_| server.backend == self.backend)?;
+        self.of(&server.backend, &server.name)
+    }
+
+    /// The container that a server of ours stands for, by the names of its backend and its own.
+    pub(super) fn of<'s>(&self, backend: &str, server: &'s str) -> Option<&'s str> {
+        let id = server.strip_prefix(&self.prefix).filter(|_| backend == self.backend)?;
         (id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
     }
 

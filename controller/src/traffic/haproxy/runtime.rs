@@ -82,6 +82,12 @@ impl Runtime {
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
+    /// The sessions of every server of every backend: requests under way, or connections where it speaks TCP.
+    pub(super) async fn sessions(&mut self) -> io::Result<Vec<(String, String, u32)>> {
+        parse_sessions(&self.ask("show stat -1 4 -1").await?)
+            .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
+    }
+
     /// The names of all backends.
     pub(super) async fn backends(&mut self) -> io::Result<Vec<String>> {
         let answer = self.ask("show backend").await?;
@@ -124,6 +130,22 @@ fn parse_servers(answer: &str) -> Result<Vec<Server>, String> {
     Ok(servers)
 }
 
+/// Reads `show stat`: comma-separated, its columns named in the first line. Backend, server, sessions.
+fn parse_sessions(answer: &str) -> Result<Vec<(String, String, u32)>, String> {
+    let mut lines = answer.lines();
+    let header = lines.next().and_then(|line| line.strip_prefix("# "));
+    let columns: Vec<&str> = header.unwrap_or_default().split(',').collect();
+    let column = |name: &str| columns.iter().position(|column| *column == name);
+    let Some(((backend, server), now)) = column("pxname").zip(column("svname")).zip(column("scur")) else {
+        return Err(format!("it answered `show stat` with: {}", first_line(answer)));
+    };
+    let each = lines.filter_map(|line| {
+        let words: Vec<&str> = line.split(',').collect();
+        Some(((*words.get(backend)?).to_owned(), (*words.get(server)?).to_owned(), words.get(now)?.parse().ok()?))
+    });
+    Ok(each.collect())
+}
+
 /// The bits of `srv_admin_state`. Source: haproxy `server-t.h`, `enum srv_admin`.
 fn admin(bits: u32) -> Admin {
     const MAINTENANCE: u32 = 0x01 | 0x02 | 0x04 | 0x20 | 0x40;
@@ -159,6 +181,14 @@ mod tests {
         assert_eq!(servers[1].address, None);
         assert!(servers.iter().all(|server| server.backend == "port-80"));
         assert_eq!(parse_servers("1\n# be_id be_name srv_name\n").as_deref(), Ok(&[][..]));
+    }
+
+    #[test]
+    fn sessions_are_read_by_the_names_of_their_columns() {
+        let answer = "# pxname,svname,qcur,qmax,scur,smax,\nport-80,aaa,0,0,3,9,\nport-80,bbb,0,0,0,9,\n";
+        let want = [("port-80".to_owned(), "aaa".to_owned(), 3), ("port-80".to_owned(), "bbb".to_owned(), 0)];
+        assert_eq!(parse_sessions(answer).as_deref(), Ok(&want[..]));
+        assert!(parse_sessions("Permission denied\n").is_err());
     }
 
     #[test]

@@ -151,7 +151,7 @@ async fn the_watch_tells_of_health(stage: &dyn Stage) {
 async fn the_watch_tells_of_the_end_of_a_stop(stage: &dyn Stage) {
     let target = started(stage, Kind::Lingers, 1).await;
     let mut watched = Watched::begin(stage).await;
-    apply(stage, Verb::Stop(target.clone())).await.expect("stop");
+    apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop");
     let ours = |key: &Option<Key>| *key == Some(Key::Service(web(stage)));
     for _ in 0..20 {
         watched.next("the end of a stop", ours).await;

@@ -102,11 +102,11 @@ async fn a_killed_one_shows_its_exit_code(stage: &dyn Stage) {
 async fn a_stop_is_begun_promptly_and_observed(stage: &dyn Stage) {
     let target = started(stage, Kind::Lingers, 1).await;
     let begin = tokio::time::Instant::now();
-    apply(stage, Verb::Stop(target.clone())).await.expect("stop");
+    apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop");
     assert!(begin.elapsed() < std::time::Duration::from_millis(700), "it took {:?}", begin.elapsed());
     let seen = replica(stage, &target).await.expect("the replica");
     assert_eq!((seen.state, seen.busy_with), (State::Running, Some(Pending::Stop)));
-    apply(stage, Verb::Stop(target.clone())).await.expect("stop, while it stops");
+    apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop, while it stops");
     let ended = until(stage, &target, "stopped", |replica| replica.busy_with.is_none()).await;
     assert!(matches!(ended.state, State::Exited(_)), "{:?}", ended.state);
 }
@@ -114,7 +114,7 @@ async fn a_stop_is_begun_promptly_and_observed(stage: &dyn Stage) {
 async fn stopping_what_has_ended_is_done(stage: &dyn Stage) {
     let target = started(stage, Kind::Crashes, 1).await;
     until(stage, &target, "exited", |replica| replica.state == State::Exited(1)).await;
-    apply(stage, Verb::Stop(target.clone())).await.expect("stop");
+    apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop");
     until(stage, &target, "as it was", |replica| replica.state == State::Exited(1) && replica.busy_with.is_none())
         .await;
 }
@@ -160,7 +160,7 @@ async fn what_is_gone_is_stale(stage: &dyn Stage) {
     let to = web(stage).kept_container();
     for verb in [
         Verb::Start(target.clone()),
-        Verb::Stop(target.clone()),
+        Verb::Stop { target: target.clone(), cut: 0 },
         Verb::DisableRestart(target.clone()),
         Verb::PreStop { target: target.clone(), hooks: vec![] },
         Verb::Rename { target: target.clone(), to },
@@ -223,7 +223,7 @@ async fn nothing_foreign_is_changed(stage: &dyn Stage) {
     let target = Target { id: id.clone(), name: name.clone() };
     for verb in [
         Verb::Start(target.clone()),
-        Verb::Stop(target.clone()),
+        Verb::Stop { target: target.clone(), cut: 0 },
         Verb::DisableRestart(target.clone()),
         Verb::PreStop { target: target.clone(), hooks: vec![] },
         Verb::Rename { target: target.clone(), to: format!("{name}-2") },

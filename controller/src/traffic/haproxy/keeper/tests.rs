@@ -40,3 +40,13 @@ fn one_serves_when_it_does_in_every_pool_and_has_left_when_it_has_everywhere() {
     let taken = judge(&[(pool("a"), Servers::new())], &[there("a", Admin::Ready)], None);
     assert!(!taken.complete && taken.touched.contains(A), "{taken:?}");
 }
+
+#[test]
+fn only_those_that_leave_are_waited_for_and_in_all_pools() {
+    let pools = [(pool("a"), wanted(Want::Leave)), (pool("b"), wanted(Want::Leave))];
+    let session = |backend: &str, server: &str, count| (backend.to_owned(), server.to_owned(), count);
+    let sessions = [session("a", A, 2), session("b", A, 1), session("b", "theirs", 7), session("c", A, 9)];
+    assert_eq!(busy(&pools, &sessions), [(A.to_owned(), 3)].into());
+    assert!(busy(&pools, &[session("a", A, 0)]).is_empty());
+    assert!(busy(&[(pool("a"), wanted(Want::Serve))], &sessions).is_empty());
+}
