@@ -96,7 +96,7 @@ impl Controller {
     }
 
     /// Waits until the status of a service is such. Follows it by long poll, so as to see what lasts only a moment.
-    pub fn meets(&self, service: &str, limit: Duration, what: &str, such: impl Fn(&Value) -> bool) {
+    pub fn meets(&self, service: &str, limit: Duration, what: &str, mut such: impl FnMut(&Value) -> bool) {
         let end = Instant::now() + limit;
         let mut path = "/v1/services".to_owned();
         let mut last = "nothing yet".to_owned();
@@ -133,6 +133,17 @@ impl Controller {
         })
     }
 
+    /// Waits until so many replicas of the revision are there, and no other; returns the revision.
+    pub fn scaled(&self, service: &str, replicas: u32, revision: &str, limit: Duration) -> String {
+        within(limit, &format!("{replicas} of {service}"), || {
+            let status = self.status(service)?;
+            let there = status["instances"].as_array().map(Vec::len);
+            let whole = status["available"] == replicas && there == usize::try_from(replicas).ok();
+            that(whole && status["revision"] == revision, || brief(&status))
+        });
+        revision.to_owned()
+    }
+
     /// Waits until the condition `Progressing` of a service has a reason.
     pub fn reason(&self, service: &str, wanted: &str, limit: Duration) -> Value {
         within(limit, &format!("{service} says {wanted}"), || {
@@ -140,6 +151,13 @@ impl Controller {
             that(reason(&status, "Progressing") == wanted, || brief(&status))?;
             Ok(status)
         })
+    }
+
+    /// What it did, a line each.
+    pub fn events(&self) -> String {
+        let events = get(&self.socket, "/v1/events").unwrap_or_default();
+        let line = |e: &Value| format!("{} {} because {} {}", e["at"], e["action"], e["cause"], e["outcome"]);
+        events.as_array().map(|all| all.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap_or_default()
     }
 
     /// Everything it said on standard error.

@@ -23,11 +23,19 @@ pub const BIN: Duration = millis(250);
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// GET over a kept connection.
     Kept,
+    /// GET over a connection of its own.
     Fresh,
+    /// POST over a connection of its own.
     Post,
 }
+
+/// All of them, in turn.
+pub const ALL: &[Kind] = &[Kind::Post, Kind::Kept, Kind::Fresh];
+/// Where a connection belongs to a replica, a kept one ends with it.
+pub const FRESH: &[Kind] = &[Kind::Post, Kind::Fresh];
 
 /// What came of the requests.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +71,8 @@ struct Shared {
 }
 
 impl Load {
-    /// Begins to send `rate` requests a second, a third of each kind, with this `Host`.
-    pub fn start(to: SocketAddr, host: &str, rate: u32) -> Self {
+    /// Begins to send `rate` requests a second, as many of each kind, with this `Host`.
+    pub fn start(to: SocketAddr, host: &str, rate: u32, kinds: &'static [Kind]) -> Self {
         let shared = Arc::new(Shared {
             to,
             host: host.to_owned(),
@@ -74,10 +82,7 @@ impl Load {
         });
         let requests = OpenLoop::new();
         let all = Arc::clone(&shared);
-        requests.send(rate, move |turn| {
-            let kinds = [Kind::Post, Kind::Kept, Kind::Fresh];
-            one(Arc::clone(&all), kinds[turn % kinds.len()])
-        });
+        requests.send(rate, move |turn| one(Arc::clone(&all), kinds[turn % kinds.len()]));
         Self { shared, requests }
     }
 

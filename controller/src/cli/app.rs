@@ -10,6 +10,11 @@
 //! | `HEALTH` | `/healthz` says `ok`, `never`, or `flap`s every second | ok |
 //! | `CRASH_AFTER_MS` | it exits with code 1 after | never |
 //! | `ON_TERM` | at SIGTERM or SIGINT it `drain`s, `die`s or `ignore`s it | drain |
+//! | `SICK_FILE` | its healthcheck fails while there is this file | none |
+//!
+//! HTTP/1.1 and HTTP/2 without TLS: `/`, `/slow?ms=N`, `/healthz`, and what lasts (`long`).
+
+mod long;
 
 use std::{
     env,
@@ -69,14 +74,18 @@ pub async fn run() -> Result<ExitCode> {
     }
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port()?));
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let routes =
-        Router::new().route("/", any(answer)).route("/slow", get(slow)).route("/healthz", get(healthz)).with_state(app);
+    let routes = Router::new().route("/", any(answer)).route("/slow", get(slow)).route("/healthz", get(healthz));
+    let routes = routes.merge(long::routes()).with_state(app);
     axum::serve(listener, routes).with_graceful_shutdown(ended).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The healthcheck command: whether `/healthz` of the app in this container says 200. At most 5 s.
 pub fn check() -> ExitCode {
+    if let Some(file) = env::var_os("SICK_FILE").filter(|file| std::path::Path::new(file).exists()) {
+        eprintln!("there is {}", file.display());
+        return ExitCode::FAILURE;
+    }
     match ask() {
         Ok(status) if status.contains(" 200 ") => ExitCode::SUCCESS,
         Ok(status) => {

@@ -88,6 +88,11 @@ fn sections(port: u16, mode: FrontMode, front: &Front, timeouts: &FrontTimeouts,
     let wait = format!("lua.wait_for_server {name} {looks} unless {{ nbsrv({name}) gt 0 }} || {{ stopping }}");
     let sticky = front.sticky.as_ref().filter(|_| mode == FrontMode::Http).map(|sticky| &sticky.cookie);
     let (mut incoming, mut onward) = (String::new(), String::new());
+    // A share of the requests is exact by turns; connections that last are spread by how many each has.
+    let balance = match mode {
+        FrontMode::Http => "roundrobin",
+        FrontMode::Tcp => "leastconn",
+    };
     match mode {
         FrontMode::Http => {
             incoming += "    option forwardfor\n";
@@ -116,7 +121,7 @@ fn sections(port: u16, mode: FrontMode, front: &Front, timeouts: &FrontTimeouts,
 {incoming}    default_backend {name}
 backend {name}
     mode {word}
-    balance leastconn
+    balance {balance}
     timeout server {server}
 {onward}"
     )

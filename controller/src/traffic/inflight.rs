@@ -4,7 +4,8 @@
 //! The kernel knows no requests, only when data came in and went out last. What follows from that:
 //! - keep-alive connections between two requests are not counted, however many there are;
 //! - an answer that is being sent counts until [`QUIET`] after its last byte; a connection on which the server was heard
-//!   to go on by itself after a pause (a stream, a websocket that is pushed to) counts until three such pauses after it;
+//!   to go on by itself after a pause (a stream, a websocket that is pushed to) counts until three such pauses after it, 2 s
+//!   at least;
 //! - a websocket on which the server only ever answers looks like keep-alive: [`Look::open`] counts it;
 //! - HTTP/2 and gRPC clients that send `WINDOW_UPDATE` or `PING` after an answer look busy until the server speaks: at
 //!   worst `drain_timeout` bounds the wait;
@@ -34,8 +35,10 @@ pub const QUIET: Duration = Duration::from_millis(300);
 /// (1 to 10 ms): a fast answer, then idle, or an answer and at once the next request. Such a connection counts as busy
 /// for so long. A request that takes longer and came so fast upon an answer is missed.
 pub const DOUBT: Duration = Duration::from_secs(1);
-/// A server that went on after a pause may do so again: after so many such pauses it is believed to have ended.
+/// A server that went on after a pause may do so again: after so many such pauses it is believed to have ended, but not
+/// before the least of all waits, since several streams on one connection (HTTP/2) hide each other's pauses.
 const PAUSES: u32 = 3;
+const LEAST: Duration = Duration::from_secs(2);
 /// The kernel answers at once; this only keeps a broken one from holding a thread.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A message of a dump is at most 32 KiB (linux, `netlink_dump`).
@@ -210,7 +213,7 @@ impl Talk {
         let pause = unasked.map(|then| last_sent.saturating_duration_since(then.last_sent));
         let pause = pause.max(before.and_then(|then| then.pause));
         let talk = Self { sent: info.sent, received: info.received, last_sent, rested: !busy, pause };
-        (Some(talk), busy || socket.is_open() && pause.is_some_and(|pause| silence < pause * PAUSES))
+        (Some(talk), busy || socket.is_open() && pause.is_some_and(|pause| silence < LEAST.max(pause * PAUSES)))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod local;
 pub mod names;
 pub mod paths;
 pub mod probe;
+mod share;
 pub mod traefik;
 pub mod view;
 

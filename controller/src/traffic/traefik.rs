@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crd_schema::status::{CanaryStatus, Proof, ReplicaStatus, TrafficPath};
+use crd_schema::status::{Proof, TrafficPath};
 use tokio::time::Instant;
 
 use super::paths::{Path, Standing};
+use super::share::weights;
 use crate::board::{Board, Shown};
 use crate::model::{Replica, ServiceName};
 
@@ -114,7 +115,7 @@ impl Traefik {
             let serves = |revision: &&String| replicas.iter().any(|instance| instance.revision == **revision);
             let wanted = [&status.revision].into_iter().chain(by_revision.keys()).find(serves);
             let own = by_revision.get(wanted.unwrap_or(&status.revision))?.clone();
-            let weights = status.canary.as_ref().map(|canary| weights(canary, &replicas));
+            let weights = status.canary.as_ref().map(|canary| weights(canary, &replicas, u32::MAX));
             let addresses = replicas.iter().map(|instance| (instance.addresses.clone(), instance.endpoints.clone()));
             Some(config::Service { name, labels: own, replicas: addresses.collect(), weights })
         });
@@ -160,18 +161,6 @@ impl Path for Traefik {
         let detail = format!("Traefik applies what it was given within {:?}", self.throttle + MARGIN);
         Some(TrafficPath { path: path.to_owned(), proof: Proof::Bounded, detail })
     }
-}
-
-/// The weight of each replica, so that those on trial take their share together: with 10 % and 3 others 30 against 90, 90
-/// and 90.
-fn weights(canary: &CanaryStatus, replicas: &[&ReplicaStatus]) -> Vec<u32> {
-    let tried = |replica: &&&ReplicaStatus| replica.revision == canary.revision;
-    let on_trial = u32::try_from(replicas.iter().filter(tried).count()).unwrap_or(u32::MAX);
-    let others = u32::try_from(replicas.len()).unwrap_or(u32::MAX).saturating_sub(on_trial);
-    let share = u32::from(canary.weight.min(99));
-    let weight = |replica: &&ReplicaStatus| if tried(&replica) { share * others } else { (100 - share) * on_trial };
-    // Alone, it takes everything.
-    if on_trial == 0 || others == 0 { vec![1; replicas.len()] } else { replicas.iter().map(weight).collect() }
 }
 
 fn write(path: &std::path::Path, text: &str) -> std::io::Result<()> {

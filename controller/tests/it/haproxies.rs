@@ -15,7 +15,7 @@ use composed::traffic::haproxy::Haproxies;
 use composed::traffic::local::Way;
 use composed::traffic::paths::{Path, Standing};
 use crd_schema::ServiceSpec;
-use crd_schema::status::{ReplicaStatus, ServiceStatus};
+use crd_schema::status::{CanaryStatus, ReplicaStatus, ServiceStatus};
 use jiff::Timestamp;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, UnixListener};
@@ -28,6 +28,7 @@ struct Fake {
     servers: Arc<Mutex<BTreeMap<String, (String, u32)>>>,
     asked: Arc<Mutex<Vec<String>>>,
     deaf: Arc<std::sync::atomic::AtomicBool>,
+    weights: Arc<Mutex<BTreeMap<String, u32>>>,
     /// The sessions of each server.
     sessions: Arc<std::sync::atomic::AtomicU32>,
 }
@@ -48,7 +49,8 @@ impl Fake {
                 let line = |(path, (address, state)): (&String, &(String, u32))| {
                     let ((backend, name), (ip, port)) =
                         (path.split_once('/').unwrap(), address.rsplit_once(':').unwrap());
-                    format!("{backend} {name} {ip} {state} 100 {port}\n")
+                    let weight = self.weights.lock().unwrap().get(path).copied().unwrap_or(100);
+                    format!("{backend} {name} {ip} {state} {weight} {port}\n")
                 };
                 let lines: String = servers.iter().map(line).collect();
                 format!("1\n# be_name srv_name srv_addr srv_admin_state srv_uweight srv_port\n{lines}")
@@ -66,6 +68,10 @@ impl Fake {
             ["set", "server", path, "state", state] => {
                 let bits = BTreeMap::from([("ready", 0), ("drain", 8), ("maint", 1)])[state];
                 servers.get_mut(*path).unwrap().1 = bits;
+                String::new()
+            }
+            ["set", "server", path, "weight", weight] => {
+                self.weights.lock().unwrap().insert((*path).to_owned(), weight.parse().unwrap());
                 String::new()
             }
             ["del", "server", path] => {
@@ -209,6 +215,43 @@ async fn the_plan_waits_for_what_haproxy_itself_confirms() {
     let process = driven.start();
     until("it is filled anew", || driven.fake.states().get(&server('b')) == Some(&0)).await;
     until("b is settled again", || driven.standing('b', true) == Standing::Settled).await;
+    process.abort();
+}
+
+#[tokio::test]
+async fn a_revision_on_trial_has_its_weight_for_as_long_as_that() {
+    let driven = Driven::new();
+    let process = driven.start();
+    driven.notice(&Memory::default(), &[one('a'), one('b')]);
+    let publish = |canary: Option<CanaryStatus>| {
+        let mut status = ServiceStatus { canary, ..ServiceStatus::default() };
+        for (letter, revision) in [('a', "old"), ('b', "new")] {
+            let (id, name, revision, phase) =
+                (id(letter), letter.to_string(), revision.to_owned(), "Available".to_owned());
+            let (endpoints, addresses) = (Vec::new(), BTreeMap::new());
+            let since = Timestamp::UNIX_EPOCH;
+            status.instances.push(ReplicaStatus {
+                name,
+                id,
+                revision,
+                phase,
+                since,
+                endpoints,
+                addresses,
+                reason: None,
+            });
+        }
+        driven.board.publish(&web(), status);
+    };
+    let asked = |letter: char, weight: u32| {
+        let wanted = format!("set server web/shop-web-{} weight {weight}", &id(letter)[..12]);
+        driven.fake.asked.lock().unwrap().contains(&wanted)
+    };
+    publish(Some(CanaryStatus { revision: "new".to_owned(), weight: 10, until: None }));
+    until("it has a tenth", || asked('a', 90) && asked('b', 10)).await;
+    driven.fake.asked.lock().unwrap().clear();
+    publish(None);
+    until("it is one of them", || asked('b', 100)).await;
     process.abort();
 }
 

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use e2e::controller::Controller;
 use e2e::docker::Docker;
 use e2e::document::Service;
-use e2e::load::Load;
-use e2e::program::{images, target};
+use e2e::hand::Hand;
+use e2e::load::{Counts, Load};
+use e2e::program::{image, images, target};
 use e2e::proxy::{HOST, Proxy, WAYS, Way};
 use e2e::report::{Line, json, picture, table};
 use e2e::world::World;
@@ -138,34 +139,49 @@ fn own_time(replicas: u32) -> f64 {
 fn run(way: Way, replicas: u32, own: f64, wish: &Wish) -> Result<Line, String> {
     let world = World::new();
     let mut proxy = Proxy::new(way, &world)?;
-    let web = proxy.labelled(service(replicas));
-    world.write(&web);
-    let controller = Controller::start_with(&world, &proxy.options);
-    controller.converged("web", "", secs(60));
-    proxy.start();
-    within(secs(20), "an answer through the proxy", || {
+    let (seconds, counts) = if way.is_by_hand() {
+        let mut hand = Hand::new(&world, &image("1"));
+        let drain = way == Way::DockerRollout;
+        hand.rollout("1", replicas, drain);
+        proxy.start();
+        under_load(&proxy, wish, |version| hand.rollout(version, replicas, drain))
+    } else {
+        let web = proxy.labelled(service(replicas));
+        world.write(&web);
+        let controller = Controller::start_with(&world, &proxy.options);
+        controller.converged("web", "", secs(60));
+        proxy.start();
+        under_load(&proxy, wish, |version| {
+            let old = world.ids("web");
+            world.write(&web.clone().env("VERSION", version));
+            // By Docker's word: asking the status would make this a follower of it, for whom a rollout waits.
+            within(secs(180), "a rollout", || {
+                let now = world.ids("web");
+                e2e::that(now.len() == replicas as usize && now.is_disjoint(&old), || format!("{now:?}"))
+            });
+        })
+    };
+    let way = way.name().to_owned();
+    Ok(Line { way, replicas, rollouts: wish.rollouts, seconds, own, counts })
+}
+
+/// Rollouts under steady requests: the seconds of each, and what came of the requests.
+fn under_load(proxy: &Proxy, wish: &Wish, mut rollout: impl FnMut(&str)) -> (Vec<f64>, Counts) {
+    within(secs(30), "an answer through the proxy", || {
         Load::try_once(proxy.address, HOST).map_err(|why| format!("{why}\n{}", proxy.said()))
     });
     std::thread::sleep(secs(3));
-    let load = Load::start(proxy.address, HOST, RATE);
+    let load = Load::start(proxy.address, HOST, RATE, proxy.mix());
     std::thread::sleep(secs(2));
     let mut seconds = Vec::new();
-    for change in 2..wish.rollouts + 2 {
-        let old = world.ids("web");
+    for version in 2..wish.rollouts + 2 {
         let began = Instant::now();
-        world.write(&web.clone().env("VERSION", &change.to_string()));
-        // By Docker's word: asking the status would make this a follower of it, for whom a rollout waits.
-        within(secs(180), "a rollout", || {
-            let now = world.ids("web");
-            e2e::that(now.len() == replicas as usize && now.is_disjoint(&old), || format!("{now:?}"))
-        });
+        rollout(&version.to_string());
         seconds.push(began.elapsed().as_secs_f64());
         std::thread::sleep(Duration::from_millis(1500));
     }
     while load.so_far().sent < wish.requests {
         std::thread::sleep(secs(1));
     }
-    let counts = load.stop();
-    let way = way.name().to_owned();
-    Ok(Line { way, replicas, rollouts: wish.rollouts, seconds, own, counts })
+    (seconds, load.stop())
 }

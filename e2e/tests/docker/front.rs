@@ -112,6 +112,24 @@ fn s21_a_front_of_three() {
         let last = rollouts(world, &controller, &web, 3, revision);
         none_failed("3 replicas, 3 rollouts", &load.stop());
 
+        // By the address that a client in the network got once for the name, and keeps.
+        let load = [Load::start(at, "/", RATE, Use::Mixed), Load::start(inside(world), "/", 50, Use::Mixed)];
+        let mut last = last;
+        for replicas in [1, 3] {
+            world.write(&web.clone().replicas(replicas));
+            last = controller.scaled("web", replicas, &last, secs(60));
+        }
+        let broken = web.clone().version("2").env("HEALTH", "never").rollout("progress_deadline", "5s");
+        world.write(&broken);
+        controller.reason("web", "RolledBack", secs(60));
+        controller_whole(&controller, 3);
+        world.write(&web);
+        let last = controller.converged("web", "", secs(60));
+        only(world, 3, "1");
+        for (load, whose) in load.into_iter().zip(["by the host port", "by the name's address"]) {
+            none_failed(&format!("3 to 1 to 3, and a rollback, {whose}"), &load.stop());
+        }
+
         let load = Load::start(at, "/", RATE, Use::Mixed);
         std::thread::sleep(millis(500));
         let victim = world.ids("web").pop_first().unwrap();
@@ -159,6 +177,48 @@ fn inside(world: &World) -> SocketAddr {
         let address = world.docker.run(&["inspect", "--format", format, &one.id]);
         format!("{address}:8080").parse().map_err(|_| "it has no address".to_owned())
     })
+}
+
+/// The first replica of a revision on trial has its share of the requests, and is gone at once when it is called off.
+#[test]
+fn s22_a_canary_behind_a_front() {
+    scenario("22 canary behind a front", secs(240), |world| {
+        let Some(haproxy) = haproxy_or_skip("22 canary behind a front") else { return };
+        let (controller, at, web, revision) = started(world, "http", 3, &haproxy);
+        let canary = |web: Service| web.rollout("canary", "{weight: 10, hold: 8s}");
+        let load = Load::start(at, "/", RATE, Use::Mixed);
+        world.write(&canary(web.clone().version("2")));
+        controller.meets("web", secs(60), "the canary is held", |status| !status["canary"]["until"].is_null());
+        let share = |load: &Load, version: &str| {
+            let count = |report: &Report| report.served.get(version).copied().unwrap_or_default();
+            let before = load.so_far();
+            std::thread::sleep(secs(5));
+            let after = load.so_far();
+            let all = |report: &Report| report.served.values().sum::<u64>();
+            (count(&after) - count(&before)) * 100 / (all(&after) - all(&before)).max(1)
+        };
+        let (during, began) = (share(&load, "2"), Instant::now());
+        let revision = controller.converged("web", &revision, secs(90));
+        say(&format!("  {during} % by the canary, and everything {:.1?} later", began.elapsed()));
+        assert!((8..=12).contains(&during), "{during} % of the requests");
+        only(world, 3, "2");
+
+        // Called off while it is held.
+        world.write(&canary(web.clone().version("3")));
+        controller.meets("web", secs(60), "the canary is held", |status| !status["canary"]["until"].is_null());
+        let began = Instant::now();
+        world.write(&canary(web.version("2")));
+        let by_three = || load.so_far().served.get("3").copied();
+        within(secs(10), "nobody is served by it any more", || {
+            let before = by_three();
+            std::thread::sleep(millis(500));
+            that(before == by_three(), || format!("{before:?}, then {:?}", by_three()))
+        });
+        say(&format!("  called off within {:.1?}", began.elapsed()));
+        controller.scaled("web", 3, &revision, secs(60));
+        only(world, 3, "2");
+        none_failed("a canary, and one that is called off", &load.stop());
+    });
 }
 
 #[test]

@@ -1,39 +1,58 @@
 //! The proxies that people have, in front of a replica that dies at once at SIGTERM, and of three.
 
+use std::time::Instant;
+
 use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::load::Load;
-use e2e::proxy::{HOST, Proxy, Way};
+use e2e::long::{GRPC, HTTP, Kind, Long, websocket};
+use e2e::proxy::{HOST, Proxy, Way, labels};
 use e2e::stage::{say, scenario};
-use e2e::{secs, that, within};
+use e2e::world::World;
+use e2e::{millis, secs, that, within};
 
 /// With many requests a second a replica is never idle, and that alone keeps it alive: with few, only the wait until the
 /// proxy has let go of it does.
 const FEW: u32 = 2;
 const MANY: u32 = 300;
 
+/// Plays behind a proxy of this kind, or says why not.
+fn behind(way: Way, what: &str, limit: u64, play: impl FnOnce(&World, Proxy)) {
+    scenario(&format!("15 {}, {what}", way.name()), secs(limit), |world| match Proxy::new(way, world) {
+        Ok(proxy) => play(world, proxy),
+        Err(why) => {
+            assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "{why}");
+            say(&format!("  SKIPPED: {why}"));
+        }
+    });
+}
+
+/// An application that dies at once at SIGTERM and answers after 100 ms.
+fn application(replicas: u32) -> Service {
+    let web = Service::new("web", replicas).key("ports", "[]").key("expose", r#"["8080"]"#);
+    web.env("ON_TERM", "die").env("LATENCY_MS", "100")
+}
+
+/// Starts controller and proxy; the first revision.
+fn started(world: &World, proxy: &mut Proxy, web: &Service) -> (Controller, String) {
+    world.write(web);
+    let controller = Controller::start_with(world, &proxy.options);
+    let revision = controller.converged("web", "", secs(60));
+    proxy.start();
+    within(secs(20), "an answer through the proxy", || {
+        Load::try_once(proxy.address, HOST).map_err(|why| format!("{why}\n{}", proxy.said()))
+    });
+    (controller, revision)
+}
+
 fn no_request_is_lost(way: Way, replicas: u32, rate: u32) {
-    scenario(&format!("15 {} with {replicas}, {rate}/s", way.name()), secs(240), |world| {
-        let mut proxy = match Proxy::new(way, world) {
-            Ok(proxy) => proxy,
-            Err(why) => {
-                assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "{why}");
-                return say(&format!("  SKIPPED: {why}"));
-            }
-        };
-        let web = Service::new("web", replicas).key("ports", "[]").key("expose", r#"["8080"]"#);
-        let web = proxy.labelled(web.env("ON_TERM", "die").env("LATENCY_MS", "100"));
-        world.write(&web);
-        let controller = Controller::start_with(world, &proxy.options);
-        let mut revision = controller.converged("web", "", secs(60));
-        proxy.start();
-        within(secs(20), "an answer through the proxy", || {
-            Load::try_once(proxy.address, HOST).map_err(|why| format!("{why}\n{}", proxy.said()))
-        });
-        let load = Load::start(proxy.address, HOST, rate);
+    behind(way, &format!("{replicas} replicas, {rate} requests a second"), 240, |world, mut proxy| {
+        let web = proxy.labelled(application(replicas));
+        let (controller, mut revision) = started(world, &mut proxy, &web);
+        let load = Load::start(proxy.address, HOST, rate, proxy.mix());
         std::thread::sleep(secs(1));
         for change in 2..=3 {
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             world.write(&web.clone().env("VERSION", &change.to_string()));
             revision = controller.converged("web", &revision, secs(120));
             say(&format!("  rollout {change}: {:.1?}", began.elapsed()));
@@ -50,6 +69,67 @@ fn no_request_is_lost(way: Way, replicas: u32, rate: u32) {
         ));
         assert!(counts.sent > u64::from(rate) * 5, "{} sent", counts.sent);
         assert_eq!(counts.failed, 0, "{:#?}\n{}", counts.errors, proxy.said());
+    });
+}
+
+/// A rollout while others are waited for, streamed to and talked to: each of them comes to its own end.
+fn what_lasts_is_whole(way: Way, kinds: &'static [Kind]) {
+    behind(way, &format!("{kinds:?}"), 180, |world, mut proxy| {
+        let mut web = proxy.labelled(application(1)).key("drain_timeout", "30s");
+        if kinds == GRPC && way == Way::TraefikView {
+            web = web.key("labels", &labels(&[("traefik.http.services.web.loadbalancer.server.scheme", "h2c")]));
+        }
+        let (controller, revision) = started(world, &mut proxy, &web);
+        let long = Long::start(proxy.address, HOST, kinds);
+        // Some of each kind are under way, in different states.
+        std::thread::sleep(secs(7));
+        let began = Instant::now();
+        world.write(&web.env("VERSION", "2"));
+        controller.converged("web", &revision, secs(90));
+        let took = began.elapsed();
+        std::thread::sleep(secs(2));
+        let lasted = long.stop();
+        let status = controller.status("web").unwrap();
+        say(&format!("  rollout in {took:.1?}: {lasted}; counted as cut: {}", status["requestsCut"]));
+        assert!(lasted.begun() > 10 * kinds.len() as u64, "{lasted}");
+        assert_eq!(lasted.cut(), 0, "{:#?}\n{}\n{}", lasted.errors, proxy.said(), controller.events());
+        assert!(status["requestsCut"].is_null(), "{status}");
+    });
+}
+
+/// A websocket that nobody ends: it has until `drain_timeout`, then it is cut, and counted.
+fn what_does_not_end_is_cut_and_counted(way: Way, more: &str) {
+    behind(way, "cut at drain_timeout", 120, |world, mut proxy| {
+        let (drain, mut web) = (secs(6), proxy.labelled(application(1)).key("drain_timeout", "6s"));
+        if !more.is_empty() {
+            web = web.key("traffic", more);
+        }
+        let (controller, revision) = started(world, &mut proxy, &web);
+        let (address, began) = (proxy.address, Instant::now());
+        let held = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            (runtime.block_on(websocket(address, HOST, secs(60))), began.elapsed())
+        });
+        std::thread::sleep(secs(2));
+        world.write(&web.env("VERSION", "2"));
+        let mut withdrawn = None;
+        controller.meets("web", secs(60), "the old one drains", |status| {
+            let drains = status["instances"].as_array().is_some_and(|all| all.iter().any(|i| i["phase"] == "Draining"));
+            withdrawn = drains.then(|| began.elapsed());
+            drains
+        });
+        controller.converged("web", &revision, secs(60));
+        let (end, at) = held.join().unwrap();
+        let given = at.saturating_sub(withdrawn.unwrap());
+        let status = controller.status("web").unwrap();
+        say(&format!("  ended {given:.1?} after the withdrawal: {end:?}; counted as cut: {}", status["requestsCut"]));
+        assert!(
+            end.is_err() && given + millis(500) > drain && given < drain + secs(5),
+            "{end:?}, {given:?}\n{}",
+            controller.events()
+        );
+        // With every connection that the proxy keeps, where they count.
+        assert!(status["requestsCut"].as_u64().is_some_and(|cut| (1..=3).contains(&cut)), "{status}");
     });
 }
 
@@ -76,4 +156,49 @@ fn s15_nginx_by_names() {
 #[test]
 fn s15_haproxy_by_names() {
     no_request_is_lost(Way::HaproxyNames, 1, FEW);
+}
+
+#[test]
+fn s15_what_lasts_by_traefik() {
+    what_lasts_is_whole(Way::TraefikView, HTTP);
+}
+
+#[test]
+fn s15_what_lasts_by_traefik_grpc() {
+    what_lasts_is_whole(Way::TraefikView, GRPC);
+}
+
+#[test]
+fn s15_what_lasts_by_caddy() {
+    what_lasts_is_whole(Way::CaddyNames, HTTP);
+}
+
+#[test]
+fn s15_what_lasts_by_nginx() {
+    what_lasts_is_whole(Way::NginxNames, HTTP);
+}
+
+#[test]
+fn s15_what_lasts_by_haproxy() {
+    what_lasts_is_whole(Way::Haproxy, HTTP);
+}
+
+#[test]
+fn s15_what_lasts_by_a_front() {
+    what_lasts_is_whole(Way::FrontHttp, HTTP);
+}
+
+#[test]
+fn s15_what_lasts_by_a_front_grpc() {
+    what_lasts_is_whole(Way::FrontTcp, GRPC);
+}
+
+#[test]
+fn s15_a_websocket_by_a_front_has_its_time() {
+    what_does_not_end_is_cut_and_counted(Way::FrontHttp, "");
+}
+
+#[test]
+fn s15_a_websocket_by_traefik_has_its_time() {
+    what_does_not_end_is_cut_and_counted(Way::TraefikView, "{drain: connections}");
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crd_schema::status::{Proof, TrafficPath};
+use crd_schema::status::{Proof, ServiceStatus, TrafficPath};
 use crd_schema::{Front, HaproxyDriver, ProxyProtocol, ServiceSpec};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{broadcast, watch};
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::super::local::Way;
 use super::super::paths::{Path, Standing};
+use super::super::share;
 use super::keeper::{Keeper, Source, Taken, Wish};
-use super::pool::{Pool, Servers, WEIGHT, Want, Wanted};
+use super::pool::{MOST_WEIGHT, Pool, Servers, WEIGHT, Want, Wanted};
 use super::reach::{Place, Reach};
 use crate::board::{Board, Shown};
 use crate::engine::docker::Docker;
@@ -280,12 +281,12 @@ impl Source for Wisher {
         let inner = lock(&self.inner);
         let behind = inner.services.get(&self.of)?;
         // Nobody who serves is taken out before their service was looked at.
-        self.board.status(&self.of)?;
+        let weights = weights(&self.board.status(&self.of)?);
         let near = self.front.as_ref().and_then(|id| inner.fronts.get(&front::name(&self.of))?.get(id));
         let pools = pools(&self.of, &behind.way, backends);
         let servers = |port: u16| -> Servers {
             let members = behind.members.iter();
-            members.filter_map(|(id, member)| self.wanted(behind, near, id, member, port)).collect()
+            members.filter_map(|(id, member)| self.wanted(behind, near, id, member, port, &weights)).collect()
         };
         Some(pools.into_iter().map(|(port, pool)| (pool, servers(port))).collect())
     }
@@ -305,6 +306,7 @@ impl Wisher {
         id: &str,
         member: &Member,
         port: u16,
+        weights: &BTreeMap<String, u32>,
     ) -> Option<(String, Wanted)> {
         let address = match (&behind.way, near) {
             (By::Driver(driver), _) => member.on(driver.network.as_deref(), &self.of.project),
@@ -318,8 +320,17 @@ impl Wisher {
             None if member.withdrawn || behind.since.elapsed() >= FIRST_LOOK => Want::Leave,
             None => Want::Stay,
         };
-        Some((short(id).to_owned(), Wanted { address, state, weight: WEIGHT }))
+        let weight = weights.get(id).copied().unwrap_or(WEIGHT);
+        Some((short(id).to_owned(), Wanted { address, state, weight }))
     }
+}
+
+/// The weights of those that serve while a revision is on trial, by container id.
+fn weights(status: &ServiceStatus) -> BTreeMap<String, u32> {
+    let Some(canary) = &status.canary else { return BTreeMap::new() };
+    let serving: Vec<_> = status.instances.iter().filter(|instance| instance.serves()).collect();
+    let weights = share::weights(canary, &serving, MOST_WEIGHT);
+    serving.into_iter().map(|instance| instance.id.clone()).zip(weights).collect()
 }
 
 impl Member {

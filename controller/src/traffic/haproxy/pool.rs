@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 
 use super::runtime::{Admin, Server};
 
-/// The weight of a server, unless it is to have less; HAProxy takes up to 256.
+/// The weight of a server, unless it is to have another.
 pub(super) const WEIGHT: u32 = 100;
+/// The most that HAProxy takes.
+pub(super) const MOST_WEIGHT: u32 = 256;
 
 /// A backend, and how its servers are called and reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
