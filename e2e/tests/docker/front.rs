@@ -113,7 +113,7 @@ fn s21_a_front_of_three() {
         none_failed("3 replicas, 3 rollouts", &load.stop());
 
         // By the address that a client in the network got once for the name, and keeps.
-        let load = [Load::start(at, "/", RATE, Use::Mixed), Load::start(inside(world), "/", 50, Use::Mixed)];
+        let load = [Load::start(at, "/", RATE, Use::Mixed), Load::start(inside(world), "/", RATE / 2, Use::Mixed)];
         let mut last = last;
         for replicas in [1, 3] {
             world.write(&web.clone().replicas(replicas));
