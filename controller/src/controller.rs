@@ -240,6 +240,9 @@ impl Shared {
         let found = self.take_stock(&snapshot);
         self.catalog().take_stock(&snapshot.owned);
         self.open(found.into_iter().map(Key::Service));
+        if !self.c.board.health().ready {
+            self.open(self.leftovers(&snapshot));
+        }
         let passes = stream::iter(keys).map(|key| {
             let snapshot = &snapshot;
             async move {
@@ -320,6 +323,17 @@ impl Shared {
         let new = snapshot.owned.difference(&owned).cloned().collect();
         owned.clone_from(&snapshot.owned);
         new
+    }
+
+    /// Projects of which only networks are left: the controller before this one ended in between.
+    fn leftovers(&self, snapshot: &Snapshot) -> Vec<Key> {
+        let catalog = self.catalog();
+        if catalog.removal_held(&snapshot.owned).is_some() {
+            return Vec::new();
+        }
+        let projects: BTreeSet<&String> = snapshot.networks.values().flatten().collect();
+        let known = |project: &str| catalog.names().chain(&snapshot.owned).any(|name| name.project == project);
+        projects.into_iter().filter(|project| !known(project)).map(|project| Key::Project(project.clone())).collect()
     }
 
     fn recall(&self, name: &ServiceName) {

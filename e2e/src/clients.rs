@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -111,4 +111,29 @@ async fn request(shared: &Shared, method: &str, keep: bool) -> Result<String, St
     }
     let version = head.lines().find_map(|line| line.strip_prefix("x-version: "));
     Ok(version.unwrap_or("?").to_owned())
+}
+
+/// As many requests a second as so many connections get, each with one request after the other, over so long.
+///
+/// # Panics
+/// When a request fails.
+pub fn most(to: SocketAddr, host: &str, connections: u32, period: Duration) -> f64 {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let end = Instant::now() + period;
+    let one = |text: String| async move {
+        let mut stream = TcpStream::connect(to).await.expect("a connection");
+        let mut count = 0_u32;
+        while Instant::now() < end {
+            stream.write_all(text.as_bytes()).await.expect("a request");
+            let (head, _) = answer(&mut stream).await.expect("an answer");
+            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            count += 1;
+        }
+        count
+    };
+    let all: Vec<_> = (0..connections).map(|_| runtime.spawn(one(text.clone()))).collect();
+    let count: u32 = all.into_iter().map(|one| runtime.block_on(one).expect("it ends")).sum();
+    f64::from(count) / period.as_secs_f64()
 }

@@ -84,6 +84,24 @@ async fn a_dependency_outside_the_applied_file_counts_by_what_is_seen() {
     assert!(all[0].waiting.iter().all(|waiting| !waiting.contains("db")), "{all:?}");
 }
 
+/// The controller before this one ended between the last replica's end and the network's.
+#[tokio::test(start_paused = true)]
+async fn a_network_that_was_left_goes_at_the_next_start() {
+    let (sim, clock) = engine();
+    let left = |name: &str, project: Option<&str>| {
+        sim.with(|world, _| world.networks.insert(name.to_owned(), project.map(str::to_owned)));
+    };
+    left("old_default", Some("old"));
+    left("theirs", None);
+    let names = || sim.with(|world, _| world.networks.keys().cloned().collect::<Vec<_>>());
+    // A file alone says nothing of other projects.
+    let one = Reading { single: true, ..reading(&[("a", "")]) };
+    run(&sim, clock, one, |board| converged(board, "a") && board.health().settled).await;
+    assert_eq!(names(), ["old_default", "shop_default", "theirs"]);
+    run(&sim, clock, reading(&[("a", "")]), |board| converged(board, "a") && board.health().settled).await;
+    assert_eq!(names(), ["shop_default", "theirs"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_is_settled_when_what_was_found_is_gone_and_its_network_too() {
     let (sim, clock) = engine();

@@ -288,6 +288,86 @@ fn s22_the_front_itself_is_replaced() {
     });
 }
 
+/// The host port changes hands: once nobody answers, and then somebody else does.
+#[test]
+fn s22_a_front_is_added_and_taken_away() {
+    scenario("22 front added and taken away", secs(240), |world| {
+        let Some(haproxy) = haproxy_or_skip("22 front added and taken away") else { return };
+        let at = free_port();
+        let with = web(at, 1, "http", &haproxy);
+        let without = with.clone().without("front");
+        world.write(&without);
+        let controller = Controller::start(world);
+        let plain = controller.converged("web", "", secs(60));
+        open(at);
+        for (what, document, fronts) in [("added", &with, 1), ("taken away", &without, 0)] {
+            let load = Load::start(at, "/", 100, Use::Close);
+            let began = Instant::now();
+            world.write(document);
+            within(secs(60), &format!("a front is {what}"), || {
+                let there = (world.running("web-front").len(), world.running("web").len());
+                let status = controller.status("web")?;
+                let rests = status["available"] == 1 && status["live"] == 1;
+                that(there == (fronts, 1) && rests, || format!("{there:?}, {}", e2e::controller::brief(&status)))
+            });
+            open(at);
+            let took = began.elapsed();
+            std::thread::sleep(secs(1));
+            let report = load.stop();
+            say(&format!("  {what} in {took:.1?}: {report}"));
+            assert!(report.failed < 600, "the gap is short: {report}");
+        }
+        assert_eq!(controller.converged("web", "", secs(60)), plain);
+        assert!(world.all_of("web-front").is_empty());
+    });
+}
+
+/// Figures: what a front costs beside a HAProxy with the same settings and its servers in its file. One after the other,
+/// again and again, in one run.
+#[test]
+#[ignore = "figures, not promises"]
+fn s24_what_a_front_costs() {
+    scenario("24 what a front costs", secs(240), |world| {
+        let Some(haproxy) = haproxy_or_skip("24 what a front costs") else { return };
+        let at = free_port();
+        world.write(&web(at, 2, "http", &haproxy).env("LATENCY_MS", "0"));
+        let controller = Controller::start(world);
+        controller.converged("web", "", secs(60));
+        controller.converged("web-front", "", secs(60));
+        let front = inside(world);
+        let text =
+            world.docker.run(&["cp", &format!("{}:/etc/composed/front.cfg", world.running("web-front")[0].id), "-"]);
+        let start = text.find("# Written").expect("a configuration");
+        let config = text[start..].split('\0').next().unwrap_or_default();
+        // The same file, without what waits for the first server, with the servers that the front was told of.
+        let lines = config.lines().filter(|line| !line.contains("lua") && !line.contains("stats socket"));
+        let mut alone: String = lines.map(|line| format!("{line}\n")).collect();
+        for (nth, one) in world.running("web").iter().enumerate() {
+            let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+            let address = world.docker.run(&["inspect", "--format", format, &one.id]);
+            alone += &format!("    server s{nth} {address}:8080\n");
+        }
+        let own = free_port();
+        let file = world.path("alone.cfg");
+        std::fs::write(&file, alone.replace("bind *:8080", &format!("bind {own}"))).unwrap();
+        let child = std::process::Command::new("haproxy").arg("-db").arg("-f").arg(&file).spawn().unwrap();
+        e2e::program::janitor(child.id());
+        let _own = Own(child);
+        std::thread::sleep(secs(1));
+        let mut ratios = Vec::new();
+        for _ in 0..7 {
+            let [by_front, by_own] = [front, own].map(|at| e2e::clients::most(at, "web", 16, secs(4)));
+            say(&format!(
+                "  front {by_front:.0} requests a second, HAProxy alone {by_own:.0}: {:.3}",
+                by_front / by_own
+            ));
+            ratios.push(by_front / by_own);
+        }
+        ratios.sort_by(f64::total_cmp);
+        say(&format!("  median {:.3} of HAProxy alone", ratios[3]));
+    });
+}
+
 /// A HAProxy of people's own on this host, ended when dropped.
 struct Own(std::process::Child);
 
