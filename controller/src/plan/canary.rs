@@ -17,7 +17,8 @@ pub fn ends(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Option<Optio
     let canary = scene.policy.canary?;
     let open = scene.memory.record(goal.revision).is_none_or(|record| record.outcome == Outcome::Pending);
     let others = cast.leavers.iter().any(|m| m.available() && m.replica.revision != goal.revision);
-    if goal.kind != GoalKind::Desired || !open || !others {
+    // None at all is not on trial either.
+    if goal.kind != GoalKind::Desired || !open || !others || scene.policy.replicas == 0 {
         return None;
     }
     let since = |member: &&Member<'_>| {

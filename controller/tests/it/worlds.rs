@@ -87,8 +87,15 @@ impl Case {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut images = BTreeMap::new();
         let lag = [None, Some(Duration::from_millis(rng.u64(1..3000)))][rng.usize(0..2)];
+        // An honest proxy, one that lies, one that is dead when it is told.
+        let says_left = match (lag, rng.usize(0..4)) {
+            (Some(lag), 0) => Some(lag.mul_f64(rng.f64())),
+            (Some(lag), 1) => Some(lag + Duration::from_millis(rng.u64(1000..20_000))),
+            _ => None,
+        };
         let good = |rng: &mut fastrand::Rng| Behaviour {
             lag,
+            says_left,
             ready_after: Duration::from_millis(rng.u64(0..3000)),
             stop_takes: Duration::from_millis(rng.u64(0..15000)),
             busy_for: Duration::from_millis(rng.u64(0..8000)),

@@ -26,6 +26,9 @@ pub struct Behaviour {
     pub busy_for: Duration,
     /// Requests come by a proxy that takes in so late who serves; without one nobody needs telling.
     pub lag: Option<Duration>,
+    /// The proxy says so long after it was told that it has let go: sooner than it has, if it lies; much later, or never in
+    /// time, if it is dead. `None`: when it has.
+    pub says_left: Option<Duration>,
 }
 
 impl Default for Behaviour {
@@ -39,6 +42,7 @@ impl Default for Behaviour {
             stop_takes: Duration::from_millis(100),
             busy_for: Duration::from_millis(300),
             lag: None,
+            says_left: None,
         }
     }
 }

@@ -111,10 +111,11 @@ impl World {
         }
     }
 
-    /// Requests in flight on a replica that left traffic at `since`.
+    /// Requests in flight on a replica that left traffic at `since`. As long as a proxy sends it requests, there are some.
     pub fn in_flight(&self, id: &str, since: Timestamp, now: Timestamp) -> InFlight {
         match self.containers.get(id) {
             Some(container) if now < since + container.behaviour.busy_for => InFlight::Count(1),
+            Some(container) if container.behaviour.lag.is_some() && container.in_rotation(now) => InFlight::Count(1),
             Some(_) => InFlight::Count(0),
             None => InFlight::Unknown,
         }
@@ -130,7 +131,9 @@ impl World {
             container.told = Some((serves, now));
         }
         let until = match container.told {
-            Some((told, since)) if told != withdrawn => since + lag,
+            Some((told, since)) if told != withdrawn => {
+                since + container.behaviour.says_left.filter(|_| withdrawn).unwrap_or(lag)
+            }
             None if withdrawn => return Rotation::Settled,
             _ => now + lag,
         };
