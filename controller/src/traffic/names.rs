@@ -23,7 +23,7 @@ use crate::model::{Replica, ServiceName};
 /// Answers are good for so long.
 const TTL: Duration = Duration::from_secs(1);
 /// From the end of an answer's life to the last request that was sent on its word.
-const MARGIN: Duration = Duration::from_millis(300);
+const MARGIN: Duration = Duration::from_millis(750);
 /// Who asked within this time may still send requests to what was answered.
 const ASKED: Duration = Duration::from_mins(5);
 /// `SERVICE.PROJECT` may be written with this behind it, where a resolver insists on a zone.
