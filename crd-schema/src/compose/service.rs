@@ -1,0 +1,62 @@
+//! A service of the merged tree as one of our documents.
+
+use super::check::{OWN, prune};
+use super::deploy;
+use super::mounted;
+use super::tree::{entries, entries_mut, items, map, take};
+use crate::parse::collect;
+use crate::yaml::{Kind, Node, Problem};
+use crate::{Object, Service, ServiceSpec, check};
+
+/// Reads a service whose environment is resolved. `tree` describes the networks and so on that it uses.
+pub(super) fn read(project: &str, key: &Node, mut service: Node, tree: &Node) -> Result<Service, Vec<Problem>> {
+    let name = key.text().unwrap_or_default();
+    let shown = format!("services.{name}");
+    if !matches!(service.kind, Kind::Map(_)) {
+        let message = format!("{shown}: expected a map of keys");
+        return Err(vec![Problem::new(key.place, message, Some("write at least `image: ...` in it".into()))]);
+    }
+    prune(&mut service, "service");
+    let mut problems = Vec::new();
+    take(&mut service, "profiles");
+    mounted::convert(&mut service, tree, &shown, &mut problems);
+    if service.get("networks").is_some_and(|(_, networks)| {
+        (entries(networks).is_empty() && items(networks).is_empty()) && networks.text().is_none_or(|_| networks.is_nothing())
+    }) {
+        take(&mut service, "networks");
+    }
+    let own = take(&mut service, OWN);
+    let converted = deploy::convert(&mut service, &shown).unwrap_or_else(|more| {
+        problems.extend(more);
+        Vec::new()
+    });
+    let Some(spec) = entries_mut(&mut service) else { return Err(problems) };
+    spec.extend(converted);
+    if let Some((key, own)) = own {
+        if matches!(own.kind, Kind::Map(_)) {
+            deploy::own(spec, &own, &shown, &mut problems);
+        } else {
+            let help = "write for example `x-composed: {drain_timeout: 10s}`";
+            problems.push(Problem::new(key.place, "x-composed is not a map".to_owned(), Some(help.into())));
+        }
+    }
+    let mut spec: ServiceSpec = match collect(&mut service, &shown) {
+        Ok(spec) => spec,
+        Err(more) => {
+            problems.extend(more);
+            return Err(problems);
+        }
+    };
+    spec.depends_on.retain(|other, dependency| dependency.required || tree.get("services").is_some_and(|(_, all)| all.get(other).is_some()));
+    let metadata = map(
+        vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))],
+        key.place,
+    );
+    let whole = map(vec![("metadata", metadata), ("spec", service)], key.place);
+    let object = Object::Service(Service::new(project, name, spec));
+    problems.extend(check::check(&object, &whole));
+    match object {
+        Object::Service(service) if problems.is_empty() => Ok(service),
+        _ => Err(problems),
+    }
+}
