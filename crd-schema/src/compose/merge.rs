@@ -68,7 +68,18 @@ pub(super) fn merge(base: Node, over: Node, path: &[&str]) -> Result<Node, Probl
         Rule::Replace => Ok(over),
         _ if over.is_nothing() => Ok(base),
         Rule::Plain => plain(base, over, path),
-        Rule::Pairs => Ok(append(list(base), list(over))),
+        Rule::Pairs => {
+            let (mut base, over) = (list(base), list(over));
+            let name = |line: &Node| line.text().map(|text| text.split('=').next().unwrap_or_default().to_owned());
+            let tagged = items(&over).iter().filter(|line| line.tag != MergeTag::None);
+            let tagged: HashSet<String> = tagged.filter_map(name).collect();
+            if let Kind::List(lines) = &mut base.kind
+                && !tagged.is_empty()
+            {
+                lines.retain(|line| name(line).is_none_or(|name| !tagged.contains(&name)));
+            }
+            Ok(append(base, over))
+        }
         Rule::Lines => {
             let base = list(base);
             let known: HashSet<String> = items(&base).iter().filter_map(|line| line.text().map(str::to_owned)).collect();

@@ -146,11 +146,12 @@ fn objects(
         let help = "write `services: {web: {image: ...}}`";
         return Err(vec![Problem::new(tree.first(), message, Some(help.into()))]);
     }
+    let is_there = |other: &str| !inactive.contains(other) && all.iter().any(|(key, _)| key.text() == Some(other));
     let mut services = Vec::new();
     for (key, service) in all.iter().filter(|service| !off(service)) {
         let mut service = service.clone();
         let read = loader.environment(&mut service, &model.variables).and_then(|()| loader.labels(&mut service));
-        match read.and_then(|()| service::read(name, key, service.clone(), tree)) {
+        match read.and_then(|()| service::read(name, key, service.clone(), tree, &is_there)) {
             Ok(read) => services.push((key.clone(), service, read)),
             Err(more) => problems.extend(more),
         }

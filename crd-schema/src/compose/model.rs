@@ -61,8 +61,8 @@ impl Loader<'_> {
         for (path, documents) in documents {
             for mut document in documents {
                 self.fill(&mut document, model)?;
-                self.include(&mut document, model)?;
                 canonical(&mut document, &model.directory);
+                self.include(&mut document, model)?;
                 model.extended.clear();
                 self.extend(&mut document, &path, model)?;
                 tree = merge(tree, document, &[]).map_err(|problem| vec![problem])?;

@@ -8,8 +8,15 @@ use crate::parse::collect;
 use crate::yaml::{Kind, Node, Problem};
 use crate::{Object, Service, ServiceSpec, check};
 
-/// Reads a service whose environment is resolved. `tree` describes the networks and so on that it uses.
-pub(super) fn read(project: &str, key: &Node, mut service: Node, tree: &Node) -> Result<Service, Vec<Problem>> {
+/// Reads a service whose environment is resolved. `tree` describes the networks and so on that it uses; `is_there`
+/// tells which services are active.
+pub(super) fn read(
+    project: &str,
+    key: &Node,
+    mut service: Node,
+    tree: &Node,
+    is_there: &dyn Fn(&str) -> bool,
+) -> Result<Service, Vec<Problem>> {
     let name = key.text().unwrap_or_default();
     let shown = format!("services.{name}");
     if !matches!(service.kind, Kind::Map(_)) {
@@ -47,7 +54,7 @@ pub(super) fn read(project: &str, key: &Node, mut service: Node, tree: &Node) ->
             return Err(problems);
         }
     };
-    spec.depends_on.retain(|other, dependency| dependency.required || tree.get("services").is_some_and(|(_, all)| all.get(other).is_some()));
+    spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));
     let metadata = map(
         vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))],
         key.place,

@@ -49,7 +49,7 @@ impl<'f> Sources<'f> {
     pub(super) fn new(files: &'f mut dyn Files, directory: &str) -> Self {
         Self {
             files,
-            directory: directory.to_owned(),
+            directory: if directory.is_empty() { "." } else { directory }.to_owned(),
             read: Vec::new(),
             nodes: MAX_NODES,
             room: interpolate::room(),
