@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::path::{as_bind, join};
-use super::tree::{entries_mut, from_json, get_mut, map, take};
+use super::tree::{entries_mut, from_json, get_mut, map, put, take};
 use crate::forms::{Shorten as _, short_ports};
 use crate::types::mount::Mount;
 use crate::yaml::{Kind, Node};
@@ -49,7 +49,9 @@ fn of_service(service: &mut Node, base: &str) {
         }
     }
     if let Some(Kind::List(mounts)) = get_mut(service, "volumes").map(|mounts| &mut mounts.kind) {
-        mounts.iter_mut().for_each(|item| mount(item, base));
+        for item in mounts {
+            mount(item, base);
+        }
     }
     if let Some(Kind::List(ports)) = get_mut(service, "ports").map(|ports| &mut ports.kind) {
         *ports = std::mem::take(ports).into_iter().flat_map(port).collect();
@@ -86,10 +88,7 @@ fn mount(item: &mut Node, base: &str) {
         if bind.is_nothing() {
             *bind = map(Vec::new(), place);
         }
-        let entries = entries_mut(bind);
-        entries.into_iter().for_each(|bind| {
-            bind.push((Node::quoted("create_host_path", place), Node::plain("true", place)));
-        });
+        put(bind, Node::quoted("create_host_path", place), Node::plain("true", place));
     }
     if item.get("type").is_some_and(|(_, kind)| kind.text() == Some("bind"))
         && let Some(source) = get_mut(item, "source")
@@ -124,7 +123,7 @@ fn external(resource: &mut Node) {
     }
     let name = take(external, "name");
     *external = Node::plain("true", external.place);
-    if let (Some(name), Some(entries)) = (name, entries_mut(resource)) {
-        entries.push(name);
+    if let Some((key, name)) = name {
+        put(resource, key, name);
     }
 }

@@ -26,7 +26,11 @@ pub(super) fn check(tree: &Node, inactive: &dyn Fn(&str) -> bool) -> Vec<Problem
             (section, Some((_, path))) => {
                 if !matches!(value.kind, Kind::Map(_)) && !value.is_nothing() {
                     let message = format!("{section}: expected a map of names, found something else");
-                    problems.push(Problem::new(key.place, message, Some(format!("write `{section}: {{NAME: ...}}`").into())));
+                    problems.push(Problem::new(
+                        key.place,
+                        message,
+                        Some(format!("write `{section}: {{NAME: ...}}`").into()),
+                    ));
                 }
                 for (member, value) in entries(value) {
                     let name = member.text().unwrap_or_default();
@@ -94,10 +98,15 @@ fn unknown(name: &str, within: &str, known: &[&str], key: &Node) -> Problem {
 pub(super) fn prune(node: &mut Node, path: &str) {
     match &mut node.kind {
         Kind::Scalar { .. } => {}
-        Kind::List(items) => items.iter_mut().for_each(|item| prune(item, path)),
+        Kind::List(items) => {
+            for item in items {
+                prune(item, path);
+            }
+        }
         Kind::Map(_) if keys::children(path) == ["*"] => {
-            let members = entries_mut(node).into_iter().flatten();
-            members.for_each(|(_, value)| prune(value, &format!("{path}.*")));
+            for (_, value) in entries_mut(node).into_iter().flatten() {
+                prune(value, &format!("{path}.*"));
+            }
         }
         Kind::Map(_) if !keys::has_children(path) => {}
         Kind::Map(entries) => {
@@ -108,7 +117,9 @@ pub(super) fn prune(node: &mut Node, path: &str) {
                 own || (!name.starts_with("x-")
                     && keys::find(&below(name)).is_none_or(|key| key.class != Class::Elsewhere))
             });
-            entries.iter_mut().for_each(|(key, value)| prune(value, &below(key.text().unwrap_or_default())));
+            for (key, value) in entries {
+                prune(value, &below(key.text().unwrap_or_default()));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `deploy`, `scale` and `x-composed`: how many, and how they are rolled out.
 
-use super::tree::{entries, map, take};
+use super::tree::{entries, put, take};
 use crate::types::scalar::ComposeDuration;
 use crate::yaml::{Kind, Node, Place, Problem};
 
@@ -43,7 +43,8 @@ pub(super) fn convert(service: &mut Node, shown: &str) -> Result<Vec<(Node, Node
         take(service, "restart");
         match restart(&policy) {
             Ok(policy) => spec.push((Node::quoted("restart", key.place), policy)),
-            Err(problem) => problems.push(Problem { message: format!("{shown}.deploy.restart_policy: {}", problem.message), ..problem }),
+            Err(problem) => problems
+                .push(Problem { message: format!("{shown}.deploy.restart_policy: {}", problem.message), ..problem }),
         }
     }
     let update = take(&mut deploy, "update_config");
@@ -53,7 +54,7 @@ pub(super) fn convert(service: &mut Node, shown: &str) -> Result<Vec<(Node, Node
     }
     if let Some((place, update)) = update {
         let rules = rollout(update, shown, &mut problems);
-        spec.push((Node::quoted("rollout", place), map(rules, place)));
+        spec.push((Node::quoted("rollout", place), Node::new(Kind::Map(rules), place)));
     }
     let nothing = matches!(&deploy.kind, Kind::Map(entries) if entries.is_empty()) || deploy.is_nothing();
     if !nothing {
@@ -89,12 +90,12 @@ fn restart(policy: &Node) -> Result<Node, Problem> {
 }
 
 /// The keys of `rollout` that `update_config` comes to.
-fn rollout<'n>(update: &Node, shown: &str, problems: &mut Vec<Problem>) -> Vec<(&'n str, Node)> {
+fn rollout(update: &Node, shown: &str, problems: &mut Vec<Problem>) -> Vec<(Node, Node)> {
     let of = |key: &str| update.get(key).and_then(|(_, value)| Some((value.text()?, value.place)));
     let mut wrong = |place: Place, message: &str, help: &'static str| {
         problems.push(Problem::new(place, format!("{shown}.deploy.update_config: {message}"), Some(help.into())));
     };
-    let mut rules = Vec::new();
+    let mut rules: Vec<(&str, Node)> = Vec::new();
     let order = of("order");
     if let Some((order, place)) = order {
         rules.push(("order", Node::quoted(order, place)));
@@ -114,7 +115,8 @@ fn rollout<'n>(update: &Node, shown: &str, problems: &mut Vec<Problem>) -> Vec<(
         None => {}
     }
     let time = |key: &str| of(key).map(|(text, place)| (text.parse::<ComposeDuration>().ok(), text, place));
-    let longest = time("monitor").into_iter().chain(time("delay")).max_by_key(|(time, ..)| time.is_none().then_some(ComposeDuration::from_secs(u64::MAX)).or(*time));
+    // One that cannot be read counts most, so that it is refused where it is read.
+    let longest = time("monitor").into_iter().chain(time("delay")).max_by_key(|(time, ..)| (time.is_none(), *time));
     if let Some((_, text, place)) = longest {
         rules.push(("min_ready", Node::plain(text, place)));
     }
@@ -123,7 +125,7 @@ fn rollout<'n>(update: &Node, shown: &str, problems: &mut Vec<Problem>) -> Vec<(
     {
         wrong(place, "a max_failure_ratio above 0", "remove it: a rollout with a failed replica has failed");
     }
-    rules
+    rules.into_iter().map(|(key, value)| (Node::quoted(key, value.place), value)).collect()
 }
 
 /// A rollback goes by the rules of the rollout, so that it may only say the same.
@@ -140,7 +142,9 @@ fn rollback(back: &Node, update: Option<&Node>, shown: &str, problems: &mut Vec<
             let help = match name {
                 "failure_action" => "write `pause`, or remove it: a failed rollback waits for a new file",
                 "max_failure_ratio" => "write 0, or remove it",
-                _ => "a rollback goes by the rules of the rollout: write the same in `update_config`, or remove it here",
+                _ => {
+                    "a rollback goes by the rules of the rollout: write the same in `update_config`, or remove it here"
+                }
             };
             problems.push(Problem::new(key.place, message, Some(help.into())));
         }
@@ -167,8 +171,7 @@ pub(super) fn own(spec: &mut Vec<(Node, Node)>, own: &Node, shown: &str, problem
             Some((_, rules)) if name == "rollout" => {
                 for (rule, value) in entries(value) {
                     take(rules, rule.text().unwrap_or_default());
-                    let rules = super::tree::entries_mut(rules);
-                    rules.into_iter().for_each(|rules| rules.push((rule.clone(), value.clone())));
+                    put(rules, rule.clone(), value.clone());
                 }
             }
             Some(_) => {

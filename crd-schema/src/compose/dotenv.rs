@@ -1,5 +1,5 @@
 //! Files of variables as Compose reads them: `.env`, `--env-file`, `env_file`, `label_file`. Source: compose-spec
-//! 05-services, "Env_file format"; compose-go `dotenv/parser.go`.
+//! 05-services, `env_file` format; compose-go `dotenv/parser.go`.
 
 use std::collections::BTreeSet;
 
@@ -123,10 +123,9 @@ fn unescape(text: &str) -> String {
             Some('r') => plain.push('\r'),
             Some('t') => plain.push('\t'),
             Some('$') => plain.push_str("$$"),
-            Some('\\') => plain.push('\\'),
             Some('"') => plain.push('"'),
+            Some('\\') | None => plain.push('\\'),
             Some(other) => plain.extend(['\\', other]),
-            None => plain.push('\\'),
         }
     }
     plain

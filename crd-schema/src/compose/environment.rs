@@ -3,7 +3,7 @@
 
 use super::interpolate::Variables;
 use super::model::Loader;
-use super::tree::{entries_mut, items, take};
+use super::tree::{items, put, take};
 use crate::yaml::{Kind, Node, Place, Problem};
 
 /// A name, its value if it has one, and where it is written.
@@ -95,9 +95,7 @@ fn env_file(entry: &Node) -> Result<Option<(String, bool, bool)>, Vec<Problem>> 
     match of("format") {
         None => Ok(Some((path.to_owned(), required, false))),
         Some(("raw", _)) => Ok(Some((path.to_owned(), required, true))),
-        Some((_, place)) => {
-            one(place, "the only format of an env_file is `raw`", "write `format: raw`, or remove it")
-        }
+        Some((_, place)) => one(place, "the only format of an env_file is `raw`", "write `format: raw`, or remove it"),
     }
 }
 
@@ -133,10 +131,10 @@ fn replace(service: &mut Node, key: &str, lines: Vec<Line>) {
     for (name, value, place) in lines {
         values.insert(name, (value, place));
     }
-    let values = values.into_iter().filter_map(|(name, (value, place))| {
-        Some((Node::quoted(name, place), Node::quoted(value?, place)))
-    });
+    let values = values
+        .into_iter()
+        .filter_map(|(name, (value, place))| Some((Node::quoted(name, place), Node::quoted(value?, place))));
     let map = Node::new(Kind::Map(values.collect()), place);
     take(service, key);
-    entries_mut(service).into_iter().for_each(|entries| entries.push((Node::quoted(key, place), map.clone())));
+    put(service, Node::quoted(key, place), map);
 }

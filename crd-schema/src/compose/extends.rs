@@ -61,7 +61,8 @@ impl Loader<'_> {
             let help = "extend a service that says more itself".to_owned();
             return one(format!("more than {MAX_DEPTH} services extend one another in a row"), help);
         }
-        let Some(base) = extends.get("service").and_then(|(_, base)| base.text()).filter(|base| !base.is_empty()) else {
+        let Some(base) = extends.get("service").and_then(|(_, base)| base.text()).filter(|base| !base.is_empty())
+        else {
             let help = "write `extends: {service: NAME}`, with `file: PATH` if it is in another file".to_owned();
             return one(format!("services.{name}.extends names no service"), help);
         };

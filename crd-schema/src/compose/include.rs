@@ -4,7 +4,7 @@
 use super::merge::{merge, settle};
 use super::model::{Loader, Model};
 use super::path::{join, parent};
-use super::tree::{entries_mut, get_mut, items, take, texts};
+use super::tree::{get_mut, items, put, take, texts};
 use crate::advice;
 use crate::yaml::{Kind, Node, Place, Problem};
 
@@ -28,12 +28,12 @@ impl Loader<'_> {
                 let Some((name, resources)) = included.get(section) else { continue };
                 if get_mut(document, section).is_none_or(|own| own.is_nothing()) {
                     take(document, section);
-                    entries_mut(document).into_iter().for_each(|own| own.push((name.clone(), resources.clone())));
+                    put(document, name.clone(), resources.clone());
                     continue;
                 }
                 let Some((name, own)) = take(document, section) else { continue };
                 let both = merge(resources.clone(), own, &[section]).map_err(|problem| vec![problem])?;
-                entries_mut(document).into_iter().for_each(|entries| entries.push((name.clone(), both.clone())));
+                put(document, name, both);
             }
         }
         Ok(())

@@ -55,7 +55,9 @@ impl Interpolation<'_> {
         match &mut node.kind {
             Kind::List(items) => {
                 path.push("[]".to_owned());
-                items.iter_mut().for_each(|item| self.fill(item, path));
+                for item in items {
+                    self.fill(item, path);
+                }
                 path.pop();
             }
             Kind::Map(entries) => {

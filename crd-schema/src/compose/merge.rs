@@ -82,7 +82,8 @@ pub(super) fn merge(base: Node, over: Node, path: &[&str]) -> Result<Node, Probl
         }
         Rule::Lines => {
             let base = list(base);
-            let known: HashSet<String> = items(&base).iter().filter_map(|line| line.text().map(str::to_owned)).collect();
+            let known: HashSet<String> =
+                items(&base).iter().filter_map(|line| line.text().map(str::to_owned)).collect();
             let mut over = list(over);
             if let Kind::List(lines) = &mut over.kind {
                 lines.retain(|line| line.text().is_none_or(|line| !known.contains(line)));
@@ -106,7 +107,8 @@ fn plain(base: Node, over: Node, path: &[&str]) -> Result<Node, Problem> {
     let (place, tag) = (over.place, base.tag);
     let kind = match (base.kind, over.kind) {
         (Kind::Map(mut entries), Kind::Map(more)) => {
-            let names = entries.iter().enumerate().map(|(at, (name, _))| (name.text().unwrap_or_default().to_owned(), at));
+            let names =
+                entries.iter().enumerate().map(|(at, (name, _))| (name.text().unwrap_or_default().to_owned(), at));
             let places: HashMap<String, usize> = names.collect();
             for (key, value) in more {
                 let name = key.text().unwrap_or_default();
@@ -135,8 +137,7 @@ fn plain(base: Node, over: Node, path: &[&str]) -> Result<Node, Problem> {
                 Kind::List(_) => "a list",
                 Kind::Scalar { .. } => "a single value",
             };
-            let message =
-                format!("{}: {} cannot be merged over {}", path.join("."), say(&over), say(&base));
+            let message = format!("{}: {} cannot be merged over {}", path.join("."), say(&over), say(&base));
             let help = "write both in the same form, or `!override` before this one to replace the other";
             return Err(Problem::new(place, message, Some(help.into())));
         }
@@ -228,11 +229,15 @@ pub(super) fn settle(node: &mut Node) {
         Kind::Scalar { .. } => {}
         Kind::List(items) => {
             items.retain(|item| item.tag != MergeTag::Reset);
-            items.iter_mut().for_each(settle);
+            for item in items {
+                settle(item);
+            }
         }
         Kind::Map(entries) => {
             entries.retain(|(_, value)| value.tag != MergeTag::Reset);
-            entries.iter_mut().for_each(|(_, value)| settle(value));
+            for (_, value) in entries {
+                settle(value);
+            }
         }
     }
 }

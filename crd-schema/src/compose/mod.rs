@@ -25,11 +25,11 @@ mod unique;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Diagnostic, Object};
 use crate::yaml::{Node, Place, Problem};
+use crate::{Diagnostic, Object};
 use model::{Loader, Model};
-use sources::Sources;
 pub use sources::Files;
+use sources::Sources;
 
 /// The names a Compose file may have, the first one wins. Source: compose-spec 03-compose-file.
 pub const FILE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -79,7 +79,9 @@ pub struct Loaded {
 /// Whether a text looks like a Compose file rather than like our own documents: it has `services` or `include` at its
 /// top, and no `apiVersion`.
 pub fn is_compose(text: &str) -> bool {
-    let top = |word: &str| text.lines().any(|line| line.strip_prefix(word).is_some_and(|rest| rest.trim_start().starts_with(':')));
+    let top = |word: &str| {
+        text.lines().any(|line| line.strip_prefix(word).is_some_and(|rest| rest.trim_start().starts_with(':')))
+    };
     !top("apiVersion") && (top("services") || top("include"))
 }
 
@@ -97,7 +99,8 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
         Ok(objects) => {
             let note = |(name, place): (&String, &Place)| {
                 let message = format!("the variable `{name}` is not set: it is empty");
-                let help = format!("set it in `.env` or with --env {name}=..., or write `${{{name}:-}}` if that is meant");
+                let help =
+                    format!("set it in `.env` or with --env {name}=..., or write `${{{name}:-}}` if that is meant");
                 Problem::new(*place, message, Some(help.into()))
             };
             let notes = loader.unset.iter().map(note).collect();
@@ -138,10 +141,7 @@ fn objects(
     let inactive: BTreeSet<String> =
         all.iter().filter(off).filter_map(|(key, _)| key.text().map(str::to_owned)).collect();
     let mut problems = check::check(tree, &|name| inactive.contains(name));
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    if all.is_empty() {
+    if all.is_empty() && problems.is_empty() {
         let message = "the project has no services".to_owned();
         let help = "write `services: {web: {image: ...}}`";
         return Err(vec![Problem::new(tree.first(), message, Some(help.into()))]);

@@ -1,7 +1,7 @@
 //! Configs and secrets of a service: files of the host, mounted read-only where Compose puts them.
 
 use super::path::{as_bind, join};
-use super::tree::{entries_mut, get_mut, items, map, take};
+use super::tree::{get_mut, items, map, put, take};
 use crate::advice;
 use crate::yaml::{Kind, Node, Problem};
 
@@ -25,8 +25,8 @@ pub(super) fn convert(service: &mut Node, tree: &Node, shown: &str, problems: &m
         Some(_) => {} // refused where it is read
         None => {
             let place = service.first();
-            let volumes = (Node::quoted("volumes", place), Node::new(Kind::List(mounts), place));
-            entries_mut(service).into_iter().for_each(|service| service.push(volumes.clone()));
+            let volumes = Node::new(Kind::List(mounts), place);
+            put(service, Node::quoted("volumes", place), volumes);
         }
     }
 }

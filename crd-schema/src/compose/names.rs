@@ -79,8 +79,8 @@ impl Loader<'_> {
             return valid(name, Place::START);
         }
         let documents = documents.iter().flat_map(|(_, documents)| documents);
-        let written = documents.filter_map(|document| document.get("name")).filter(|(_, name)| !name.is_nothing());
-        if let Some((_, name)) = written.last() {
+        let mut written = documents.filter_map(|document| document.get("name")).filter(|(_, name)| !name.is_nothing());
+        if let Some((_, name)) = written.next_back() {
             return self.written_name(name, variables);
         }
         let name = normal(directory);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{OWN, prune};
-use super::tree::{entries, entries_mut, map};
+use super::tree::{entries, entries_mut, map, put};
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Place, Problem};
 use crate::{MountKind, Object, Project, ProjectSpec, Service, advice, check};
@@ -48,7 +48,8 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<Project, Vec<Problem>> 
             return Err(problems);
         }
     };
-    let whole = map(vec![("metadata", map(vec![("name", Node::quoted(project, place))], place)), ("spec", spec_node)], place);
+    let whole =
+        map(vec![("metadata", map(vec![("name", Node::quoted(project, place))], place)), ("spec", spec_node)], place);
     let object = Object::Project(Project::new(project, spec));
     problems.extend(check::check(&object, &whole));
     match object {
@@ -61,8 +62,8 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<Project, Vec<Problem>> 
 fn named(key: &Node, resource: &mut Node) {
     let external = resource.get("external").is_some_and(|(_, external)| external.text() == Some("true"));
     if external && resource.get("name").is_none() {
-        let name = (Node::quoted("name", key.place), Node::quoted(key.text().unwrap_or_default(), key.place));
-        entries_mut(resource).into_iter().for_each(|resource| resource.push(name.clone()));
+        let name = Node::quoted(key.text().unwrap_or_default(), key.place);
+        put(resource, Node::quoted("name", key.place), name);
     }
 }
 

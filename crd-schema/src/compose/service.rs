@@ -28,7 +28,8 @@ pub(super) fn read(
     take(&mut service, "profiles");
     mounted::convert(&mut service, tree, &shown, &mut problems);
     if service.get("networks").is_some_and(|(_, networks)| {
-        (entries(networks).is_empty() && items(networks).is_empty()) && networks.text().is_none_or(|_| networks.is_nothing())
+        (entries(networks).is_empty() && items(networks).is_empty())
+            && networks.text().is_none_or(|_| networks.is_nothing())
     }) {
         take(&mut service, "networks");
     }
@@ -55,15 +56,23 @@ pub(super) fn read(
         }
     };
     spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));
-    let metadata = map(
-        vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))],
-        key.place,
-    );
+    let metadata =
+        map(vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))], key.place);
     let whole = map(vec![("metadata", metadata), ("spec", service)], key.place);
     let object = Object::Service(Service::new(project, name, spec));
-    problems.extend(check::check(&object, &whole));
+    problems.extend(check::check(&object, &whole).into_iter().map(in_compose));
     match object {
         Object::Service(service) if problems.is_empty() => Ok(service),
         _ => Err(problems),
     }
+}
+
+/// What is said of our own documents, in the words of a Compose file.
+fn in_compose(problem: Problem) -> Problem {
+    let words = |text: &str| {
+        ["http", "tcp"].iter().fold(text.to_owned(), |text, mode| {
+            text.replace(&format!("`front: {mode}`"), &format!("`x-composed: {{front: {mode}}}`"))
+        })
+    };
+    Problem { help: problem.help.map(|help| words(&help).into()), ..problem }
 }

@@ -21,6 +21,8 @@ pub trait Files {
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, String>;
 }
 
+/// How many problems of one project are told.
+const MAX_PROBLEMS: usize = 100;
 /// How many files one project may be read from.
 const MAX_FILES: usize = 200;
 /// How many values all its files may have, with what `extends` copies.
@@ -154,9 +156,10 @@ impl<'f> Sources<'f> {
     /// The problems for people, each in its file, in order. What variables held is shown as it was written.
     pub(super) fn diagnostics(&self, mut problems: Vec<Problem>) -> Vec<Diagnostic> {
         problems.sort_by_key(|problem| (problem.place.file, problem.place.line, problem.place.column));
-        problems.dedup_by(|a, b| a.place == b.place && a.message == b.message);
-        let lines: Vec<_> =
-            self.read.iter().map(|source| source.text.as_deref().map(Lines::new)).collect();
+        // A second one at the same place is a consequence of the first.
+        problems.dedup_by(|a, b| a.place == b.place);
+        problems.truncate(MAX_PROBLEMS);
+        let lines: Vec<_> = self.read.iter().map(|source| source.text.as_deref().map(Lines::new)).collect();
         let masked = |text: String| {
             let quoted = |(value, template): (&String, &String)| (format!("`{value}`"), format!("`{template}`"));
             let used: Vec<_> = self.templates.iter().map(quoted).filter(|(value, _)| text.contains(value)).collect();

@@ -54,6 +54,13 @@ pub(super) fn get_mut<'n>(node: &'n mut Node, key: &str) -> Option<&'n mut Node>
     entries_mut(node)?.iter_mut().find(|(name, _)| name.text() == Some(key)).map(|(_, value)| value)
 }
 
+/// Adds an entry to a map; nothing is added to anything else.
+pub(super) fn put(node: &mut Node, key: Node, value: Node) {
+    if let Some(entries) = entries_mut(node) {
+        entries.push((key, value));
+    }
+}
+
 /// Takes a key out of a map.
 pub(super) fn take(node: &mut Node, key: &str) -> Option<(Node, Node)> {
     let entries = entries_mut(node)?;

@@ -65,15 +65,15 @@ pub(super) fn unique(node: &mut Node, path: &mut Vec<String>) {
             let mut kept: Vec<Node> = Vec::new();
             for item in std::mem::take(items) {
                 let name = name(&item, *by);
-                match name.as_ref().and_then(|name| places.get(name)).and_then(|at| kept.get_mut(*at)) {
-                    Some(before) => *before = item,
-                    None => {
-                        if let Some(name) = name {
-                            places.insert(name, kept.len());
-                        }
-                        kept.push(item);
-                    }
+                let before = name.as_ref().and_then(|name| places.get(name)).and_then(|at| kept.get_mut(*at));
+                if let Some(before) = before {
+                    *before = item;
+                    continue;
                 }
+                if let Some(name) = name {
+                    places.insert(name, kept.len());
+                }
+                kept.push(item);
             }
             *items = kept;
         }

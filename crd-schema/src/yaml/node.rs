@@ -338,7 +338,11 @@ impl<'t> Reader<'t> {
         if merge != MergeTag::None && self.compose.is_some() {
             return Ok((None, merge));
         }
-        core_tag(tag, place).map(|core| (core, MergeTag::None))
+        let core = core_tag(tag, place).map_err(|problem| match self.compose {
+            Some(_) => Problem { help: Some("Compose knows `!reset` and `!override`".into()), ..problem },
+            None => problem,
+        })?;
+        Ok((core, MergeTag::None))
     }
 
     fn list(&mut self, depth: usize) -> Result<Kind, Problem> {

@@ -4,7 +4,8 @@ use super::{Key, elsewhere, no, note, rollout, yes};
 
 const LATER: &str = "composed does not support it yet; remove it";
 const WINDOWS: &str = "it is for Windows; remove it";
-const OWNER: &str = "the file is mounted as it is on the host, with its owner and mode; set those there and remove the key";
+const OWNER: &str =
+    "the file is mounted as it is on the host, with its owner and mode; set those there and remove the key";
 
 /// The keys of a service but for `deploy`.
 pub(super) const KEYS: &[Key] = &[
@@ -115,7 +116,10 @@ pub(super) const KEYS: &[Key] = &[
     yes("service.ports.published"),
     yes("service.ports.target"),
     no("service.post_start", "only `pre_stop` is supported; run it from the image's entrypoint"),
-    no("service.pre_start", "run it as a service of its own that this one `depends_on` with `service_completed_successfully`"),
+    no(
+        "service.pre_start",
+        "run it as a service of its own that this one `depends_on` with `service_completed_successfully`",
+    ),
     yes("service.pre_stop"),
     yes("service.pre_stop.command"),
     yes("service.pre_stop.environment"),
@@ -126,7 +130,10 @@ pub(super) const KEYS: &[Key] = &[
     yes("service.profiles"),
     no("service.provider", "composed runs containers only; remove it, or keep that service out of this file"),
     note("service.pull_policy", "`always`, `never`, `missing`; composed never pulls by the clock, and builds nothing"),
-    no("service.pull_refresh_after", "composed never pulls by the clock: a new revision is a new spec; name the new image"),
+    no(
+        "service.pull_refresh_after",
+        "composed never pulls by the clock: a new revision is a new spec; name the new image",
+    ),
     yes("service.read_only"),
     yes("service.restart"),
     yes("service.runtime"),
@@ -204,12 +211,21 @@ pub(super) const DEPLOY: &[Key] = &[
     note("service.deploy.restart_policy", "takes the place of `restart`, as in Compose"),
     yes("service.deploy.restart_policy.condition"),
     note("service.deploy.restart_policy.max_attempts", "with `on-failure`"),
-    elsewhere("service.deploy.restart_policy.delay", "it is for Swarm: the engine waits 100ms, then twice as long each time"),
+    elsewhere(
+        "service.deploy.restart_policy.delay",
+        "it is for Swarm: the engine waits 100ms, then twice as long each time",
+    ),
     elsewhere("service.deploy.restart_policy.window", SWARM),
     rollout("service.deploy.update_config", "what it leaves open has composed's default, not Swarm's"),
-    rollout("service.deploy.update_config.parallelism", "`max_surge`, and with stop-first `max_unavailable`; 0 is all at once"),
+    rollout(
+        "service.deploy.update_config.parallelism",
+        "`max_surge`, and with stop-first `max_unavailable`; 0 is all at once",
+    ),
     rollout("service.deploy.update_config.order", "`order`"),
-    rollout("service.deploy.update_config.failure_action", "`failure_action`: `rollback` or `pause`; `continue` is refused"),
+    rollout(
+        "service.deploy.update_config.failure_action",
+        "`failure_action`: `rollback` or `pause`; `continue` is refused",
+    ),
     rollout("service.deploy.update_config.monitor", "`min_ready`: the longer one of `monitor` and `delay`"),
     rollout("service.deploy.update_config.delay", "`min_ready`: the longer one of `monitor` and `delay`"),
     rollout("service.deploy.update_config.max_failure_ratio", RATIO),

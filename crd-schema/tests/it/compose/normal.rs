@@ -46,10 +46,12 @@ pub(super) fn ours(loaded: &Loaded, dir: &Path) -> Value {
 /// `config` leaves out what no service uses; our controller makes only what a service uses.
 fn unused(all: &mut Value) {
     let services: Vec<Value> = all["services"].as_object().unwrap().values().cloned().collect();
-    let network = |key: &str| services.iter().any(|service| match service["networks"].as_object() {
-        Some(networks) => networks.contains_key(key),
-        None => key == "default" && service["network_mode"].is_null(),
-    });
+    let network = |key: &str| {
+        services.iter().any(|service| match service["networks"].as_object() {
+            Some(networks) => networks.contains_key(key),
+            None => key == "default" && service["network_mode"].is_null(),
+        })
+    };
     let volume = |key: &str| {
         let mounts = services.iter().filter_map(|service| service["volumes"].as_array()).flatten();
         mounts.into_iter().any(|mount| mount["type"] == "volume" && mount["source"] == key)
@@ -144,7 +146,8 @@ fn service(mut service: Map<String, Value>, config: &Value) -> Map<String, Value
     networks(&mut service);
     ports(&mut service);
     mounts(&mut service, config);
-    for dependency in service.get_mut("depends_on").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+    for dependency in service.get_mut("depends_on").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+    {
         dependency.as_object_mut().unwrap().retain(|key, value| !(key == "required" && *value == json!(true)));
     }
     for hosts in service.get_mut("extra_hosts").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -197,7 +200,9 @@ fn ports(service: &mut Map<String, Value>) {
         let port = port.as_object_mut().unwrap();
         number(port.get_mut("published"));
         // Defaults, which we do not write.
-        port.retain(|key, value| !(key == "protocol" && *value == json!("tcp") || key == "mode" && *value == json!("ingress")));
+        port.retain(|key, value| {
+            !(key == "protocol" && *value == json!("tcp") || key == "mode" && *value == json!("ingress"))
+        });
     }
 }
 
