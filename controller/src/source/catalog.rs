@@ -21,6 +21,10 @@ pub struct Catalog {
     pub(super) dependants: BTreeMap<ServiceName, Vec<ServiceName>>,
     /// What is wrong with the files, rendered for people.
     pub problems: Vec<String>,
+    /// What is not wrong and yet hardly meant, rendered for people.
+    pub notes: Vec<String>,
+    /// The only projects that are anybody's business here; `None`: all of them.
+    pub(super) minded: Option<BTreeSet<String>>,
     /// Why nothing may be removed now.
     pub(super) doubt: Option<String>,
     pub(super) confirmed: bool,
@@ -68,12 +72,18 @@ impl Catalog {
         match self.services.get(name) {
             Some(Entry { desired: Ok(desired), .. }) => Desired::Run(desired.clone()),
             Some(Entry { desired: Err(why), .. }) => Desired::Held(why.clone()),
+            None if !self.minds(name) => Desired::Held(format!("project {} is described elsewhere", name.project)),
             None => match (self.leftover_front(name), self.removal_held(owned)) {
                 (Some(desired), _) => desired,
                 (None, Some(why)) => Desired::Held(why),
                 (None, None) => Desired::Gone(missed),
             },
         }
+    }
+
+    /// Whether the project of this service is any business of these files.
+    pub fn minds(&self, name: &ServiceName) -> bool {
+        self.minded.as_ref().is_none_or(|projects| projects.contains(&name.project))
     }
 
     /// Whether a document claims this name, valid or not.
@@ -131,7 +141,8 @@ impl Catalog {
         let of_owned = |name: &&ServiceName| {
             !self.services.contains_key(*name) && front::owner(name).is_some_and(|owner| owned.contains(&owner))
         };
-        let owned: BTreeSet<_> = owned.iter().filter(|name| !of_owned(name)).cloned().collect();
+        let minded = |name: &&ServiceName| self.minds(name) && !of_owned(name);
+        let owned: BTreeSet<_> = owned.iter().filter(minded).cloned().collect();
         let gone = owned.iter().filter(|name| !self.services.contains_key(*name)).cloned().collect();
         self.guard.note(&gone, owned.len())
     }

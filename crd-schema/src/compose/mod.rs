@@ -23,7 +23,7 @@ mod sources;
 mod tree;
 mod unique;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::yaml::{Node, Place, Problem};
 use crate::{Diagnostic, Object};
@@ -106,7 +106,12 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
             let notes = loader.unset.iter().map(note).collect();
             Ok(Loaded { objects, notes: loader.sources.diagnostics(notes) })
         }
-        Err(problems) => Err(loader.sources.diagnostics(problems)),
+        Err(mut problems) => {
+            // A second one at the same place is a consequence of the first.
+            let mut places = HashSet::new();
+            problems.retain(|Problem { place, .. }| places.insert((place.file, place.line, place.column)));
+            Err(loader.sources.diagnostics(problems))
+        }
     }
 }
 

@@ -112,6 +112,11 @@ impl<'f> Sources<'f> {
         if !problems.is_empty() {
             return Err(problems);
         }
+        if found.is_empty() {
+            let message = format!("{} is empty", self.shown(path));
+            let help = "write `services:` in it, or remove the file".into();
+            return Err(vec![Problem::new(Place { file: number, ..Place::START }, message, Some(help))]);
+        }
         for document in &found {
             self.count(document.size(), document.place).map_err(|problem| vec![problem])?;
         }
@@ -156,8 +161,6 @@ impl<'f> Sources<'f> {
     /// The problems for people, each in its file, in order. What variables held is shown as it was written.
     pub(super) fn diagnostics(&self, mut problems: Vec<Problem>) -> Vec<Diagnostic> {
         problems.sort_by_key(|problem| (problem.place.file, problem.place.line, problem.place.column));
-        // A second one at the same place is a consequence of the first.
-        problems.dedup_by(|a, b| a.place == b.place);
         problems.truncate(MAX_PROBLEMS);
         let lines: Vec<_> = self.read.iter().map(|source| source.text.as_deref().map(Lines::new)).collect();
         let masked = |text: String| {
