@@ -195,7 +195,7 @@ pub struct Compose {
     /// A variable for the Compose file, over those of files. composed's own environment is never looked at.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
-    /// A directory outside the project's from which its files may be read (extends, include, env_file).
+    /// A directory outside the project's from which its files may be read (`extends`, `include`, `env_file`).
     #[arg(long = "allow", value_name = "DIR")]
     pub allowed: Vec<PathBuf>,
 }

@@ -124,6 +124,7 @@ fn request(reading: &Reading, main: &str, others: Vec<String>, asked: &Asked) ->
     files.extend(asked.files.iter().skip(1).map(seen));
     Request {
         files,
+        named: reading.single,
         shown: shown.to_owned(),
         directory: dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         name: asked.name.clone(),
@@ -136,7 +137,7 @@ fn request(reading: &Reading, main: &str, others: Vec<String>, asked: &Asked) ->
 fn absolute(path: &Path) -> PathBuf {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     // Only the working directory could be missing, and then nothing else goes either.
-    std::path::absolute(path).map(|path| super::resolve::plain(&path)).unwrap_or_else(|_| path.to_owned())
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| super::resolve::plain(&path))
 }
 
 fn real(path: &Path) -> Option<PathBuf> {

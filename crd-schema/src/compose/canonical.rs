@@ -70,7 +70,7 @@ fn listed(node: &mut Node) {
 fn rebase(node: &mut Node, base: &str) {
     if let Kind::Scalar { text, .. } = &mut node.kind
         && !text.is_empty()
-        && !text.starts_with('~')
+        && !text.starts_with(['~', '/'])
     {
         *text = join(base, text);
     }

@@ -42,6 +42,8 @@ pub const OVERRIDE_NAMES: [&str; 4] =
 pub struct Request {
     /// The Compose files, each merged over those before it.
     pub files: Vec<String>,
+    /// Somebody named these files. If not, and `.env` names others in `COMPOSE_FILE`, they are taken instead.
+    pub named: bool,
     /// The project directory as messages name it, such as `shop`; empty for here.
     pub shown: String,
     /// The name of the project directory, after which a project without a name is called.
@@ -93,8 +95,9 @@ pub fn is_compose(text: &str) -> bool {
 /// # Errors
 /// Everything that is wrong, each at its place in its file. No object is returned then.
 pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut loader =
-        Loader { sources: Sources::new(files, &request.shown), unset: BTreeMap::new(), including: Vec::new() };
+    let main = request.files.first().map(String::as_str).unwrap_or_default();
+    let sources = Sources::new(files, &request.shown, main);
+    let mut loader = Loader { sources, unset: BTreeMap::new(), including: Vec::new() };
     match read(request, &mut loader) {
         Ok(objects) => {
             let note = |(name, place): (&String, &Place)| {
@@ -117,14 +120,16 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
 
 fn read(request: &Request, loader: &mut Loader<'_>) -> Result<Vec<Located>, Vec<Problem>> {
     let here = |paths: &[String]| paths.iter().map(|path| (path::join(".", path), Place::START)).collect::<Vec<_>>();
-    // First, so that what is wrong with the command line is said of its file.
-    let files = here(&request.files);
-    let documents = loader.documents(&files)?;
     let mut variables = if request.env_files.is_empty() {
         loader.default_variables(".", Place::START, &request.variables)?
     } else {
         loader.variables(&here(&request.env_files), &request.variables)?
     };
+    let files = match names::compose_file(&variables).filter(|_| !request.named) {
+        Some(files) => here(&files?),
+        None => here(&request.files),
+    };
+    let documents = loader.documents(&files)?;
     let name = loader.project_name(request.name.as_deref(), &variables, &documents, &request.directory)?;
     variables.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
     let active = names::profiles(&request.profiles, &variables);

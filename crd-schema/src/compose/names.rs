@@ -132,6 +132,19 @@ pub(super) fn profiles(asked: &[String], variables: &Variables) -> BTreeSet<Stri
     named.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// The files that `COMPOSE_FILE` names, if it does.
+pub(super) fn compose_file(variables: &Variables) -> Option<Result<Vec<String>, Vec<Problem>>> {
+    let separator = variables.get("COMPOSE_PATH_SEPARATOR").map(String::as_str).filter(|text| !text.is_empty());
+    let named = variables.get("COMPOSE_FILE").filter(|named| !named.is_empty())?;
+    let files: Vec<String> = named.split(separator.unwrap_or(":")).map(str::to_owned).collect();
+    if files.first().is_some_and(|first| super::path::parent(&join(".", first)) == ".") {
+        return Some(Ok(files));
+    }
+    let message = "COMPOSE_FILE names a file of another directory first, which would be the project's".to_owned();
+    let help = "give the files with -f, or the directory of the first one as the path";
+    Some(Err(vec![Problem::new(Place::START, message, Some(help.into()))]))
+}
+
 /// Whether a service is there with these profiles.
 pub(super) fn is_active(service: &Node, active: &BTreeSet<String>) -> bool {
     let Some((_, profiles)) = service.get("profiles") else { return true };

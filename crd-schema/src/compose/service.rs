@@ -3,7 +3,7 @@
 use super::check::{OWN, prune};
 use super::deploy;
 use super::mounted;
-use super::tree::{entries, entries_mut, items, map, take};
+use super::tree::{entries, entries_mut, get_mut, items, map, take};
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Problem};
 use crate::{Object, Service, ServiceSpec, check};
@@ -33,6 +33,7 @@ pub(super) fn read(
     }) {
         take(&mut service, "networks");
     }
+    switched_off(&mut service);
     let own = take(&mut service, OWN);
     let converted = deploy::convert(&mut service, &shown).unwrap_or_else(|more| {
         problems.extend(more);
@@ -64,6 +65,18 @@ pub(super) fn read(
     match object {
         Object::Service(service) if problems.is_empty() => Ok(service),
         _ => Err(problems),
+    }
+}
+
+/// A healthcheck that is switched off has no test and no times, whatever the file says that it is merged over.
+fn switched_off(service: &mut Node) {
+    let Some(check) = get_mut(service, "healthcheck") else { return };
+    let none = |test: &Node| items(test).first().is_some_and(|word| word.text() == Some("NONE"));
+    let disabled = check.get("disable").is_some_and(|(_, flag)| flag.text() == Some("true"));
+    let none = check.get("test").is_some_and(|(_, test)| none(test));
+    if let Some(entries) = entries_mut(check).filter(|_| disabled || none) {
+        let kept = if disabled { "disable" } else { "test" };
+        entries.retain(|(key, _)| key.text() == Some(kept));
     }
 }
 

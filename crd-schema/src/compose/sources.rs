@@ -48,11 +48,13 @@ pub(super) struct Sources<'f> {
 }
 
 impl<'f> Sources<'f> {
-    pub(super) fn new(files: &'f mut dyn Files, directory: &str) -> Self {
+    /// `main` is the file that problems of the whole project are shown in.
+    pub(super) fn new(files: &'f mut dyn Files, directory: &str, main: &str) -> Self {
+        let directory = if directory.is_empty() { "." } else { directory };
         Self {
             files,
-            directory: if directory.is_empty() { "." } else { directory }.to_owned(),
-            read: Vec::new(),
+            directory: directory.to_owned(),
+            read: vec![Source { shown: join(directory, main), text: None }],
             nodes: MAX_NODES,
             room: interpolate::room(),
             templates: BTreeMap::new(),
@@ -79,6 +81,11 @@ impl<'f> Sources<'f> {
 
     /// The documents of a Compose file; `None` when there is no such file. `from` is where it is named.
     pub(super) fn documents(&mut self, path: &str, from: Place) -> Result<Option<Vec<Node>>, Vec<Problem>> {
+        if path.contains(":/") || path.starts_with("git@") {
+            let message = format!("`{path}` is not a file of this host");
+            let help = "composed fetches nothing: keep a copy in the project directory, and name that";
+            return Err(vec![Problem::new(from, message, Some(help.into()))]);
+        }
         let Some(bytes) = self.bytes(path, from).map_err(|problem| vec![problem])? else { return Ok(None) };
         let number = self.read.len();
         let mut source = Source { shown: self.shown(path), text: None };

@@ -82,7 +82,10 @@ fn arguments(dir: &Path) -> Request {
     while let Some(flag) = words.next() {
         let value = words.next().unwrap().to_owned();
         match flag {
-            "-f" => request.files.push(value),
+            "-f" => {
+                request.named = true;
+                request.files.push(value);
+            }
             "-p" => request.name = Some(value),
             "--profile" => request.profiles.push(value),
             "--env-file" => request.env_files.push(value),

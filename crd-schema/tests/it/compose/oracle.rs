@@ -16,8 +16,13 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("35-own", "services.web.readiness", OWN),
     ("35-own", "services.web.rollout.max_surge", OWN),
     ("35-own", "services.web.rollout.min_ready", OWN),
+    ("41-healthcheck-off", "services.api.healthcheck.interval", OFF),
+    ("41-healthcheck-off", "services.web.healthcheck.interval", OFF),
+    ("41-healthcheck-off", "services.web.healthcheck.retries", OFF),
+    ("41-healthcheck-off", "services.web.healthcheck.test", OFF),
 ];
 
+const OFF: &str = "a healthcheck that is off has no test and no times";
 const OWN: &str = "x-composed is ours: `config --format json` leaves out the extensions of services";
 
 /// `.ci/compose-v5` puts it there.
