@@ -140,12 +140,25 @@ fn place_of(used: &Node, name: &str) -> Place {
 fn circle(services: &[(Node, Node, Service)]) -> Option<Problem> {
     let mut left: BTreeMap<&str, (&Node, &Service)> =
         services.iter().map(|(key, _, service)| (key.text().unwrap_or_default(), (key, service))).collect();
-    loop {
-        let names: BTreeSet<&str> = left.keys().copied().collect();
-        let before = left.len();
-        left.retain(|_, (_, service)| service.spec.depends_on.keys().any(|other| names.contains(other.as_str())));
-        if left.len() == before {
-            break;
+    let mut waits: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut waited_for: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, (_, service)) in &left {
+        let others = service.spec.depends_on.keys().map(String::as_str).filter(|other| left.contains_key(other));
+        for other in others {
+            *waits.entry(name).or_default() += 1;
+            waited_for.entry(other).or_default().push(name);
+        }
+    }
+    let mut free: Vec<&str> = left.keys().filter(|name| !waits.contains_key(*name)).copied().collect();
+    while let Some(name) = free.pop() {
+        left.remove(name);
+        for other in waited_for.remove(name).unwrap_or_default() {
+            if let Some(count) = waits.get_mut(other) {
+                *count -= 1;
+                if *count == 0 {
+                    free.push(other);
+                }
+            }
         }
     }
     let (first, _) = left.first_key_value()?;
