@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::compose::MadeOf;
 use super::files::Reading;
 use super::guard::Guard;
 use super::judge::Judge;
@@ -35,6 +36,8 @@ pub struct Catalog {
     pub(super) understood: BTreeSet<String>,
     /// The fronts of services that go on without one.
     pub(super) ended_fronts: BTreeSet<ServiceName>,
+    /// What the last valid version of each Compose project was made of, by main file.
+    pub(super) made_of: BTreeMap<String, MadeOf>,
     /// The files that have been blank since the first reading.
     pub(super) blank: BTreeSet<String>,
 }

@@ -2,6 +2,7 @@
 //! of. What is in them is judged in `judge`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use crd_schema::compose::{FILE_NAMES, Files, OVERRIDE_NAMES, Request, load};
@@ -76,8 +77,9 @@ pub(super) fn find(reading: &mut Reading, asked: &Asked) {
         // Of its own project it is all there is.
         reading.single = false;
     }
-    let made_of: BTreeSet<PathBuf> = reading.env_files.keys().cloned().collect();
-    let (requests, dir) = (&reading.compose.requests, reading.root.clone());
+    // What a Compose file is made of is no document.
+    let made_of: BTreeSet<PathBuf> = reading.env_files.keys().map(|path| super::resolve::plain(path)).collect();
+    let (requests, dir) = (&reading.compose.requests, super::resolve::plain(&reading.root));
     reading.files.retain(|(file, _)| requests.contains_key(file) || !made_of.contains(&dir.join(file)));
 }
 
@@ -195,13 +197,61 @@ impl Disk<'_> {
 
 /// Files as a reading holds them.
 pub(super) struct Recorded<'a> {
-    pub(super) reading: &'a Reading,
+    reading: &'a Reading,
     /// The project's main file.
-    pub(super) main: &'a str,
+    main: &'a str,
+    asked: BTreeSet<String>,
+}
+
+/// What the last valid version of a project was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MadeOf {
+    /// Names the content of its Compose files.
+    documents: u64,
+    /// The files of variables that held some.
+    filled: BTreeSet<PathBuf>,
+}
+
+impl<'a> Recorded<'a> {
+    pub(super) fn new(reading: &'a Reading, main: &'a str) -> Self {
+        Self { reading, main, asked: BTreeSet::new() }
+    }
+
+    /// What was asked for, after a project was read.
+    pub(super) fn made_of(&self) -> MadeOf {
+        let mut documents = DefaultHasher::new();
+        let mut filled = BTreeSet::new();
+        for path in &self.asked {
+            let full = self.reading.dir(self.main).join(path);
+            let recorded = || self.reading.env_files.get(&full).and_then(Option::as_ref);
+            let Some(Ok(content)) = main_content(self.reading, self.main, path).or_else(recorded) else { continue };
+            if [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end)) {
+                (path, content).hash(&mut documents);
+            } else if content.split(|byte| *byte == b'\n').any(says_something) {
+                filled.insert(full);
+            }
+        }
+        MadeOf { documents: documents.finish(), filled }
+    }
+}
+
+impl MadeOf {
+    /// A file of variables that is empty or gone now, although the Compose files are what they were `before`: cut short
+    /// or not yet written, more likely than a wish.
+    pub(super) fn emptied<'b>(&self, before: &'b Self) -> Option<&'b PathBuf> {
+        before.filled.iter().find(|path| self.documents == before.documents && !self.filled.contains(*path))
+    }
+}
+
+/// Whether a line of a file of variables is neither blank nor a note.
+fn says_something(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    !line.is_empty() && !line.starts_with(b"#")
 }
 
 impl Files for Recorded<'_> {
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        self.asked.insert(path.to_owned());
         if let Some(main) = main_content(self.reading, self.main, path) {
             return main.clone().map(Some);
         }

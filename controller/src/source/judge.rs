@@ -72,6 +72,7 @@ impl<'a> Judge<'a> {
             self.catalog.understood = self.before.understood.clone();
             self.catalog.blank = self.before.blank.clone();
             self.catalog.minded = self.before.minded.clone();
+            self.catalog.made_of = self.before.made_of.clone();
             self.catalog.begun = self.before.begun;
             self.catalog.ended_fronts = self.before.ended_fronts.clone();
             self.link();
@@ -155,7 +156,19 @@ impl<'a> Judge<'a> {
             Ok(bytes) if bytes.trim_ascii().is_empty() => return self.empty(file, content),
             Ok(_) => {}
         }
-        match load(request, &mut Recorded { reading: self.reading, main: file }) {
+        let before = self.before.made_of.get(file);
+        let mut files = Recorded::new(self.reading, file);
+        let loaded = load(request, &mut files);
+        let made_of = files.made_of();
+        let emptied = before.and_then(|before| made_of.emptied(before)).filter(|_| loaded.is_ok());
+        let kept = if loaded.is_ok() && emptied.is_none() { Some(&made_of) } else { before };
+        self.catalog.made_of.extend(kept.map(|made_of| (file.to_owned(), made_of.clone())));
+        if let Some(path) = emptied {
+            let path = path.display();
+            let why = "had variables and has none now: write it again, or change the Compose file with it";
+            return self.unreadable(file, content, &format!("error: {path} of {file} {why}"));
+        }
+        match loaded {
             Ok(loaded) => {
                 self.catalog.understood.insert(file.to_owned());
                 let notes = loaded.notes.into_iter().map(|note| {
@@ -183,7 +196,8 @@ impl<'a> Judge<'a> {
 
     /// Where the path is that of one Compose project, the services of others are left alone.
     fn mind(&mut self, said: &Said) {
-        if !self.reading.compose.alone {
+        // Once it was, it stays so in this process: a Compose file that is gone makes nobody else's services ours.
+        if !self.reading.compose.alone && self.before.minded.is_none() {
             return;
         }
         let services = said.services.keys().map(|name| &name.project);

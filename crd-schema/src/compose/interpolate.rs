@@ -1,6 +1,7 @@
 //! `$X`, `${X:-default}` and their kin: variables of the project's own environment in values, never in keys.
 //! Source: compose-spec 12-interpolation.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cast;
@@ -14,6 +15,9 @@ const MAX_NESTING: usize = 32;
 /// How much text the values of one project may become in all: what a variable of a megabyte, used often, can make of
 /// our memory.
 const MAX_TEXT: usize = 8 << 20;
+
+/// How long a value is that may be a secret.
+const SECRET: usize = 8;
 
 /// What is wrong with a template.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,7 +104,18 @@ impl Interpolation<'_> {
     /// When it is no template, when a variable that it asks for is not set, or when there is no room left.
     pub(super) fn text(&mut self, template: &str, place: Place) -> Result<String, Wrong> {
         let mut unset = BTreeSet::new();
-        let filled = substitute(template, &|name| self.variables.get(name).cloned(), &mut unset, *self.room)?;
+        let used = RefCell::new(BTreeSet::new());
+        let lookup = |name: &str| {
+            let value = self.variables.get(name)?;
+            used.borrow_mut().insert(name.to_owned());
+            Some(value.clone())
+        };
+        let filled = substitute(template, &lookup, &mut unset, *self.room)?;
+        for name in used.into_inner() {
+            // A part of a text may be told in a message, too. What is short is no secret.
+            let value = self.variables.get(&name).filter(|value| value.len() >= SECRET);
+            self.remember(value.map_or("", String::as_str), &format!("${{{name}}}"));
+        }
         *self.room = self.room.saturating_sub(filled.len());
         for name in unset {
             self.unset.entry(name).or_insert(place);

@@ -170,10 +170,11 @@ impl<'f> Sources<'f> {
         problems.sort_by_key(|problem| (problem.place.file, problem.place.line, problem.place.column));
         problems.truncate(MAX_PROBLEMS);
         let lines: Vec<_> = self.read.iter().map(|source| source.text.as_deref().map(Lines::new)).collect();
+        let quoted = |(value, template): (&String, &String)| (format!("`{value}`"), format!("`{template}`"));
+        let quoted: Vec<_> = if problems.is_empty() { Vec::new() } else { self.templates.iter().map(quoted).collect() };
         let masked = |text: String| {
-            let quoted = |(value, template): (&String, &String)| (format!("`{value}`"), format!("`{template}`"));
-            let used: Vec<_> = self.templates.iter().map(quoted).filter(|(value, _)| text.contains(value)).collect();
-            used.into_iter().fold(text, |text, (value, template)| text.replace(&value, &template))
+            let used = quoted.iter().filter(|(value, _)| text.contains(value));
+            used.collect::<Vec<_>>().into_iter().fold(text, |text, (value, template)| text.replace(value, template))
         };
         let shown = problems.into_iter().map(|problem| {
             let file = self.file_of(problem.place);

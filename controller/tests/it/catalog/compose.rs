@@ -109,6 +109,36 @@ fn a_wrong_compose_file_stops_nothing() {
 }
 
 #[test]
+fn variables_that_are_gone_are_missed_until_the_compose_file_changes() {
+    let text =
+        "name: shop\nservices:\n  web: {image: \"web:${TAG:-none}\", env_file: [{path: web.env, required: false}]}\n";
+    let mut files = Files::new(&[("compose.yaml", text), (".env", "TAG=1\n"), ("web.env", "A=1\n")]);
+    for name in [".env", "web.env"] {
+        let whole = std::fs::read(files.path().join(name)).unwrap();
+        for _ in 0..2 {
+            for nothing in ["", "# soon\n"] {
+                files.write(name, nothing);
+                files.read();
+                assert_eq!(files.image("web"), "web:1", "{name} {nothing:?}");
+                let problem = files.catalog.problems.join("\n");
+                assert!(problem.contains(&format!("{name} of compose.yaml had variables")), "{problem}");
+            }
+            files.remove(name);
+            files.read();
+            assert_eq!(files.image("web"), "web:1", "{name} is gone");
+        }
+        files.write(name, whole);
+        files.read();
+        assert_eq!(files.catalog.problems, Vec::<String>::new());
+    }
+    files.remove(".env");
+    files.write("compose.yaml", format!("{text}    \n# changed\n"));
+    files.read();
+    assert_eq!(files.image("web"), "web:none", "a wish");
+    assert_eq!(files.catalog.problems, Vec::<String>::new());
+}
+
+#[test]
 fn a_service_that_left_the_file_is_removed_and_other_projects_are_left_alone() {
     let mut files = Files::new(&[("compose.yaml", TWO)]);
     files.write("compose.yaml", "name: shop\nservices:\n  web: {image: \"web:1\"}\n");
@@ -119,6 +149,15 @@ fn a_service_that_left_the_file_is_removed_and_other_projects_are_left_alone() {
     let Desired::Held(why) = files.catalog.desired(&other, &owned, LONG_AGO) else { panic!("blog") };
     assert!(why.contains("project blog is described elsewhere"), "{why}");
     assert!(!files.catalog.minds(&other));
+    let mut gone = Files { dir: files.dir, catalog: files.catalog.clone() };
+    gone.remove("compose.yaml");
+    gone.write("db.yaml", document("db", "db:1"));
+    gone.read();
+    assert!(matches!(gone.catalog.desired(&other, &owned, LONG_AGO), Desired::Held(_)), "still nobody's business");
+    gone.remove("db.yaml");
+    let mut files = gone;
+    files.write("compose.yaml", TWO);
+    files.read();
     // Many services of others do not make the own ones that are lost look few.
     files.write("compose.yaml", "name: shop\nservices:\n  new: {image: x}\n");
     files.read();
@@ -185,6 +224,7 @@ fn files_outside_the_project_are_read_only_if_that_is_allowed() {
     assert!(problem.contains("common/base.yaml") && problem.contains("--allow"), "{problem}");
     let allowed = Asked { allowed: vec![files.path().join("common")], ..Asked::default() };
     let (_, catalog) = asked(&files, allowed);
+    assert_eq!(catalog.problems, Vec::<String>::new());
     assert_eq!(catalog.service(&ServiceName::new("shop", "web")).unwrap().spec.image, "common:1");
     // A link is where it leads.
     std::os::unix::fs::symlink("../common", files.path().join("shop/inside")).unwrap();

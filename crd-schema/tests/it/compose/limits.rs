@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crd_schema::compose::{Files, Request, load};
+use crd_schema::compose::{Files, load};
 
 use super::{Memory, folder, one, request};
 
@@ -109,18 +109,62 @@ fn many_services_are_read_in_time() {
     assert_eq!(loaded.unwrap().objects.len(), 3_001);
 }
 
+fn corpus() -> Vec<Vec<u8>> {
+    let texts = std::fs::read_dir(folder("corpus")).unwrap().map(|entry| entry.unwrap().path().join("compose.yaml"));
+    texts.filter_map(|path| std::fs::read(path).ok()).collect()
+}
+
+/// Files of the corpus, each with some bytes changed, cut out, repeated or taken from another. `FUZZ=n` goes on for n
+/// seconds.
+#[test]
+fn what_chance_makes_of_the_corpus_never_panics() {
+    let time = std::env::var("FUZZ").map_or(Duration::ZERO, |n| Duration::from_secs(n.parse().unwrap()));
+    let corpus = corpus();
+    let (start, mut inputs, mut valid, mut state) = (Instant::now(), 0_u64, 0_u64, 0x2545_f491_4f6c_dd1d_u64);
+    let mut below = |end: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(end.max(1)).unwrap()).unwrap()
+    };
+    while inputs < 1_000 || start.elapsed() < time {
+        let mut text = corpus[below(corpus.len())].clone();
+        for _ in 0..=below(4) {
+            let (at, other) = (below(text.len()), &corpus[below(corpus.len())]);
+            let end = (at + below(40)).min(text.len());
+            match below(4) {
+                0 => drop(text.splice(at..end, [])),
+                1 => text.insert(at, b"\0\t\n :-[]{}&*!|>'\"%@`#,?$~<=xX9"[below(30)]),
+                2 => {
+                    let again = text[at..end].to_vec();
+                    text.splice(at..at, again);
+                }
+                _ => {
+                    let from = below(other.len());
+                    text.splice(at..end, other[from..(from + below(60)).min(other.len())].iter().copied());
+                }
+            }
+        }
+        match load(&request(), &mut Bytes(text, below(8) == 0)) {
+            Ok(_) => valid += 1,
+            Err(problems) => drop(problems.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        }
+        inputs += 1;
+    }
+    println!("{inputs} inputs, {valid} of them valid, in {:?}", start.elapsed());
+    assert!(valid > 0, "nothing but rubbish tests nothing");
+}
+
 #[test]
 fn a_file_cut_off_or_changed_anywhere_never_panics() {
-    let dir = folder("corpus");
     let mut read = 0;
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let Ok(text) = std::fs::read(entry.unwrap().path().join("compose.yaml")) else { continue };
+    for text in corpus() {
         for at in (0..text.len()).step_by(7) {
             let mut changed = text.clone();
             changed[at] = b"\0\t\n :-[]{}&*!|>'\"%@`#,?$~<=xX9"[at % 30];
             for bytes in [&text[..at], &changed] {
-                let mut files = Bytes(bytes.to_vec());
-                if let Err(problems) = load(&Request { files: vec!["compose.yaml".into()], ..request() }, &mut files) {
+                let mut files = Bytes(bytes.to_vec(), at % 3 == 0);
+                if let Err(problems) = load(&request(), &mut files) {
                     drop(problems.iter().map(ToString::to_string).collect::<Vec<_>>());
                 }
                 read += 1;
@@ -130,11 +174,14 @@ fn a_file_cut_off_or_changed_anywhere_never_panics() {
     assert!(read > 2_000, "{read}");
 }
 
-/// The same bytes under every name.
-struct Bytes(Vec<u8>);
+/// The same bytes under every name, and, if asked for, in every file of variables.
+struct Bytes(Vec<u8>, bool);
 
 impl Files for Bytes {
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, String> {
-        Ok((!path.contains("none")).then(|| self.0.clone()))
+        let variables = path.ends_with("env") || path.ends_with("labels");
+        let bytes =
+            if variables && !self.1 { b"TAG=1\nPORT=8080\nSET=x\nFLAG=true\n".to_vec() } else { self.0.clone() };
+        Ok((!path.contains("none")).then_some(bytes))
     }
 }

@@ -65,6 +65,12 @@ fn a_value_of_a_variable_is_shown_as_it_was_written() {
     ]);
     let problems = said(&load(&request(), &mut files).unwrap_err());
     assert!(problems.contains("`${SECRET}` is not a duration") && !problems.contains("hunter"), "{problems}");
+    let mut files = Memory::new(&[
+        ("compose.yaml", "services:\n  web:\n    image: x\n    ports: [\"${SECRET}:80:80\"]\n"),
+        (".env", "SECRET=hunter2hunter\n"),
+    ]);
+    let problems = said(&load(&request(), &mut files).unwrap_err());
+    assert!(problems.contains("`${SECRET}` is not an IP address") && !problems.contains("hunter"), "{problems}");
     let mut files = Memory::new(&[("compose.yaml", "services: {web: {image: x}}"), (".env", "A=1\nB='hunter2\n")]);
     let problems = said(&load(&request(), &mut files).unwrap_err());
     assert!(problems.contains(".env:2:1") && !problems.contains("hunter"), "{problems}");
