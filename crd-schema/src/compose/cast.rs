@@ -2,6 +2,7 @@
 //! `loader/interpolate.go`.
 
 use super::path::matches;
+use super::words;
 
 const NUMBERS: &[&str] = &[
     "services.*.cpu_period",
@@ -51,8 +52,23 @@ const FLAGS: &[&str] = &[
     "volumes.*.external",
 ];
 
+/// Free maps, whose plain numbers become text.
+const TEXTS: &[&str] = &[
+    "networks.*.driver_opts.*",
+    "networks.*.ipam.options.*",
+    "networks.*.labels.*",
+    "services.*.annotations.*",
+    "services.*.environment.*",
+    "services.*.labels.*",
+    "services.*.logging.options.*",
+    "services.*.pre_stop.[].environment.*",
+    "services.*.sysctls.*",
+    "volumes.*.driver_opts.*",
+    "volumes.*.labels.*",
+];
+
 /// The longest of these words.
-const MAX_WORD: usize = 20;
+const MAX_WORD: usize = 40;
 
 /// Makes the text at `path` a number or a flag where the key wants one and it reads as one; other text stays, and is
 /// refused later at its place.
@@ -62,6 +78,10 @@ pub(super) fn cast(text: &mut String, plain: &mut bool, path: &[String]) {
     }
     if !*plain && text.parse::<f64>().is_ok() && any(NUMBERS, path) {
         *plain = true;
+    }
+    if *plain && let Some(number) = words::number(text).filter(|_| any(TEXTS, path)) {
+        *text = number;
+        return;
     }
     // YAML 1.1's words, which Compose still takes.
     let flag = match text.to_ascii_lowercase().as_str() {

@@ -22,6 +22,7 @@ mod service;
 mod sources;
 mod tree;
 mod unique;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -4,6 +4,7 @@ use super::check::{OWN, prune};
 use super::deploy;
 use super::mounted;
 use super::tree::{entries, entries_mut, get_mut, items, map, take};
+use super::words;
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Problem};
 use crate::{Object, Service, ServiceSpec, check};
@@ -34,6 +35,7 @@ pub(super) fn read(
         take(&mut service, "networks");
     }
     switched_off(&mut service);
+    words::commands(&mut service, &shown, &mut problems);
     let own = take(&mut service, OWN);
     let converted = deploy::convert(&mut service, &shown).unwrap_or_else(|more| {
         problems.extend(more);
