@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crd_schema::compose::Loaded;
-use crd_schema::{ByteSize, Object};
+use crd_schema::{ByteSize, ComposeDuration, Object};
 use serde_json::{Map, Value, json};
 
 /// Our objects: sizes as numbers of bytes, CPUs as numbers, paths in full.
@@ -97,6 +97,7 @@ fn bytes(value: &mut Value) {
 /// Their JSON in our words.
 pub(super) fn theirs(mut config: Value) -> Value {
     dollars(&mut config);
+    times(&mut config);
     let mut all = json!({"name": config["name"], "networks": {}, "volumes": {}, "services": {}});
     let project = config["name"].as_str().unwrap().to_owned();
     for section in ["networks", "volumes"] {
@@ -129,6 +130,24 @@ fn dollars(value: &mut Value) {
         Value::String(text) => *text = text.replace("$$", "$"),
         Value::Array(items) => items.iter_mut().for_each(dollars),
         Value::Object(map) => map.values_mut().for_each(dollars),
+        _ => {}
+    }
+}
+
+/// Go writes `1m0s`, we write `1m`; and a whole number of CPUs is a number all the same.
+fn times(value: &mut Value) {
+    const TIMES: [&str; 6] = ["interval", "timeout", "start_period", "start_interval", "stop_grace_period", "monitor"];
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value.as_str().map(str::parse::<ComposeDuration>) {
+                    Some(Ok(time)) if TIMES.contains(&key.as_str()) => *value = json!(time.to_string()),
+                    _ if key == "cpus" => *value = json!(value.as_f64().unwrap()),
+                    _ => times(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(times),
         _ => {}
     }
 }
