@@ -186,8 +186,8 @@ fn list(node: Node) -> Node {
     Node { tag, ..Node::new(Kind::List(items), place) }
 }
 
-/// A list of names as a map.
-fn named(node: Node, dependencies: bool) -> Node {
+/// A list of names as a map; `dependencies` begin with the defaults of `depends_on`.
+pub(super) fn named(node: Node, dependencies: bool) -> Node {
     let Node { place, tag, .. } = node;
     let entries = match node.kind {
         Kind::Map(entries) => entries,

@@ -2,8 +2,9 @@
 
 use super::check::{OWN, prune};
 use super::deploy;
+use super::merge::named;
 use super::mounted;
-use super::tree::{entries, entries_mut, get_mut, items, map, take};
+use super::tree::{entries, entries_mut, get_mut, items, map, put, take};
 use super::words;
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Problem};
@@ -35,6 +36,7 @@ pub(super) fn read(
         take(&mut service, "networks");
     }
     switched_off(&mut service);
+    links(&mut service, &shown, &mut problems);
     words::commands(&mut service, &shown, &mut problems);
     let own = take(&mut service, OWN);
     let converted = deploy::convert(&mut service, &shown).unwrap_or_else(|more| {
@@ -68,6 +70,30 @@ pub(super) fn read(
         Object::Service(service) if problems.is_empty() => Ok(service),
         _ => Err(problems),
     }
+}
+
+/// A link is a dependency: services of a network know each other by name without it. Source: compose-go
+/// `loader/normalize.go`.
+fn links(service: &mut Node, shown: &str, problems: &mut Vec<Problem>) {
+    let Some((key, links)) = take(service, "links") else { return };
+    let mut depends_on = match take(service, "depends_on") {
+        Some((_, depends_on)) => named(depends_on, true),
+        None => map(Vec::new(), key.place),
+    };
+    for link in items(&links) {
+        let text = link.text().unwrap_or_default();
+        let (name, alias) = text.split_once(':').unwrap_or((text, text));
+        if name != alias || name.is_empty() {
+            let message = format!("{shown}.links: `{text}` gives a service another name");
+            let help =
+                "give it that name on a network they share: `networks: {default: {aliases: [NAME]}}` at that service";
+            problems.push(Problem::new(link.place, message, Some(help.into())));
+        } else if depends_on.get(name).is_none() {
+            let restart = map(vec![("restart", Node::plain("true", link.place))], link.place);
+            put(&mut depends_on, Node::quoted(name, link.place), restart);
+        }
+    }
+    put(service, Node::quoted("depends_on", key.place), depends_on);
 }
 
 /// A healthcheck that is switched off has no test and no times, whatever the file says that it is merged over.

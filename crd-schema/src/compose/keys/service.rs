@@ -78,10 +78,7 @@ pub(super) const KEYS: &[Key] = &[
     no("service.isolation", WINDOWS),
     yes("service.label_file"),
     yes("service.labels"),
-    no(
-        "service.links",
-        "services of a project find each other by name on a shared network; remove it, or use `networks` with `aliases`",
-    ),
+    note("service.links", "as `depends_on` with `restart: true`, as in Compose; another name for a service is refused"),
     yes("service.logging"),
     yes("service.logging.driver"),
     yes("service.logging.options"),

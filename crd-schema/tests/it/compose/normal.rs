@@ -154,8 +154,8 @@ fn times(value: &mut Value) {
 
 fn service(mut service: Map<String, Value>, config: &Value) -> Map<String, Value> {
     service.retain(|_, value| !value.is_null());
-    // What is for other programs, and files that are merged already.
-    for key in ["attach", "develop", "label_file", "profiles"] {
+    // What is for other programs, files that are merged already, and links, which are in `depends_on` as well.
+    for key in ["attach", "develop", "label_file", "links", "profiles"] {
         service.remove(key);
     }
     if let Some(environment) = service.get_mut("environment").and_then(Value::as_object_mut) {
