@@ -191,6 +191,9 @@ impl Shared {
                 tracing::error!("{problem}");
             }
         }
+        for note in catalog.notes.iter().filter(|note| !before.notes.contains(note)) {
+            tracing::warn!("{note}");
+        }
         let problems = catalog.problems.clone();
         self.c.board.set_health(|health| health.problems = problems);
         let (services, projects) = catalog.changed(&before);

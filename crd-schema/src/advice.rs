@@ -17,12 +17,12 @@ pub(crate) fn unsupported(path: &str, key: &str) -> Option<&'static str> {
     table.iter().find(|(name, _)| *name == key).map(|(_, why)| *why)
 }
 
+const COMPOSE: &str = "this is a Compose file: name it compose.yaml or give it with -f; in our own documents each service is one of its \
+                       own: apiVersion, kind, metadata, spec";
+
 const ROOT: &[(&str, &str)] = &[
-    (
-        "services",
-        "this is a Compose file; here each service is a document of its own: apiVersion, kind, metadata, spec",
-    ),
-    ("version", "this is a Compose file; here each service is a document of its own: apiVersion, kind, metadata, spec"),
+    ("services", COMPOSE),
+    ("version", COMPOSE),
     ("networks", "networks stand in the `spec` of a document of kind Project"),
     ("volumes", "volumes stand in the `spec` of a document of kind Project"),
     ("status", "composed writes the status; read it with `composed status`"),

@@ -7,6 +7,7 @@
 
 mod advice;
 mod check;
+pub mod compose;
 mod diagnostic;
 mod forms;
 mod mask;

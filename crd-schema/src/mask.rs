@@ -1,5 +1,6 @@
-//! Which parts of a file may be shown. The values under `environment:` may not, nor those under `x-...:`, where people
-//! keep what they alias into it. Works on lines, not on the tree: a file that is no YAML has secrets, too.
+//! Which parts of a file may be shown. The values under `environment:` may not, nor those of `content:` (of a config),
+//! nor those under `x-...:`, where people keep what they alias into it; `x-composed:` is ours. Works on lines, not on the
+//! tree: a file that is no YAML has secrets, too.
 
 /// What of a line is hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +97,11 @@ fn after_blanks(line: &str, at: usize) -> Hidden {
 /// The column of a key whose value is secret, and where the value starts.
 fn secret_key(line: &str) -> Option<(usize, usize)> {
     let start = line.len() - line.trim_start_matches([' ', '-', '"', '\'']).len();
-    if line.get(start..)?.starts_with("x-") {
+    if line.get(start..)?.starts_with("x-") && !line.get(start..)?.starts_with("x-composed") {
         let colon = line.get(start..)?.find(':')?;
         return Some((start, start + colon + 1));
     }
-    for (at, word) in line.match_indices("environment") {
+    for (at, word) in line.match_indices("environment").chain(line.match_indices("content")) {
         let before = line.get(..at)?.chars().next_back();
         let after = line.get(at + word.len()..)?;
         let key = after.trim_start_matches(['"', '\'']).trim_start();
@@ -162,6 +163,8 @@ mod tests {
             "- environment: [A=hunter2]\nimage: x",
             "\"environment\" : {A: hunter2}\nimage: x",
             "environment:\n  \"A\": hunter2\n  'hunter2': b\nimage: x",
+            "configs: {a: {content: hunter2}}\nimage: x",
+            "  content: |\n    hunter2\nimage: x",
         ] {
             let shown = shown(text);
             assert!(!shown.iter().any(|line| line.contains("hunter2")), "{text}\n{shown:?}");

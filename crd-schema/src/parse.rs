@@ -84,8 +84,8 @@ pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Vec<Parsed>, Vec<Diagnost
 /// How long a line may be to be shown, and how long a message.
 const MAX_SHOWN: usize = 1000;
 
-fn diagnostic(file: &str, lines: Option<&Lines<'_>>, problem: Problem) -> Diagnostic {
-    let Place { line, mut column, mut width } = problem.place;
+pub(crate) fn diagnostic(file: &str, lines: Option<&Lines<'_>>, problem: Problem) -> Diagnostic {
+    let Place { line, mut column, mut width, .. } = problem.place;
     let shown = lines.and_then(|lines| lines.show(line)).filter(|(text, _)| text.len() <= MAX_SHOWN);
     if let Some((text, kept)) = &shown {
         let length = text.chars().count();
@@ -115,7 +115,7 @@ const KINDS: &[&str] = &["Service", "Project"];
 
 fn read(node: Option<Node>) -> Result<Option<Parsed>, Vec<Problem>> {
     let Some(mut node) = node else { return Ok(None) };
-    if matches!(&node.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null")) {
+    if node.is_nothing() {
         return Ok(None);
     }
     let Kind::Map(_) = &node.kind else {
@@ -125,8 +125,8 @@ fn read(node: Option<Node>) -> Result<Option<Parsed>, Vec<Problem>> {
     strip_extensions(&mut node, false);
     let line = node.first().line;
     let object = match node.get("kind").map(|(_, kind)| (kind.text(), kind.place)) {
-        Some((Some("Service"), _)) => collect::<Service>(&mut node).map(Object::Service),
-        Some((Some("Project"), _)) => collect::<Project>(&mut node).map(Object::Project),
+        Some((Some("Service"), _)) => collect::<Service>(&mut node, "").map(Object::Service),
+        Some((Some("Project"), _)) => collect::<Project>(&mut node, "").map(Object::Project),
         Some((kind, place)) => {
             let near = kind.and_then(|kind| advice::nearest(kind, KINDS));
             let help = near
@@ -184,8 +184,9 @@ fn strip_extensions(node: &mut Node, free: bool) {
     }
 }
 
-/// Reads until nothing new is wrong: what failed is left out, and the rest read again.
-fn collect<T: for<'de> Deserialize<'de>>(node: &mut Node) -> Result<T, Vec<Problem>> {
+/// Reads until nothing new is wrong: what failed is left out, and the rest read again. `root` is how people call the
+/// node, such as `services.web`; empty for a document.
+pub(crate) fn collect<T: for<'de> Deserialize<'de>>(node: &mut Node, root: &str) -> Result<T, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut left_out: Vec<String> = Vec::new();
     while problems.len() < MAX_PROBLEMS {
@@ -197,7 +198,7 @@ fn collect<T: for<'de> Deserialize<'de>>(node: &mut Node) -> Result<T, Vec<Probl
         let (steps, path) = (failure.steps(), failure.path());
         let known = matches!(failure.fault, Fault::MissingKey(key) if left_out.contains(&join(&path, key)));
         if !known {
-            problems.push(explain(failure, node.first()));
+            problems.push(explain(failure, node.first(), root));
         }
         if steps.is_empty() {
             break;
@@ -209,12 +210,15 @@ fn collect<T: for<'de> Deserialize<'de>>(node: &mut Node) -> Result<T, Vec<Probl
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    match (path, key) {
+        ("", word) | (word, "") => word.to_owned(),
+        _ => format!("{path}.{key}"),
+    }
 }
 
 /// Says in full what serde only knows in part.
-fn explain(failure: Failure, start: Place) -> Problem {
-    let path = failure.path();
+fn explain(failure: Failure, start: Place, root: &str) -> Problem {
+    let path = join(root, &failure.path());
     let place = failure.place.unwrap_or(start);
     let within = if path.is_empty() { "the document" } else { path.as_str() };
     let (message, help) = match &failure.fault {
@@ -243,7 +247,7 @@ fn explain(failure: Failure, start: Place) -> Problem {
 }
 
 /// `` `a`, `b` or `c` ``
-fn words(known: &[&str]) -> String {
+pub(crate) fn words(known: &[&str]) -> String {
     let quoted: Vec<String> = known.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::args::{Apply, Common};
 use super::places;
 use super::progress::{Progress, Standing, standing};
-use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, Ways, fail, print_out};
+use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, Ways, fail, print_out, say_notes};
 use super::table;
 use crate::api::{Overview, client};
 use crate::board::Board;
@@ -27,13 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Converges once.
 pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
-    let reading = places::source(&args.path, common).read();
+    let source = places::source(args.path.as_deref(), &args.compose, common);
+    let reading = source.read();
     let catalog = Catalog::new(&reading, &Catalog::empty(args.confirm_deletion));
+    say_notes(&catalog);
     if !catalog.problems.is_empty() {
         return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
     }
     if catalog.names().next().is_none() && (reading.single || !args.confirm_deletion) {
-        return Ok(fail(INVALID, &format!("{} holds no service documents", args.path.display())));
+        return Ok(fail(INVALID, &format!("{} holds no service documents", source.path.display())));
     }
     let board = Arc::new(Board::default());
     let session = match Session::open(common, &board, Ways::default()).await {
@@ -62,8 +64,9 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
     };
     let controller = tokio::spawn(controller.run(received, stopped));
     let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
+    let concerns = |name: &ServiceName| (!reading.single || wanted.contains(name)) && catalog.minds(name);
     let ended = tokio::select! {
-        ended = converge(&board, &wanted, reading.single) => ended,
+        ended = converge(&board, &wanted, &concerns) => ended,
         () = tokio::time::sleep(args.timeout) => {
             Err(format!("not converged after {:?}; what was begun is safe to leave", args.timeout))
         }
@@ -80,15 +83,19 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 /// Shows the board until every service has come to rest.
-async fn converge(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -> Result<u8, String> {
+async fn converge(
+    board: &Board,
+    wanted: &BTreeSet<ServiceName>,
+    concerns: &dyn Fn(&ServiceName) -> bool,
+) -> Result<u8, String> {
     let mut progress = Progress::new(0);
     let mut version = board.version();
     let mut blocked: Option<(Instant, String)> = None;
     loop {
         progress.show(board, "");
-        if let Some(code) = outcome(board, wanted, single) {
+        if let Some(code) = outcome(board, wanted, concerns) {
             for status in board.statuses() {
-                if standing(&status) == Standing::Failed && (!single || wanted.contains(&name(&status))) {
+                if standing(&status) == Standing::Failed && concerns(&name(&status)) {
                     print_out(&format!("\n{}", table::one(&status)));
                 }
             }
@@ -107,13 +114,13 @@ async fn converge(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -
     }
 }
 
-fn outcome(board: &Board, wanted: &BTreeSet<ServiceName>, single: bool) -> Option<u8> {
+fn outcome(board: &Board, wanted: &BTreeSet<ServiceName>, concerns: &dyn Fn(&ServiceName) -> bool) -> Option<u8> {
     let health = board.health();
     if !(health.ready && health.settled) {
         return None;
     }
     let statuses = board.statuses();
-    let concerned: Vec<_> = statuses.iter().filter(|status| !single || wanted.contains(&name(status))).collect();
+    let concerned: Vec<_> = statuses.iter().filter(|status| concerns(&name(status))).collect();
     let seen: BTreeSet<_> = concerned.iter().map(|status| name(status)).collect();
     if !wanted.is_subset(&seen) || concerned.iter().any(|status| standing(status) == Standing::Moving) {
         return None;

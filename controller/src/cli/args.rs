@@ -128,8 +128,12 @@ pub enum Verb {
 /// `composed run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The directory with the desired-state files (any .yaml or .yml under it).
-    pub dir: PathBuf,
+    /// The directory with the desired-state files (any .yaml or .yml under it, and Compose files), or one file.
+    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    pub dir: Option<PathBuf>,
+    /// What is asked of Compose projects.
+    #[command(flatten)]
+    pub compose: Compose,
     /// Serve the status on this loopback address too, such as 127.0.0.1:9797.
     #[arg(long, value_name = "ADDRESS", env = "COMPOSED_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -172,11 +176,39 @@ pub struct Paths {
     pub traefik_api: Option<String>,
 }
 
+/// What is asked of Compose projects, in Compose's own words.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Compose files")]
+pub struct Compose {
+    /// A Compose file; with several, each is merged over those before it. In place of the path.
+    #[arg(long = "file", short = 'f', value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The project's name.
+    #[arg(long, short = 'p', value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub project_name: Option<String>,
+    /// Activate a profile; `*` is all of them.
+    #[arg(long = "profile", value_name = "NAME")]
+    pub profiles: Vec<String>,
+    /// A file of variables for the Compose file, in place of `.env`; the last one wins.
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+    /// A variable for the Compose file, over those of files. composed's own environment is never looked at.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// A directory outside the project's from which its files may be read (`extends`, `include`, `env_file`).
+    #[arg(long = "allow", value_name = "DIR")]
+    pub allowed: Vec<PathBuf>,
+}
+
 /// `composed apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
     /// A file, or a directory: with a directory services without a document are removed.
-    pub path: PathBuf,
+    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    pub path: Option<PathBuf>,
+    /// What is asked of Compose projects.
+    #[command(flatten)]
+    pub compose: Compose,
     /// If a controller already runs, wait until it has converged these services instead of giving up.
     #[arg(long)]
     pub wait: bool,
@@ -192,7 +224,11 @@ pub struct Apply {
 #[derive(Debug, Args)]
 pub struct Read {
     /// A file or a directory.
-    pub path: PathBuf,
+    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    pub path: Option<PathBuf>,
+    /// What is asked of Compose projects.
+    #[command(flatten)]
+    pub compose: Compose,
     /// Print data instead of text.
     #[arg(long, short, value_enum)]
     pub output: Option<Format>,
@@ -222,6 +258,13 @@ pub struct Status {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<crd_schema::ComposeDuration, _> = text.parse();
     parsed.map(crd_schema::ComposeDuration::get).map_err(|error| error.to_string())
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it is to be NAME=VALUE: composed's own environment is never looked at".to_owned()),
+    }
 }
 
 fn http(text: &str) -> Result<String, String> {

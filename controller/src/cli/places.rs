@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::Common;
+use super::args::{Common, Compose};
+use crate::source::compose::Asked;
 use crate::source::files::{HostDir, Source};
 
 /// Docker's own address, by the names it goes by.
@@ -32,14 +33,30 @@ fn room(instance: &str, engine: Option<&str>) -> String {
     if name.starts_with('.') { format!("_{name}") } else { name }
 }
 
-/// The documents at `path`, with what is known of where they are on the engine's host.
-pub fn source(path: &Path, common: &Common) -> Source {
+/// The documents at `path` or in Compose files, as they are.
+pub fn documents(path: Option<&Path>, compose: &Compose) -> Source {
+    let compose = compose.clone();
+    let first = compose.files.first().map(PathBuf::as_path);
+    let path = path.or(first).unwrap_or_else(|| Path::new(".")).to_owned();
+    let asked = Asked {
+        files: compose.files,
+        name: compose.project_name,
+        profiles: compose.profiles,
+        env_files: compose.env_files,
+        variables: compose.variables.into_iter().collect(),
+        allowed: compose.allowed,
+    };
+    Source { path, compose: asked, host: HostDir::Same }
+}
+
+/// The same, with what is known of where they are on the engine's host.
+pub fn source(path: Option<&Path>, compose: &Compose, common: &Common) -> Source {
     let host = match &common.host_dir {
         Some(dir) => HostDir::At(std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
         None if in_container() => HostDir::Unknown,
         None => HostDir::Same,
     };
-    Source { path: path.to_owned(), host }
+    Source { host, ..documents(path, compose) }
 }
 
 /// Whether this process is in a container, by the marks that Docker and Podman leave.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::{Common, Read};
 use super::places;
-use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, print_data, print_out};
+use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, print_data, print_out, say_notes};
 use crate::dependencies::unmet;
 use crate::engine::Scope;
 use crate::model::{Desired, ServiceName};
@@ -16,7 +16,6 @@ use crate::plan::action::Plan;
 use crate::plan::project;
 use crate::reconcile::Pass;
 use crate::source::catalog::Catalog;
-use crate::source::files;
 
 /// What would be done for one service or project.
 #[derive(Debug, Serialize)]
@@ -46,9 +45,11 @@ pub struct Step {
 
 /// Checks files.
 pub fn validate(args: &Read) -> anyhow::Result<ExitCode> {
-    let reading = files::read(&args.path);
+    let source = places::documents(args.path.as_deref(), &args.compose);
+    let reading = source.read();
     let catalog = Catalog::new(&reading, &Catalog::empty(false));
     let count = catalog.names().count();
+    say_notes(&catalog);
     if let Some(format) = args.output {
         print_data(&BTreeMap::from([("problems", &catalog.problems)]), format)?;
     } else if catalog.problems.is_empty() {
@@ -58,15 +59,16 @@ pub fn validate(args: &Read) -> anyhow::Result<ExitCode> {
     }
     let valid = catalog.problems.is_empty() && count > 0;
     if catalog.problems.is_empty() && count == 0 {
-        return Ok(fail(INVALID, &format!("{} holds no service documents", args.path.display())));
+        return Ok(fail(INVALID, &format!("{} holds no service documents", source.path.display())));
     }
     Ok(ExitCode::from(if valid { CONVERGED } else { INVALID }))
 }
 
 /// Says what would be done.
 pub async fn plan(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
-    let reading = places::source(&args.path, common).read();
+    let reading = places::source(args.path.as_deref(), &args.compose, common).read();
     let catalog = Catalog::new(&reading, &Catalog::empty(false));
+    say_notes(&catalog);
     if !catalog.problems.is_empty() {
         return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
     }
@@ -130,7 +132,7 @@ pub async fn intents(
         };
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
         session.board.publish(name, decision.status.clone());
-        if single && !catalog.knows(name) {
+        if (single && !catalog.knows(name)) || !catalog.minds(name) {
             continue;
         }
         let strategy = match desired {

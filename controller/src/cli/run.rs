@@ -56,7 +56,7 @@ async fn control(args: Run, common: &Common, board: Arc<Board>, stopped: watch::
     let view =
         session.view.zip(args.paths.view).map(|(view, path)| (Arc::clone(&view), tokio::spawn(serve_view(view, path))));
     let (readings, received) = mpsc::channel(1);
-    tokio::spawn(watch_files(places::source(&args.dir, common), readings));
+    tokio::spawn(watch_files(places::source(args.dir.as_deref(), &args.compose, common), readings));
     tracing::info!(engine = session.engine.describe(), socket = %common.socket.display(), "composed runs");
     let controller = Controller {
         engine: session.engine,

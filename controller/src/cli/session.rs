@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::engine::docker::Docker;
 use crate::engine::sim::{Behaviour, Sim, World, tick};
 use crate::engine::{Engine, EngineError};
+use crate::source::catalog::Catalog;
 use crate::state::StateDir;
 use crate::traffic::Senses;
 use crate::traffic::haproxy::Haproxies;
@@ -144,6 +145,13 @@ pub fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
         eprintln!("error: {text}");
     }
     ExitCode::from(code)
+}
+
+/// Says what is not wrong with the files and yet hardly meant.
+pub fn say_notes(catalog: &Catalog) {
+    for note in &catalog.notes {
+        eprintln!("{note}");
+    }
 }
 
 /// Prints data.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::compose::MadeOf;
 use super::files::Reading;
 use super::guard::Guard;
 use super::judge::Judge;
@@ -21,6 +22,10 @@ pub struct Catalog {
     pub(super) dependants: BTreeMap<ServiceName, Vec<ServiceName>>,
     /// What is wrong with the files, rendered for people.
     pub problems: Vec<String>,
+    /// What is not wrong and yet hardly meant, rendered for people.
+    pub notes: Vec<String>,
+    /// The only projects that are anybody's business here; `None`: all of them.
+    pub(super) minded: Option<BTreeSet<String>>,
     /// Why nothing may be removed now.
     pub(super) doubt: Option<String>,
     pub(super) confirmed: bool,
@@ -31,6 +36,8 @@ pub struct Catalog {
     pub(super) understood: BTreeSet<String>,
     /// The fronts of services that go on without one.
     pub(super) ended_fronts: BTreeSet<ServiceName>,
+    /// What the last valid version of each Compose project was made of, by main file.
+    pub(super) made_of: BTreeMap<String, MadeOf>,
     /// The files that have been blank since the first reading.
     pub(super) blank: BTreeSet<String>,
 }
@@ -68,12 +75,18 @@ impl Catalog {
         match self.services.get(name) {
             Some(Entry { desired: Ok(desired), .. }) => Desired::Run(desired.clone()),
             Some(Entry { desired: Err(why), .. }) => Desired::Held(why.clone()),
+            None if !self.minds(name) => Desired::Held(format!("project {} is described elsewhere", name.project)),
             None => match (self.leftover_front(name), self.removal_held(owned)) {
                 (Some(desired), _) => desired,
                 (None, Some(why)) => Desired::Held(why),
                 (None, None) => Desired::Gone(missed),
             },
         }
+    }
+
+    /// Whether the project of this service is any business of these files.
+    pub fn minds(&self, name: &ServiceName) -> bool {
+        self.minded.as_ref().is_none_or(|projects| projects.contains(&name.project))
     }
 
     /// Whether a document claims this name, valid or not.
@@ -131,7 +144,8 @@ impl Catalog {
         let of_owned = |name: &&ServiceName| {
             !self.services.contains_key(*name) && front::owner(name).is_some_and(|owner| owned.contains(&owner))
         };
-        let owned: BTreeSet<_> = owned.iter().filter(|name| !of_owned(name)).cloned().collect();
+        let minded = |name: &&ServiceName| self.minds(name) && !of_owned(name);
+        let owned: BTreeSet<_> = owned.iter().filter(minded).cloned().collect();
         let gone = owned.iter().filter(|name| !self.services.contains_key(*name)).cloned().collect();
         self.guard.note(&gone, owned.len())
     }

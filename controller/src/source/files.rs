@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crd_schema::Object;
 
+use super::compose::{self, Asked, Projects};
+
 /// Directories deeper than this are not looked into.
 const MAX_DEPTH: usize = 16;
 
@@ -17,6 +19,8 @@ pub type Content = Result<Vec<u8>, String>;
 pub struct Source {
     /// A directory, or one file.
     pub path: PathBuf,
+    /// What is asked of Compose projects there.
+    pub compose: Asked,
     /// The directory as the engine's host sees it: relative bind mounts are resolved there.
     pub host: HostDir,
 }
@@ -38,8 +42,11 @@ pub enum HostDir {
 pub struct Reading {
     /// Every document file, by path relative to the root, in order.
     pub files: Vec<(String, Content)>,
-    /// Every environment file that a valid document names, by path; `None` is one that is not there.
+    /// Every further file that documents name, by path: environment files, and what Compose files are made of. `None` is
+    /// one that is not there.
     pub env_files: BTreeMap<PathBuf, Option<Content>>,
+    /// The Compose projects among the files.
+    pub compose: Projects,
     /// The root itself cannot be read.
     pub broken: Option<String>,
     /// A single file was asked for: what it does not mention is none of its business.
@@ -60,14 +67,27 @@ impl Reading {
 
 impl<P: Into<PathBuf>> From<P> for Source {
     fn from(path: P) -> Self {
-        Self { path: path.into(), host: HostDir::Same }
+        Self { path: path.into(), compose: Asked::default(), host: HostDir::Same }
     }
 }
 
 impl Source {
+    /// Where changes are to be noticed: directories, and whether what is below them counts.
+    pub(super) fn watched(&self) -> Vec<(PathBuf, bool)> {
+        if self.path.is_dir() {
+            return vec![(self.path.clone(), true)];
+        }
+        let files = self.compose.files.iter().chain([&self.path]);
+        let parent = |path: &PathBuf| match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        files.map(parent).collect::<BTreeSet<_>>().into_iter().map(|dir| (dir, false)).collect()
+    }
+
     /// Reads it.
     pub fn read(&self) -> Reading {
-        let mut reading = read(&self.path);
+        let mut reading = look(&self.path, &self.compose);
         match &self.host {
             HostDir::Same => {}
             HostDir::At(dir) => reading.host_root = Some(dir.clone()),
@@ -80,8 +100,12 @@ impl Source {
 /// Reads all `.yaml` and `.yml` files under `path`, or the file `path` itself. Hidden files and directories are left
 /// out, so editors' swap files and Kubernetes' `..data` do no harm; links are followed.
 pub fn read(path: &Path) -> Reading {
+    look(path, &Asked::default())
+}
+
+fn look(path: &Path, asked: &Asked) -> Reading {
     let mut reading = Reading::default();
-    if path.is_file() {
+    if path.is_file() || !asked.files.is_empty() {
         reading.single = true;
         reading.root = path.parent().map(Path::to_owned).unwrap_or_default();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -99,6 +123,7 @@ pub fn read(path: &Path) -> Reading {
     let root = if reading.root.as_os_str().is_empty() { Path::new(".") } else { &reading.root };
     reading.host_root = std::path::absolute(root).ok();
     read_env_files(&mut reading);
+    compose::find(&mut reading, asked);
     reading
 }
 
@@ -149,7 +174,7 @@ fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
-fn content(path: &Path) -> Content {
+pub(super) fn content(path: &Path) -> Content {
     let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !about.is_file() {
         return Err("it is no regular file".to_owned());

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crd_schema::compose::{Request, load};
 use crd_schema::{Object, Project, Service};
 
 use super::catalog::{Catalog, Entry};
+use super::compose::Recorded;
 use super::files::{Content, Reading};
 use super::projects::{Projects, may_describe_a_project};
 use super::resolve::{Made, resolve};
@@ -20,8 +22,40 @@ pub(super) struct Judge<'a> {
     mystery: Option<String>,
 }
 
-/// What valid files say: file, line, document.
-type Claims<N, T> = BTreeMap<N, Vec<(String, usize, T)>>;
+/// A document that a valid file holds.
+pub(super) struct Claim<T> {
+    /// The file that is watched for it: of a Compose project the main one.
+    pub(super) file: String,
+    /// Where it is described, `file:line`.
+    pub(super) place: String,
+    pub(super) document: T,
+}
+
+/// What valid files say.
+pub(super) type Claims<N, T> = BTreeMap<N, Vec<Claim<T>>>;
+
+/// The claims to services, and those to projects.
+#[derive(Default)]
+struct Said {
+    services: Claims<ServiceName, Service>,
+    projects: Claims<String, Project>,
+}
+
+impl Said {
+    fn add(&mut self, file: &str, place: String, object: Object) {
+        let file = file.to_owned();
+        match object {
+            Object::Service(document) => {
+                let name = ServiceName::new(&document.metadata.project, &document.metadata.name);
+                self.services.entry(name).or_default().push(Claim { file, place, document });
+            }
+            Object::Project(document) => {
+                let name = document.metadata.name.clone();
+                self.projects.entry(name).or_default().push(Claim { file, place, document });
+            }
+        }
+    }
+}
 
 impl<'a> Judge<'a> {
     pub(super) fn new(reading: &'a Reading, before: &'a Catalog, catalog: Catalog) -> Self {
@@ -37,6 +71,8 @@ impl<'a> Judge<'a> {
             self.catalog.projects = self.before.projects.clone();
             self.catalog.understood = self.before.understood.clone();
             self.catalog.blank = self.before.blank.clone();
+            self.catalog.minded = self.before.minded.clone();
+            self.catalog.made_of = self.before.made_of.clone();
             self.catalog.begun = self.before.begun;
             self.catalog.ended_fronts = self.before.ended_fronts.clone();
             self.link();
@@ -47,26 +83,28 @@ impl<'a> Judge<'a> {
         } else if self.reading.files.is_empty() {
             self.doubt("the directory holds no documents at all (confirm with --confirm-deletion)".to_owned());
         }
-        let (services, claims) = self.parse();
-        let projects = Projects::decide(claims, &self.before.projects, &self.broken, self.mystery.take());
+        let said = self.parse();
+        self.mind(&said);
+        let Said { services, projects } = said;
+        let projects = Projects::decide(projects, &self.before.projects, &self.broken, self.mystery.take());
         self.catalog.problems.extend(projects.problems.iter().cloned());
         for (name, mut claims) in services {
             if claims.len() > 1 {
-                let places: Vec<_> = claims.iter().map(|(file, line, _)| format!("{file}:{line}")).collect();
+                let places: Vec<_> = claims.iter().map(|claim| claim.place.clone()).collect();
                 let places = places.join(", ");
                 let why =
                     format!("error: {name} is claimed by several documents, so none of them is applied: {places}");
                 self.refuse(&name, &places, &why);
-            } else if let Some((file, line, service)) = claims.pop() {
+            } else if let Some(Claim { file, place, document: service }) = claims.pop() {
                 if let Some(why) = projects.untold(&name.project) {
-                    let why = format!("error: {file}:{line}: {name} stays as it is: {why}");
+                    let why = format!("error: {place}: {name} stays as it is: {why}");
                     self.keep(&name, &file, &why);
                     continue;
                 }
                 let project = projects.known.get(&name.project).map(|known| &known.document);
                 let none = Made::default();
                 let made = self.before.services.get(&name).map_or(&none, |entry| &entry.made);
-                match resolve(self.reading, (&file, line), service, project, made) {
+                match resolve(self.reading, (&file, place), service, project, made) {
                     Ok((desired, made)) => {
                         let entry = Entry { desired: Ok(Box::new(desired)), file, made };
                         self.catalog.services.insert(name, entry);
@@ -80,10 +118,16 @@ impl<'a> Judge<'a> {
         self.link();
     }
 
-    fn parse(&mut self) -> (Claims<ServiceName, Service>, Claims<String, Project>) {
-        let mut services = Claims::new();
-        let mut projects = Claims::new();
+    fn parse(&mut self) -> Said {
+        let mut said = Said::default();
         for (file, content) in &self.reading.files {
+            if let Some(request) = self.reading.compose.requests.get(file) {
+                self.project(file, request, content, &mut said);
+                continue;
+            }
+            if self.reading.compose.have(file) && !self.is_ours(file, content) {
+                continue;
+            }
             let parsed = match content {
                 Ok(bytes) => crd_schema::parse_bytes(file, bytes).map_err(|problems| {
                     let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -96,22 +140,70 @@ impl<'a> Judge<'a> {
                 Ok(objects) => {
                     self.catalog.understood.insert(file.clone());
                     for parsed in objects {
-                        match parsed.object {
-                            Object::Service(service) => {
-                                let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
-                                services.entry(name).or_default().push((file.clone(), parsed.line, service));
-                            }
-                            Object::Project(project) => {
-                                let name = project.metadata.name.clone();
-                                projects.entry(name).or_default().push((file.clone(), parsed.line, project));
-                            }
-                        }
+                        said.add(file, format!("{file}:{}", parsed.line), parsed.object);
                     }
                 }
                 Err(problem) => self.unreadable(file, content, &problem),
             }
         }
-        (services, projects)
+        said
+    }
+
+    /// A Compose project. What is wrong with one of its files is wrong with all of it.
+    fn project(&mut self, file: &str, request: &Request, content: &Content, said: &mut Said) {
+        match content {
+            Err(error) => return self.unreadable(file, content, &format!("error: {file}: {error}")),
+            Ok(bytes) if bytes.trim_ascii().is_empty() => return self.empty(file, content),
+            Ok(_) => {}
+        }
+        let before = self.before.made_of.get(file);
+        let mut files = Recorded::new(self.reading, file);
+        let loaded = load(request, &mut files);
+        let made_of = files.made_of();
+        let emptied = before.and_then(|before| made_of.emptied(before)).filter(|_| loaded.is_ok());
+        let kept = if loaded.is_ok() && emptied.is_none() { Some(&made_of) } else { before };
+        self.catalog.made_of.extend(kept.map(|made_of| (file.to_owned(), made_of.clone())));
+        if let Some(path) = emptied {
+            let path = path.display();
+            let why = "had variables and has none now: write it again, or change the Compose file with it";
+            return self.unreadable(file, content, &format!("error: {path} of {file} {why}"));
+        }
+        match loaded {
+            Ok(loaded) => {
+                self.catalog.understood.insert(file.to_owned());
+                let notes = loaded.notes.into_iter().map(|note| {
+                    let help = note.help.map(|help| format!(" ({help})")).unwrap_or_default();
+                    format!("warning: {}:{}:{}: {}{help}", note.file, note.line, note.column, note.message)
+                });
+                self.catalog.notes.extend(notes);
+                for located in loaded.objects {
+                    said.add(file, format!("{}:{}", located.file, located.line), located.object);
+                }
+            }
+            Err(problems) => {
+                let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                self.unreadable(file, content, &each.join("\n"));
+            }
+        }
+    }
+
+    /// Whether a file beside a Compose file is one of our documents: it says so, or it was one.
+    fn is_ours(&self, file: &str, content: &Content) -> bool {
+        const MARK: &[u8] = b"composed.dev/";
+        let says = content.as_ref().is_ok_and(|bytes| bytes.windows(MARK.len()).any(|window| window == MARK));
+        says || self.before.understood.contains(file)
+    }
+
+    /// Where the path is that of one Compose project, the services of others are left alone.
+    fn mind(&mut self, said: &Said) {
+        // Once it was, it stays so in this process: a Compose file that is gone makes nobody else's services ours.
+        if !self.reading.compose.alone && self.before.minded.is_none() {
+            return;
+        }
+        let services = said.services.keys().map(|name| &name.project);
+        let mut minded: BTreeSet<String> = services.chain(said.projects.keys()).cloned().collect();
+        minded.extend(self.before.minded.iter().flatten().cloned());
+        self.catalog.minded = Some(minded);
     }
 
     /// A file without documents: cut to nothing, not yet written, or all comments.
@@ -142,7 +234,8 @@ impl<'a> Judge<'a> {
         }
         let described = self.before.projects.values().any(|known| known.file == file);
         let known = described || (understood && content.is_err());
-        if !known && may_describe_a_project(content) {
+        let compose = self.reading.compose.requests.contains_key(file);
+        if !known && (compose || may_describe_a_project(content)) {
             self.mystery.get_or_insert_with(|| file.to_owned());
         }
         let services = self.before.services.iter();

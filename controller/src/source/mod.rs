@@ -2,6 +2,7 @@
 //! whose turn it is.
 
 pub mod catalog;
+pub mod compose;
 pub mod env_file;
 pub mod files;
 mod fronts;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crd_schema::Project;
 
 use super::files::Content;
+use super::judge::{Claim, Claims};
 use crate::model::DesiredProject;
 
 /// A Project document in force.
@@ -39,7 +40,7 @@ impl Projects {
     /// Decides between what valid files say, `claims`, and what was in force before. `broken` files cannot be
     /// understood now; `mystery` is one of them that may describe any project.
     pub(super) fn decide(
-        claims: BTreeMap<String, Vec<(String, usize, Project)>>,
+        claims: Claims<String, Project>,
         before: &BTreeMap<String, Known>,
         broken: &BTreeSet<String>,
         mystery: Option<String>,
@@ -50,7 +51,7 @@ impl Projects {
         }
         for (name, mut claims) in claims {
             if claims.len() > 1 {
-                let places: Vec<_> = claims.iter().map(|(file, line, _)| format!("{file}:{line}")).collect();
+                let places: Vec<_> = claims.iter().map(|claim| claim.place.clone()).collect();
                 let places = places.join(", ");
                 projects.problems.push(format!(
                     "error: project {name} is described by several documents, so none of them is applied: {places}"
@@ -59,7 +60,7 @@ impl Projects {
                     Some(known) => drop(projects.known.insert(name, known.clone())),
                     None => drop(projects.doubled.insert(name, places)),
                 }
-            } else if let Some((file, _, document)) = claims.pop() {
+            } else if let Some(Claim { file, document, .. }) = claims.pop() {
                 projects.known.entry(name).or_insert_with(|| Known::new(document, file));
             }
         }

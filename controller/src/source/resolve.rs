@@ -20,16 +20,17 @@ pub(super) struct Made {
     filled: BTreeSet<PathBuf>,
 }
 
-/// Resolves the document at `file:line`. `before` tells of its last valid version.
+/// Resolves the document at `place`, whose relative paths start where `file` is. `before` tells of its last valid
+/// version.
 pub(super) fn resolve(
     reading: &Reading,
-    (file, line): (&str, usize),
+    (file, place): (&str, String),
     service: Service,
     project: Option<&Project>,
     before: &Made,
 ) -> Result<(DesiredService, Made), String> {
     let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
-    let document = Document { reading, file, place: format!("{file}:{line}"), name };
+    let document = Document { reading, file, place, name };
     let mut spec = service.spec;
     let mut made = Made { document: spec.digest(), filled: BTreeSet::new() };
     if let Some(project) = project {
@@ -125,7 +126,7 @@ impl Document<'_> {
 }
 
 /// A path without `.` and `..`, by its words alone: it may be another host's.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

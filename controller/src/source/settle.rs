@@ -32,8 +32,15 @@ impl Settle {
                 }
             }
             for (path, content) in &mut reading.env_files {
-                if let (Some(Some(old)), Some(content)) = (last.env_files.get(path), content) {
-                    self.hold(path, old, content, now, &mut cut);
+                match (last.env_files.get(path), content.as_mut()) {
+                    (Some(Some(old)), Some(content)) => self.hold(path, old, content, now, &mut cut),
+                    (Some(Some(Ok(old))), None) => {
+                        // Gone, for the moment: as if it were empty.
+                        let mut text = Ok(Vec::new());
+                        self.hold(path, &Ok(old.clone()), &mut text, now, &mut cut);
+                        *content = text.ok().filter(|text| !text.is_empty()).map(Ok);
+                    }
+                    _ => {}
                 }
             }
             if !cut.is_empty() {
@@ -99,6 +106,23 @@ mod tests {
         assert_eq!(settle.next_at(), Some(now + CUT_SHORT), "its own time, not that of the last look");
         assert_eq!(settle.believe(half.clone(), now + CUT_SHORT), Some(half));
         assert_eq!(settle.next_at(), None);
+    }
+
+    #[test]
+    fn a_file_of_variables_that_vanishes_is_missed_only_if_it_stays_away() {
+        let now = Instant::now();
+        let with = |content: Option<&str>| {
+            let content = content.map(|text| Ok(text.as_bytes().to_vec()));
+            Reading { env_files: [(PathBuf::from(".env"), content)].into(), ..Reading::default() }
+        };
+        let mut settle = Settle::default();
+        settle.believe(with(Some("A=1\n")), now);
+        assert_eq!(settle.believe(with(None), now), None);
+        assert_eq!(settle.believe(with(Some("A=1\n")), now), None, "a writer that renames");
+        assert_eq!(settle.believe(with(None), now), None);
+        assert_eq!(settle.believe(with(None), now + CUT_SHORT), Some(with(None)));
+        let there = with(Some("A=2\n"));
+        assert_eq!(settle.believe(there.clone(), now + CUT_SHORT), Some(there));
     }
 
     #[test]

@@ -22,7 +22,7 @@ const RESCAN: Duration = Duration::from_secs(15);
 pub async fn watch(source: impl Into<Source>, readings: mpsc::Sender<Reading>) {
     let source = source.into();
     let (hint, mut hints) = mpsc::channel(1);
-    let mut watcher = Watched::new(&source.path, hint);
+    let mut watcher = Watched::new(source.watched(), hint);
     let mut settle = Settle::default();
     let mut rescan = Instant::now() + RESCAN;
     loop {
@@ -58,14 +58,15 @@ async fn quiet(hints: &mut mpsc::Receiver<()>) {
 }
 
 struct Watched {
-    path: PathBuf,
+    /// Directories, and whether what is below them counts.
+    paths: Vec<(PathBuf, bool)>,
     hint: mpsc::Sender<()>,
     watcher: Option<notify::RecommendedWatcher>,
 }
 
 impl Watched {
-    fn new(path: &std::path::Path, hint: mpsc::Sender<()>) -> Self {
-        let mut watched = Self { path: path.to_owned(), hint, watcher: None };
+    fn new(paths: Vec<(PathBuf, bool)>, hint: mpsc::Sender<()>) -> Self {
+        let mut watched = Self { paths, hint, watcher: None };
         watched.renew();
         watched
     }
@@ -80,14 +81,17 @@ impl Watched {
             }
         });
         let watcher = watcher.and_then(|mut watcher| {
-            watcher.watch(&self.path, RecursiveMode::Recursive)?;
+            for (path, deep) in &self.paths {
+                let mode = if *deep { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+                watcher.watch(path, mode)?;
+            }
             Ok(watcher)
         });
         match watcher {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {
                 if self.watcher.take().is_some() {
-                    tracing::warn!(path = %self.path.display(), %error, "changes are not notified; the files are read every {RESCAN:?}");
+                    tracing::warn!(paths = ?self.paths, %error, "changes are not notified; the files are read every {RESCAN:?}");
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What is wanted, from readings of real directories: nothing that cannot be read or believed stops anything.
 
+mod compose;
 mod env_files;
 mod fronts;
 mod projects;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
-use composed::cli::args::{Cli, Verb};
+use composed::cli::args::{Cli, Compose, Verb};
 use composed::cli::session::{Session, Ways};
 use composed::cli::{places, run};
 use composed::source::files::HostDir;
@@ -38,7 +38,8 @@ fn defaults_are_of_the_instance_and_of_the_host() {
         assert!(dir.ends_with("composed/blue"), "{}", dir.display());
     }
     let common = parsed(&["plan", "x", "--host-dir", "/srv/desired"]).common;
-    assert_eq!(places::source(Path::new("x"), &common).host, HostDir::At("/srv/desired".into()));
+    let source = places::source(Some(Path::new("x")), &Compose::default(), &common);
+    assert_eq!(source.host, HostDir::At("/srv/desired".into()));
 }
 
 #[tokio::test]

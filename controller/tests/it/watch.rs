@@ -44,3 +44,23 @@ async fn a_cut_file_waits_and_a_hidden_environment_file_does_not() {
     assert_eq!(last.files[0].1.as_deref().unwrap(), half.as_bytes());
     assert!(after >= CUT_SHORT, "{after:?}");
 }
+
+#[tokio::test]
+async fn a_compose_file_alone_is_watched_with_what_stands_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("compose.yaml");
+    std::fs::write(&file, "name: shop\nservices: {web: {image: \"x:${TAG:-0}\"}}\n").unwrap();
+    let (readings, mut received) = mpsc::channel(1);
+    tokio::spawn(watch(file.clone(), readings));
+    let long = Duration::from_secs(10);
+    next(&mut received, long).await.unwrap();
+    std::fs::write(dir.path().join(".env"), "TAG=1\n").unwrap();
+    let (_, after) = next(&mut received, long).await.unwrap();
+    assert!(after < CUT_SHORT, "{after:?}");
+    // As editors do: another file takes its name.
+    let new = dir.path().join("compose.yaml.new");
+    std::fs::write(&new, "name: shop\nservices: {web: {image: y}}\n").unwrap();
+    std::fs::rename(&new, &file).unwrap();
+    let (_, after) = next(&mut received, long).await.unwrap();
+    assert!(after < CUT_SHORT, "{after:?}");
+}

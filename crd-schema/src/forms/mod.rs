@@ -17,8 +17,8 @@ use serde::{Deserialize, Deserializer, de};
 
 pub(crate) use list::{Command, EnvFiles, Hosts, OneOrMany, Test, Texts};
 pub(crate) use map::{Dict, Labels, Named, Options, Ulimits};
-pub(crate) use port::{PortNumber, Ports, number, published};
-pub(crate) use short::{Short, Shorts};
+pub(crate) use port::{PortNumber, Ports, number, published, short as short_ports};
+pub(crate) use short::{Short, Shorten, Shorts};
 pub(crate) use word::octal;
 
 /// Reads a field by the form it is written in.

@@ -146,7 +146,7 @@ fn range(text: &str, whole: &str) -> Result<std::ops::RangeInclusive<u16>, Refus
 }
 
 /// `[[ip:]host:]container[/protocol]`; `8000-8002:9000-9002` is three ports, `9000-9002` three without a host port.
-fn short(text: &str) -> Result<Vec<Port>, Refusal> {
+pub(crate) fn short(text: &str) -> Result<Vec<Port>, Refusal> {
     let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,

@@ -11,4 +11,4 @@ mod node;
 pub(crate) use de::{MAYBE, from_node};
 pub(crate) use failure::{Failure, Fault};
 pub(crate) use limits::{documents, precheck, too_large};
-pub(crate) use node::{Kind, Node, Place, Problem, read};
+pub(crate) use node::{Kind, MergeTag, Node, Place, Problem, read, read_compose};

@@ -1,5 +1,5 @@
 //! A YAML document as a tree: every node knows its place and scalars keep their text. Aliases and merges are resolved
-//! here, within a budget; tags other than YAML's own are refused.
+//! here, within a budget; of the tags other than YAML's own, Compose's two are known where a Compose file is read.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -19,16 +19,18 @@ pub(crate) struct Place {
     pub(crate) line: usize,
     pub(crate) column: usize,
     pub(crate) width: usize,
+    /// Which of the files that are read together it is in, from 0.
+    pub(crate) file: usize,
 }
 
 impl Place {
-    pub(crate) const START: Self = Self { line: 1, column: 1, width: 1 };
+    pub(crate) const START: Self = Self { line: 1, column: 1, width: 1, file: 0 };
 
     /// The place right behind the text.
     pub(crate) fn after(text: &str) -> Self {
         let line = text.matches('\n').count() + 1;
         let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Self { line, column, width: 1 }
+        Self { line, column, width: 1, file: 0 }
     }
 }
 
@@ -53,6 +55,20 @@ pub(crate) struct Node {
     pub(crate) place: Place,
     /// Left out on the next reading: it has been reported.
     pub(crate) skip: bool,
+    /// What Compose says with a tag about merging it.
+    pub(crate) tag: MergeTag,
+}
+
+/// How a value stands to the one it is merged over. Source: compose-spec 13-merge, "Reset value", "Replace value".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum MergeTag {
+    /// Merged by the rules of its key.
+    #[default]
+    None,
+    /// `!reset`: there is no value any more.
+    Reset,
+    /// `!override`: nothing of the other value is kept.
+    Override,
 }
 
 /// What a node is.
@@ -67,6 +83,27 @@ pub(crate) enum Kind {
 }
 
 impl Node {
+    /// A node of this kind.
+    pub(crate) const fn new(kind: Kind, place: Place) -> Self {
+        Self { kind, place, skip: false, tag: MergeTag::None }
+    }
+
+    /// Text, as if it were written in quotes.
+    pub(crate) fn quoted(text: impl Into<String>, place: Place) -> Self {
+        Self::new(Kind::Scalar { text: text.into(), plain: false }, place)
+    }
+
+    /// A word or a number, as if it were written without quotes.
+    pub(crate) fn plain(text: impl Into<String>, place: Place) -> Self {
+        Self::new(Kind::Scalar { text: text.into(), plain: true }, place)
+    }
+
+    /// Whether nothing is written: `key:`, `~` or `null`.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let nothing = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
+        matches!(&self.kind, Kind::Scalar { text, plain: true } if nothing(text))
+    }
+
     /// The text of a scalar.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
@@ -126,7 +163,8 @@ impl Node {
         }
     }
 
-    fn size(&self) -> usize {
+    /// How many nodes it is made of.
+    pub(crate) fn size(&self) -> usize {
         match &self.kind {
             Kind::Scalar { .. } => 1,
             Kind::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
@@ -141,7 +179,7 @@ impl Node {
             Kind::List(items) => Kind::List(items.iter().map(|item| item.moved(place)).collect()),
             Kind::Map(entries) => Kind::Map(entries.iter().map(|(k, v)| (k.moved(place), v.moved(place))).collect()),
         };
-        Self { kind, place, skip: false }
+        Self { kind, place, skip: false, tag: self.tag }
     }
 }
 
@@ -150,10 +188,23 @@ impl Node {
 /// # Errors
 /// What is wrong with it as YAML: the first problem of its syntax, or every duplicate key.
 pub(crate) fn read(text: &str, line_offset: usize) -> Result<Option<Node>, Vec<Problem>> {
+    read_as(text, line_offset, None)
+}
+
+/// As [`read`], for one document of the Compose file number `file`: its merge tags are known.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_compose(text: &str, line_offset: usize, file: usize) -> Result<Option<Node>, Vec<Problem>> {
+    read_as(text, line_offset, Some(file))
+}
+
+fn read_as(text: &str, line_offset: usize, compose: Option<usize>) -> Result<Option<Node>, Vec<Problem>> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         text,
         line_offset,
+        compose,
         anchors: HashMap::new(),
         nodes: 0,
         problems: Vec::new(),
@@ -172,6 +223,8 @@ struct Reader<'t> {
     text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     line_offset: usize,
+    /// The number of the Compose file that is read, if it is one.
+    compose: Option<usize>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     problems: Vec<Problem>,
@@ -183,7 +236,8 @@ impl<'t> Reader<'t> {
             Some(Ok((event, span))) => Ok((event, self.place(&span))),
             Some(Err(error)) => {
                 let at = error.marker();
-                let place = Place { line: at.line() + self.line_offset, column: at.col() + 1, width: 1 };
+                let file = self.compose.unwrap_or_default();
+                let place = Place { line: at.line() + self.line_offset, column: at.col() + 1, width: 1, file };
                 let info = error.info();
                 let (place, help) = syntax_help(self.text, self.line_offset, place, &info);
                 Err(Problem::new(place, format!("not valid YAML: {info}"), help))
@@ -196,7 +250,8 @@ impl<'t> Reader<'t> {
         let (start, end) = (span.start, span.end);
         // A scalar over several lines is underlined to the end of its first one, which rendering cuts to.
         let width = if end.line() == start.line() { end.col().saturating_sub(start.col()) } else { usize::MAX };
-        Place { line: start.line() + self.line_offset, column: start.col() + 1, width: width.max(1) }
+        let file = self.compose.unwrap_or_default();
+        Place { line: start.line() + self.line_offset, column: start.col() + 1, width: width.max(1), file }
     }
 
     fn document(&mut self) -> Result<Option<Node>, Problem> {
@@ -229,28 +284,29 @@ impl<'t> Reader<'t> {
             return Err(Problem::new(place, message, Some("a service needs 7 levels; is a bracket missing?".into())));
         }
         self.count(1, place)?;
-        let (kind, anchor) = match event {
+        let (kind, anchor, tag) = match event {
             Event::Alias(id) => return self.alias(id, place),
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = match core_tag(tag.as_deref(), place)? {
+                let (core, tag) = self.tags(tag.as_deref(), place)?;
+                let plain = match core {
                     Some("str") => false,
                     Some("null" | "bool" | "int" | "float") => true,
                     Some(_) => return Err(tag_problem(place, "a list or map tag on text")),
                     None => style == ScalarStyle::Plain,
                 };
-                (Kind::Scalar { text: text.into_owned(), plain }, anchor)
+                (Kind::Scalar { text: text.into_owned(), plain }, anchor, tag)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                core_tag(tag.as_deref(), place)?;
-                (self.list(depth)?, anchor)
+                let (_, tag) = self.tags(tag.as_deref(), place)?;
+                (self.list(depth)?, anchor, tag)
             }
             Event::MappingStart(_, anchor, tag) => {
-                core_tag(tag.as_deref(), place)?;
-                (self.map(depth)?, anchor)
+                let (_, tag) = self.tags(tag.as_deref(), place)?;
+                (self.map(depth)?, anchor, tag)
             }
             _ => return Err(Problem::new(place, "not valid YAML: a value is missing".into(), None)),
         };
-        let node = Node { kind, place, skip: false };
+        let node = Node { tag, ..Node::new(kind, place) };
         if anchor != 0 {
             let size = node.size();
             self.count(size, place)?; // the copy kept for aliases: nested anchors must not cost their depth squared
@@ -270,6 +326,23 @@ impl<'t> Reader<'t> {
         self.count(size, place)?;
         let node = self.anchors.get(&id).map(|(node, _)| node.moved(place));
         node.ok_or_else(|| Problem::new(place, "unknown alias".into(), None))
+    }
+
+    /// The tag as one of YAML's own, and as one of Compose's.
+    fn tags<'a>(&self, tag: Option<&'a Tag>, place: Place) -> Result<(Option<&'a str>, MergeTag), Problem> {
+        let merge = match tag.map(Tag::parts) {
+            Some(("!", "reset")) => MergeTag::Reset,
+            Some(("!", "override")) => MergeTag::Override,
+            _ => MergeTag::None,
+        };
+        if merge != MergeTag::None && self.compose.is_some() {
+            return Ok((None, merge));
+        }
+        let core = core_tag(tag, place).map_err(|problem| match self.compose {
+            Some(_) => Problem { help: Some("Compose knows `!reset` and `!override`".into()), ..problem },
+            None => problem,
+        })?;
+        Ok((core, MergeTag::None))
     }
 
     fn list(&mut self, depth: usize) -> Result<Kind, Problem> {
@@ -363,7 +436,7 @@ fn syntax_help(text: &str, offset: usize, at: Place, info: &str) -> (Place, Opti
     let from = at.line.saturating_sub(offset + 1);
     let tab = text.lines().enumerate().skip(from).take(2).find_map(|(number, line)| {
         let column = line.get(..indent(line))?.find('\t')? + 1;
-        Some(Place { line: offset + number + 1, column, width: 1 })
+        Some(Place { line: offset + number + 1, column, width: 1, file: at.file })
     });
     if let Some(place) = tab {
         return (place, Some("indent with spaces: YAML allows no tabs there".into()));

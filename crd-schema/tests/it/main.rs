@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the limits are measured in real time")]
 
 mod bad;
+mod compose;
 mod forms;
 mod golden;
 mod limits;

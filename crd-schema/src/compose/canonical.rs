@@ -1,0 +1,129 @@
+//! Short forms become long ones, and paths are seen from the project directory, before files are merged: only then can
+//! `8080:80` and its long form, or `./data` here and there, be the same. What cannot be read stays as it is, and is
+//! refused later at its place. Source: compose-go `transform/canonical.go`, `paths/resolve.go`.
+
+use serde_json::Value;
+
+use super::path::{as_bind, join};
+use super::tree::{entries_mut, from_json, get_mut, map, put, take};
+use crate::forms::{Shorten as _, short_ports};
+use crate::types::mount::Mount;
+use crate::yaml::{Kind, Node};
+
+/// Rewrites a file's tree, whose relative paths start at the directory `base`.
+pub(super) fn canonical(file: &mut Node, base: &str) {
+    for (_, service) in get_mut(file, "services").and_then(entries_mut).into_iter().flatten() {
+        of_service(service, base);
+    }
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        for (_, resource) in get_mut(file, section).and_then(entries_mut).into_iter().flatten() {
+            external(resource);
+            if let Some(path) = get_mut(resource, "file") {
+                rebase(path, base);
+            }
+        }
+    }
+}
+
+fn of_service(service: &mut Node, base: &str) {
+    if let Some(extends) = get_mut(service, "extends") {
+        if extends.text().is_some() {
+            let (place, tag) = (extends.place, extends.tag);
+            let service = std::mem::replace(extends, Node::plain("", place));
+            *extends = Node { tag, ..map(vec![("service", service)], place) };
+        }
+        if let Some(file) = get_mut(extends, "file") {
+            rebase(file, base);
+        }
+    }
+    for key in ["env_file", "label_file"] {
+        if let Some(files) = get_mut(service, key) {
+            listed(files);
+            let Kind::List(items) = &mut files.kind else { continue };
+            for item in items {
+                match get_mut(item, "path") {
+                    Some(path) => rebase(path, base),
+                    None => rebase(item, base),
+                }
+            }
+        }
+    }
+    if let Some(Kind::List(mounts)) = get_mut(service, "volumes").map(|mounts| &mut mounts.kind) {
+        for item in mounts {
+            mount(item, base);
+        }
+    }
+    if let Some(Kind::List(ports)) = get_mut(service, "ports").map(|ports| &mut ports.kind) {
+        *ports = std::mem::take(ports).into_iter().flat_map(port).collect();
+    }
+}
+
+/// Text as a list of one.
+fn listed(node: &mut Node) {
+    if node.text().is_some() && !node.is_nothing() {
+        let (place, tag) = (node.place, node.tag);
+        let item = std::mem::replace(node, Node::plain("", place));
+        *node = Node { tag, ..Node::new(Kind::List(vec![Node::new(item.kind, place)]), place) };
+    }
+}
+
+fn rebase(node: &mut Node, base: &str) {
+    if let Kind::Scalar { text, .. } = &mut node.kind
+        && !text.is_empty()
+        && !text.starts_with(['~', '/'])
+    {
+        *text = join(base, text);
+    }
+}
+
+fn mount(item: &mut Node, base: &str) {
+    if let Some(text) = item.text() {
+        let Ok(mount) = Mount::short(text) else { return };
+        let Ok(long) = serde_json::to_value(mount) else { return };
+        *item = Node { tag: item.tag, ..from_json(long, item.place) };
+    } else if let Some(bind) = get_mut(item, "bind")
+        && bind.get("create_host_path").is_none()
+    {
+        let place = bind.place;
+        if bind.is_nothing() {
+            *bind = map(Vec::new(), place);
+        }
+        put(bind, Node::quoted("create_host_path", place), Node::plain("true", place));
+    }
+    if item.get("type").is_some_and(|(_, kind)| kind.text() == Some("bind"))
+        && let Some(source) = get_mut(item, "source")
+    {
+        rebase(source, base);
+        if let Kind::Scalar { text, .. } = &mut source.kind
+            && !text.starts_with('~')
+        {
+            *text = as_bind(text);
+        }
+    }
+    if let Some(target) = get_mut(item, "target")
+        && let Kind::Scalar { text, .. } = &mut target.kind
+        && text.starts_with('/')
+    {
+        *text = join("/", text);
+    }
+}
+
+fn port(item: Node) -> Vec<Node> {
+    let ports = item.text().and_then(|text| short_ports(text).ok());
+    let Some(ports) = ports else { return vec![item] };
+    let long = |port| from_json(serde_json::to_value(port).unwrap_or(Value::Null), item.place);
+    ports.into_iter().map(|port| Node { tag: item.tag, ..long(port) }).collect()
+}
+
+/// `external: {name: x}`, as files wrote it before `name` was a key of its own.
+fn external(resource: &mut Node) {
+    let Some(external) = get_mut(resource, "external") else { return };
+    if !matches!(external.kind, Kind::Map(_)) {
+        return;
+    }
+    let name = take(external, "name");
+    *external = Node::plain("true", external.place);
+    if let Some((key, name)) = name {
+        put(resource, key, name);
+    }
+}

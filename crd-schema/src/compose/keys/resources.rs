@@ -1,0 +1,51 @@
+//! The keys of networks, volumes, configs and secrets.
+
+use super::{Key, elsewhere, no, note, yes};
+
+const SWARM: &str = "it belongs to Swarm; mount a file: `file: ./name`";
+const FILE: &str = "composed mounts files of the host and writes none: put it into a file and name that with `file`";
+
+const NAMED: &str = "it is for Swarm: a file that is mounted has a path only";
+
+/// The keys of the resources that services share.
+pub(super) const KEYS: &[Key] = &[
+    yes("network.attachable"),
+    yes("network.driver"),
+    yes("network.driver_opts"),
+    no("network.enable_ipv4", "composed does not support it yet; remove it"),
+    yes("network.enable_ipv6"),
+    yes("network.external"),
+    note("network.external.name", "the old way to write `name`"),
+    yes("network.internal"),
+    yes("network.ipam"),
+    yes("network.ipam.config"),
+    yes("network.ipam.config.aux_addresses"),
+    yes("network.ipam.config.gateway"),
+    yes("network.ipam.config.ip_range"),
+    yes("network.ipam.config.subnet"),
+    yes("network.ipam.driver"),
+    yes("network.ipam.options"),
+    yes("network.labels"),
+    yes("network.name"),
+    yes("volume.driver"),
+    yes("volume.driver_opts"),
+    yes("volume.external"),
+    note("volume.external.name", "the old way to write `name`"),
+    yes("volume.labels"),
+    yes("volume.name"),
+    no("config.content", FILE),
+    no("config.environment", FILE),
+    no("config.external", SWARM),
+    yes("config.file"),
+    elsewhere("config.labels", NAMED),
+    elsewhere("config.name", NAMED),
+    no("config.template_driver", SWARM),
+    no("secret.driver", SWARM),
+    no("secret.driver_opts", SWARM),
+    no("secret.environment", FILE),
+    no("secret.external", SWARM),
+    yes("secret.file"),
+    elsewhere("secret.labels", NAMED),
+    elsewhere("secret.name", NAMED),
+    no("secret.template_driver", SWARM),
+];

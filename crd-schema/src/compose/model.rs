@@ -1,0 +1,97 @@
+//! The tree of a project: its files read, filled in, extended, included and merged, in Compose's order. Source:
+//! compose-go `loader/loader.go`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::canonical::canonical;
+use super::interpolate::{Interpolation, Variables};
+use super::merge::{merge, settle};
+use super::sources::Sources;
+use super::unique::unique;
+use crate::yaml::{Kind, Node, Place, Problem};
+
+/// Reads models: that of the project, and those it includes.
+pub(super) struct Loader<'f> {
+    pub(super) sources: Sources<'f>,
+    /// Variables that are not set and have no default, where they are first used.
+    pub(super) unset: BTreeMap<String, Place>,
+    /// The files that are being included, outermost first.
+    pub(super) including: Vec<String>,
+}
+
+/// One model: several files, one over the other, with one directory and one environment.
+pub(super) struct Model {
+    /// Where its relative paths start, as seen from the project directory.
+    pub(super) directory: String,
+    pub(super) variables: Variables,
+    /// The services of files that were read to extend from, by file.
+    pub(super) bases: BTreeMap<String, Rc<Node>>,
+    /// Services with everything that they extend, by file and name.
+    pub(super) extended: BTreeMap<(String, String), Node>,
+}
+
+impl Model {
+    pub(super) fn new(directory: String, variables: Variables) -> Self {
+        Self { directory, variables, bases: BTreeMap::new(), extended: BTreeMap::new() }
+    }
+}
+
+/// Each file of a model: its path and its documents.
+pub(super) type Documents = Vec<(String, Vec<Node>)>;
+
+impl Loader<'_> {
+    /// Reads the files of a model, one over the other. `from` is where the file is named.
+    pub(super) fn documents(&mut self, files: &[(String, Place)]) -> Result<Documents, Vec<Problem>> {
+        let mut all = Documents::new();
+        for (path, from) in files {
+            let Some(documents) = self.sources.documents(path, *from)? else {
+                let message = format!("there is no file {}", self.sources.shown(path));
+                let help = "write the path of a Compose file, relative to the project directory";
+                return Err(vec![Problem::new(*from, message, Some(help.into()))]);
+            };
+            all.push((path.clone(), documents));
+        }
+        Ok(all)
+    }
+
+    /// The tree of a model.
+    pub(super) fn tree(&mut self, documents: Documents, model: &mut Model) -> Result<Node, Vec<Problem>> {
+        let mut tree = Node::new(Kind::Map(Vec::new()), Place::START);
+        for (path, documents) in documents {
+            for mut document in documents {
+                self.fill(&mut document, model)?;
+                canonical(&mut document, &model.directory);
+                self.include(&mut document, model)?;
+                model.extended.clear();
+                self.extend(&mut document, &path, model)?;
+                tree = merge(tree, document, &[]).map_err(|problem| vec![problem])?;
+                settle(&mut tree);
+                unique(&mut tree, &mut Vec::new());
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Fills in a file's variables.
+    pub(super) fn fill(&mut self, document: &mut Node, model: &Model) -> Result<(), Vec<Problem>> {
+        if !matches!(document.kind, Kind::Map(_)) {
+            let help = "start it with `services:`";
+            let message = "a Compose file must be a map".to_owned();
+            return Err(vec![Problem::new(document.place, message, Some(help.into()))]);
+        }
+        let mut interpolation = Interpolation {
+            variables: &model.variables,
+            room: &mut self.sources.room,
+            templates: &mut self.sources.templates,
+            unset: BTreeMap::new(),
+            problems: Vec::new(),
+        };
+        interpolation.fill(document, &mut Vec::new());
+        let Interpolation { unset, problems, .. } = interpolation;
+        for (name, place) in unset {
+            self.unset.entry(name).or_insert(place);
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}

@@ -1,0 +1,119 @@
+//! A service of the merged tree as one of our documents.
+
+use super::check::{OWN, prune};
+use super::deploy;
+use super::merge::named;
+use super::mounted;
+use super::tree::{entries, entries_mut, get_mut, items, map, put, take};
+use super::words;
+use crate::parse::collect;
+use crate::yaml::{Kind, Node, Problem};
+use crate::{Object, Service, ServiceSpec, check};
+
+/// Reads a service whose environment is resolved. `tree` describes the networks and so on that it uses; `is_there`
+/// tells which services are active.
+pub(super) fn read(
+    project: &str,
+    key: &Node,
+    mut service: Node,
+    tree: &Node,
+    is_there: &dyn Fn(&str) -> bool,
+) -> Result<Service, Vec<Problem>> {
+    let name = key.text().unwrap_or_default();
+    let shown = format!("services.{name}");
+    if !matches!(service.kind, Kind::Map(_)) {
+        let message = format!("{shown}: expected a map of keys");
+        return Err(vec![Problem::new(key.place, message, Some("write at least `image: ...` in it".into()))]);
+    }
+    prune(&mut service, "service");
+    let mut problems = Vec::new();
+    take(&mut service, "profiles");
+    mounted::convert(&mut service, tree, &shown, &mut problems);
+    if service.get("networks").is_some_and(|(_, networks)| {
+        (entries(networks).is_empty() && items(networks).is_empty())
+            && networks.text().is_none_or(|_| networks.is_nothing())
+    }) {
+        take(&mut service, "networks");
+    }
+    switched_off(&mut service);
+    links(&mut service, &shown, &mut problems);
+    words::commands(&mut service, &shown, &mut problems);
+    let own = take(&mut service, OWN);
+    let converted = deploy::convert(&mut service, &shown).unwrap_or_else(|more| {
+        problems.extend(more);
+        Vec::new()
+    });
+    let Some(spec) = entries_mut(&mut service) else { return Err(problems) };
+    spec.extend(converted);
+    if let Some((key, own)) = own {
+        if matches!(own.kind, Kind::Map(_)) {
+            deploy::own(spec, &own, &shown, &mut problems);
+        } else {
+            let help = "write for example `x-composed: {drain_timeout: 10s}`";
+            problems.push(Problem::new(key.place, "x-composed is not a map".to_owned(), Some(help.into())));
+        }
+    }
+    let mut spec: ServiceSpec = match collect(&mut service, &shown) {
+        Ok(spec) => spec,
+        Err(more) => {
+            problems.extend(more);
+            return Err(problems);
+        }
+    };
+    spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));
+    let metadata =
+        map(vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))], key.place);
+    let whole = map(vec![("metadata", metadata), ("spec", service)], key.place);
+    let object = Object::Service(Service::new(project, name, spec));
+    problems.extend(check::check(&object, &whole).into_iter().map(in_compose));
+    match object {
+        Object::Service(service) if problems.is_empty() => Ok(service),
+        _ => Err(problems),
+    }
+}
+
+/// A link is a dependency: services of a network know each other by name without it. Source: compose-go
+/// `loader/normalize.go`.
+fn links(service: &mut Node, shown: &str, problems: &mut Vec<Problem>) {
+    let Some((key, links)) = take(service, "links") else { return };
+    let mut depends_on = match take(service, "depends_on") {
+        Some((_, depends_on)) => named(depends_on, true),
+        None => map(Vec::new(), key.place),
+    };
+    for link in items(&links) {
+        let text = link.text().unwrap_or_default();
+        let (name, alias) = text.split_once(':').unwrap_or((text, text));
+        if name != alias || name.is_empty() {
+            let message = format!("{shown}.links: `{text}` gives a service another name");
+            let help =
+                "give it that name on a network they share: `networks: {default: {aliases: [NAME]}}` at that service";
+            problems.push(Problem::new(link.place, message, Some(help.into())));
+        } else if depends_on.get(name).is_none() {
+            let restart = map(vec![("restart", Node::plain("true", link.place))], link.place);
+            put(&mut depends_on, Node::quoted(name, link.place), restart);
+        }
+    }
+    put(service, Node::quoted("depends_on", key.place), depends_on);
+}
+
+/// A healthcheck that is switched off has no test and no times, whatever the file says that it is merged over.
+fn switched_off(service: &mut Node) {
+    let Some(check) = get_mut(service, "healthcheck") else { return };
+    let none = |test: &Node| items(test).first().is_some_and(|word| word.text() == Some("NONE"));
+    let disabled = check.get("disable").is_some_and(|(_, flag)| flag.text() == Some("true"));
+    let none = check.get("test").is_some_and(|(_, test)| none(test));
+    if let Some(entries) = entries_mut(check).filter(|_| disabled || none) {
+        let kept = if disabled { "disable" } else { "test" };
+        entries.retain(|(key, _)| key.text() == Some(kept));
+    }
+}
+
+/// What is said of our own documents, in the words of a Compose file.
+fn in_compose(problem: Problem) -> Problem {
+    let words = |text: &str| {
+        ["http", "tcp"].iter().fold(text.to_owned(), |text, mode| {
+            text.replace(&format!("`front: {mode}`"), &format!("`x-composed: {{front: {mode}}}`"))
+        })
+    };
+    Problem { help: problem.help.map(|help| words(&help).into()), ..problem }
+}
