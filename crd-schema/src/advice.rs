@@ -125,8 +125,8 @@ const NETWORK: &[(&str, &str)] =
 /// its length in edits.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let bare = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
-    if word.len() > 64 {
-        return None; // no slip of the pen, and the distance would be dear
+    if word.len() > 64 || known.len() > 1000 {
+        return None; // no slip of the pen, or among too many to tell; and the distance would be dear
     }
     let wanted = bare(word);
     let scored = known.iter().map(|key| (distance(&wanted, &bare(key)), *key));

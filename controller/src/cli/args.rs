@@ -203,7 +203,8 @@ pub struct Compose {
 /// `composed apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// A file, or a directory: with a directory services without a document are removed.
+    /// A file, or a directory: with a directory services without a document are removed, and with a Compose file those
+    /// that its project no longer has.
     #[arg(required_unless_present = "files", conflicts_with = "files")]
     pub path: Option<PathBuf>,
     /// What is asked of Compose projects.

@@ -1,6 +1,7 @@
 //! A file against the table of keys: what is unknown, and what is refused by name.
 
 use super::keys::{self, Class};
+use super::sources::MAX_PROBLEMS;
 use super::tree::{entries, entries_mut, items};
 use crate::advice;
 use crate::parse::words;
@@ -21,6 +22,9 @@ pub(super) const SECTIONS: [(&str, &str); 5] = [
 pub(super) fn check(tree: &Node, inactive: &dyn Fn(&str) -> bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (key, value) in entries(tree) {
+        if problems.len() >= MAX_PROBLEMS {
+            break;
+        }
         let name = key.text().unwrap_or_default();
         match (name, SECTIONS.iter().find(|(section, _)| *section == name)) {
             (section, Some((_, path))) => {
@@ -34,7 +38,7 @@ pub(super) fn check(tree: &Node, inactive: &dyn Fn(&str) -> bool) -> Vec<Problem
                 }
                 for (member, value) in entries(value) {
                     let name = member.text().unwrap_or_default();
-                    if section == "services" && inactive(name) {
+                    if problems.len() >= MAX_PROBLEMS || (section == "services" && inactive(name)) {
                         continue;
                     }
                     of_keys(value, path, &format!("{section}.{name}"), &mut problems);
@@ -61,6 +65,9 @@ fn of_keys(node: &Node, path: &str, shown: &str, problems: &mut Vec<Problem>) {
     }
     let known = keys::children(path);
     for (key, value) in entries(node) {
+        if problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let name = key.text().unwrap_or_default();
         if known == ["*"] {
             of_keys(value, &format!("{path}.*"), &format!("{shown}.{name}"), problems);

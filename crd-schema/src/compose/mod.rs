@@ -30,7 +30,7 @@ use crate::yaml::{Node, Place, Problem};
 use crate::{Diagnostic, Object};
 use model::{Loader, Model};
 pub use sources::Files;
-use sources::Sources;
+use sources::{MAX_PROBLEMS, Sources};
 
 /// The names a Compose file may have, the first one wins. Source: compose-spec 03-compose-file.
 pub const FILE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -160,6 +160,9 @@ fn objects(
     let is_there = |other: &str| !inactive.contains(other) && all.iter().any(|(key, _)| key.text() == Some(other));
     let mut services = Vec::new();
     for (key, service) in all.iter().filter(|service| !off(service)) {
+        if problems.len() >= MAX_PROBLEMS {
+            break;
+        }
         let mut service = service.clone();
         let read = loader.environment(&mut service, &model.variables).and_then(|()| loader.labels(&mut service));
         match read.and_then(|()| service::read(name, key, service.clone(), tree, &is_there)) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{OWN, prune};
+use super::sources::MAX_PROBLEMS;
 use super::tree::{entries, entries_mut, map, put};
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Place, Problem};
@@ -90,6 +91,9 @@ pub(super) fn consistent(services: &[(Node, Node, Service)], tree: &Node, inacti
     };
     let (networks, volumes, all) = (names("networks"), names("volumes"), names("services"));
     for (key, node, service) in services {
+        if problems.len() >= MAX_PROBLEMS {
+            return problems;
+        }
         let name = key.text().unwrap_or_default();
         let mut missing = |section: &str, used: &str, known: &[&str], place: Place| {
             let help = match advice::nearest(used, known) {

@@ -22,9 +22,11 @@ pub trait Files {
 }
 
 /// How many problems of one project are told.
-const MAX_PROBLEMS: usize = 100;
+pub(super) const MAX_PROBLEMS: usize = 100;
 /// How many files one project may be read from.
 const MAX_FILES: usize = 200;
+/// How many documents one file may have; each is merged over those before it.
+const MAX_DOCUMENTS: usize = 100;
 /// How many values all its files may have, with what `extends` copies.
 const MAX_NODES: usize = 250_000;
 
@@ -110,7 +112,13 @@ impl<'f> Sources<'f> {
         self.read.push(source);
         let mut found = Vec::new();
         let mut problems = Vec::new();
-        for (line, document) in yaml::documents(&text) {
+        let documents = yaml::documents(&text);
+        if documents.len() > MAX_DOCUMENTS {
+            let message = format!("{} has more than {MAX_DOCUMENTS} documents", self.shown(path));
+            let help = "write one: a Compose file needs no `---`";
+            return Err(vec![Problem::new(Place { file: number, ..Place::START }, message, Some(help.into()))]);
+        }
+        for (line, document) in documents {
             match yaml::read_compose(document, line, number) {
                 Ok(document) => found.extend(document.filter(|document| !document.is_nothing())),
                 Err(more) => problems.extend(more),

@@ -92,6 +92,20 @@ fn includes_and_extends_are_bounded() {
 }
 
 #[test]
+fn many_documents_and_many_problems_are_told_in_part() {
+    let labels: String = (0..20_000).map(|n| format!("l{n}: x, ")).collect();
+    let first = format!("services: {{web: {{image: x, labels: {{{labels}}}}}}}\n");
+    assert!(of_one(&format!("{first}{}", "---\n{x-a: b}\n".repeat(50_000))).contains("more than 100 documents"));
+    of_one(&format!("{first}{}", "---\n{x-a: b}\n".repeat(98) + "---\nservices: {web: {imgae: x}}\n"));
+    of_one(&(0..20_000).map(|n| format!("key{n}: 1\n")).collect::<String>().chars().take(400_000).collect::<String>());
+    for service in ["imgae: $A", "image: x, depends_on: [no-such-service]", "image: x, networks: [nobody]", "scale: x"]
+    {
+        let services: String = (0..5_000).map(|n| format!("  s{n}: {{{service}}}\n")).collect();
+        of_one(&format!("services:\n{services}"));
+    }
+}
+
+#[test]
 fn many_services_are_read_in_time() {
     let many: String = (0..3_000)
         .map(|n| {
