@@ -61,6 +61,9 @@ pub struct ServiceStatus {
     /// Where its spec is written, as `file:line`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The commit that asked for what is wanted, if its spec comes from git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitStatus>,
     /// The last error, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -70,6 +73,36 @@ impl ServiceStatus {
     /// The condition of a type, if it is known.
     pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
+/// A commit of a git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitStatus {
+    /// The name that the settings give the repository.
+    pub repository: String,
+    /// The commit's full name, in hexadecimal digits.
+    pub id: String,
+    /// Who wrote it, as `name <address>`.
+    pub author: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+impl CommitStatus {
+    /// The first seven digits of its name.
+    pub fn short(&self) -> &str {
+        self.id.get(..7).unwrap_or(&self.id)
+    }
+}
+
+impl fmt::Display for CommitStatus {
+    /// Its short name, author and subject.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}: {}", self.short(), self.author, self.subject)
     }
 }
 

@@ -41,6 +41,9 @@ pub fn one(status: &ServiceStatus) -> String {
     if let Some(source) = &status.source {
         text += &format!("\n  from {source}");
     }
+    if let Some(commit) = &status.commit {
+        text += &format!("\n  asked for by commit {commit}");
+    }
     if let Some(error) = &status.error {
         text += &format!("\n{error}");
     }

@@ -31,6 +31,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         available: count(cast.available()),
         strategy: policy.strategy.clone(),
         source: Some(desired.source.clone()),
+        commit: desired.commit.clone(),
         error: desired.error.clone(),
         ..replicas(scene, before)
     };

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crd_schema::Object;
 
+use super::origin::Origin;
+
 /// Directories deeper than this are not looked into.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 /// The content of a file, or why it could not be read.
 pub type Content = Result<Vec<u8>, String>;
@@ -48,6 +50,12 @@ pub struct Reading {
     pub root: PathBuf,
     /// The same root as the engine's host sees it, if that is known.
     pub host_root: Option<PathBuf>,
+    /// The repositories that files are from, by the first part of their paths.
+    pub origins: BTreeMap<String, Origin>,
+    /// What is wrong with what was not taken in at all.
+    pub refused: Vec<String>,
+    /// Something has never been read, so that nobody can tell what is gone: what, in words.
+    pub unread: Option<String>,
 }
 
 impl Reading {
@@ -145,7 +153,7 @@ impl Walk {
     }
 }
 
-fn is_document(path: &Path) -> bool {
+pub(super) fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
@@ -178,7 +186,7 @@ fn read_env_files(reading: &mut Reading) {
 }
 
 /// The environment files that the documents of a file name. Few have any, so few are parsed for it.
-fn env_files(file: &str, bytes: &[u8]) -> Vec<String> {
+pub(super) fn env_files(file: &str, bytes: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"env_file";
     if !bytes.windows(KEY.len()).any(|window| window == KEY) {
         return Vec::new();

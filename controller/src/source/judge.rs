@@ -30,6 +30,9 @@ impl<'a> Judge<'a> {
 
     pub(super) fn run(&mut self) {
         self.catalog.begun = true;
+        self.catalog.problems.extend(self.reading.refused.iter().cloned());
+        // Whoever confirms deletions confirms those that were asked for.
+        self.catalog.doubt = self.reading.unread.clone();
         if let Some(broken) = &self.reading.broken {
             self.doubt(format!("the directory cannot be read ({broken})"));
             self.catalog.problems.push(format!("error: {broken}"));

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod contract;
+mod git;
 mod golden;
 mod haproxies;
 mod memory;

@@ -8,7 +8,7 @@ const WALLS: [(&str, &[&str]); 12] = [
     ("axum", &["api/", "cli/app.rs"]),
     // The view knows its clients by their connections, which axum hides.
     ("hyper::server", &["traffic/view/server.rs"]),
-    ("notify::", &["source/watch.rs"]),
+    ("notify::", &["source/watch.rs", "source/git/hint.rs"]),
     ("clap", &["cli/args.rs", "main.rs"]),
     ("netlink", &["traffic/inflight.rs"]),
     ("simple_dns", &["traffic/names.rs"]),
