@@ -10,4 +10,5 @@ mod limits;
 mod oracle;
 mod schema;
 mod serde_round;
+mod settings;
 mod status;
