@@ -12,8 +12,9 @@ use tracing_subscriber::EnvFilter;
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     match &cli.verb {
-        Verb::Schema => {
-            session::print_out(&serde_json::to_string_pretty(&crd_schema::schema())?);
+        Verb::Schema { settings } => {
+            let schema = if *settings { crd_schema::settings_schema() } else { crd_schema::schema() };
+            session::print_out(&serde_json::to_string_pretty(&schema)?);
             return Ok(ExitCode::SUCCESS);
         }
         Verb::Completions { shell } => {
@@ -42,9 +43,11 @@ fn main() -> anyhow::Result<ExitCode> {
             Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
             Verb::Demo => demo::demo(&cli.common).await,
             Verb::DemoApp { .. } => app::run().await,
-            Verb::Schema | Verb::Completions { .. } | Verb::OwnRootfs | Verb::Companion { .. } | Verb::Validate(_) => {
-                Ok(ExitCode::SUCCESS)
-            }
+            Verb::Schema { .. }
+            | Verb::Completions { .. }
+            | Verb::OwnRootfs
+            | Verb::Companion { .. }
+            | Verb::Validate(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

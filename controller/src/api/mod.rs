@@ -3,6 +3,7 @@
 pub mod client;
 mod metrics;
 pub(crate) mod socket;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

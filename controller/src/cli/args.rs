@@ -1,5 +1,7 @@
 //! The command line: verbs, options, help.
 
+pub mod git;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -97,7 +99,11 @@ pub enum Verb {
     /// Check files without an engine. Exit code 2 if one is invalid.
     Validate(Read),
     /// Print the JSON Schema of the files, for editors.
-    Schema,
+    Schema {
+        /// That of the settings file (`run --config`).
+        #[arg(long)]
+        settings: bool,
+    },
     /// See it work: a service of 3 replicas under steady requests gets a new version, then a broken one.
     Demo,
     /// Print a completion script for a shell.
@@ -129,7 +135,11 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Run {
     /// The directory with the desired-state files (any .yaml or .yml under it).
-    pub dir: PathBuf,
+    #[arg(required_unless_present_any = ["git", "config"])]
+    pub dir: Option<PathBuf>,
+    /// Desired state from git instead.
+    #[command(flatten)]
+    pub git: Box<git::Git>,
     /// Serve the status on this loopback address too, such as 127.0.0.1:9797.
     #[arg(long, value_name = "ADDRESS", env = "COMPOSED_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -138,7 +148,7 @@ pub struct Run {
     pub confirm_deletion: bool,
     /// How proxies learn who serves.
     #[command(flatten)]
-    pub paths: Paths,
+    pub paths: Box<Paths>,
 }
 
 /// The ways by which proxies learn who serves, beside the status.

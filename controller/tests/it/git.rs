@@ -3,6 +3,7 @@
 mod bad;
 mod remote;
 mod rewritten;
+mod settings;
 mod signed;
 
 use std::path::{Path, PathBuf};

@@ -15,5 +15,6 @@ mod verbs;
 mod view;
 mod walls;
 mod watch;
+mod webhook;
 mod whole;
 mod worlds;

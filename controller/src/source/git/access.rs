@@ -21,8 +21,8 @@ pub struct Access {
     pub token_file: Option<PathBuf>,
 }
 
-/// The largest token.
-const MAX_TOKEN: usize = 16 << 10;
+/// The largest secret in bytes.
+const MAX_SECRET: usize = 16 << 10;
 
 impl Access {
     /// Whether it fits the address.
@@ -61,7 +61,7 @@ impl Access {
             writeln!(config, "[gpg \"ssh\"]\n\tallowedSignersFile = {}", quoted(signers)?).ok();
         }
         if let (Some(file), Some((origin, user))) = (&self.token_file, address.origin()) {
-            let credentials = format!("{}:{}", user.unwrap_or("git"), token(file)?);
+            let credentials = format!("{}:{}", user.unwrap_or("git"), secret(file)?);
             let credentials = BASE64.encode(credentials);
             writeln!(config, "[http \"{origin}\"]\n\textraHeader = \"Authorization: Basic {credentials}\"").ok();
         }
@@ -112,16 +112,19 @@ fn ssh_config(key: &Path, known: &Path) -> Result<String, String> {
     ))
 }
 
-/// The token in a file: its only line.
-pub(super) fn token(file: &Path) -> Result<String, String> {
+/// The secret in a file: its only line.
+///
+/// # Errors
+/// What is wrong with the file, in words; never what is in it.
+pub fn secret(file: &Path) -> Result<String, String> {
     let shown = file.display();
     let text = std::fs::read(file).map_err(|error| format!("the secret in {shown} cannot be read: {error}"))?;
     let text = String::from_utf8(text).map_err(|_| format!("the secret in {shown} is not text"))?;
-    let token = text.trim();
-    if token.is_empty() || token.len() > MAX_TOKEN || token.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    let secret = text.trim();
+    if secret.is_empty() || secret.len() > MAX_SECRET || secret.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(format!("{shown} is to hold one line, the secret, without blanks"));
     }
-    Ok(token.to_owned())
+    Ok(secret.to_owned())
 }
 
 /// A path that may stand between quotes in the files of git, ssh and the shell.

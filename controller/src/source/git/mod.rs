@@ -21,7 +21,7 @@ use std::time::Duration;
 use crd_schema::status::CommitStatus;
 use sha2::{Digest as _, Sha256};
 
-pub use access::Access;
+pub use access::{Access, secret};
 pub use address::{Address, Kind};
 pub use refs::Follow;
 pub use sources::watch;
