@@ -134,7 +134,7 @@ impl Follower {
             say(&self.standing, refused.clone());
             return Ok(());
         }
-        let base = self.kept.as_ref().map(|kept| kept.object.as_str());
+        let base = self.kept.as_ref().map(|kept| kept.commit.id.as_str());
         let seen = self.mirror.fetch(&offer, base).await?;
         let verdict = self.judge(&offer, &seen).await?;
         if verdict.is_ok() {
@@ -247,7 +247,12 @@ impl Follower {
     }
 
     async fn troubled(&mut self, error: &GitError) {
-        if let GitError::Broken(_) = error {
+        let broken = match error {
+            GitError::Broken(_) | GitError::TooMuch(_) => true,
+            GitError::Failed(_) => !self.mirror.is_whole().await,
+            GitError::Absent(_) | GitError::Slow(..) => false,
+        };
+        if broken {
             // What is in force is in memory; the rest can be fetched again.
             self.judged = None;
             if let Err(error) = self.mirror.begin("sha1").await {

@@ -22,6 +22,10 @@ const FETCH: Duration = Duration::from_mins(5);
 /// Everything on the own disk takes no longer.
 pub(super) const LOCAL: Duration = Duration::from_mins(1);
 
+/// How much history is fetched to find one commit in it: at first, and then.
+const FEW: &str = "--depth=100";
+const ALL: &str = "--unshallow";
+
 /// The newest that was fetched.
 const SEEN: &str = "refs/composed/seen";
 /// The last that was good: it is not tidied away.
@@ -34,6 +38,7 @@ pub(super) struct Mirror {
     address: Address,
     access: Access,
     signers: Option<PathBuf>,
+    max_size: u64,
     // Held as long as this is used: two processes must not tidy up after each other.
     _lock: File,
 }
@@ -57,7 +62,7 @@ impl Mirror {
         }
         let git = Git { dir: room.join("mirror.git"), home, protocol: address.protocol() };
         let (address, access, signers) = (address.clone(), access.clone(), signers.map(Path::to_owned));
-        let mirror = Self { git, address, access, signers, _lock: lock };
+        let mirror = Self { git, address, access, signers, max_size: MAX_SIZE, _lock: lock };
         mirror.prepare()?;
         if !mirror.git.dir.join("HEAD").exists() {
             mirror.begin("sha1").await?;
@@ -89,28 +94,37 @@ impl Mirror {
         Ok((offers(&text), head(&text)))
     }
 
-    /// Fetches one ref; returns the object it names there. Without a `base` to compare with, only its newest commit.
+    /// Fetches one ref; returns the object it names there. With it comes no more history than tells whether the commit
+    /// `base` is in it.
     pub(super) async fn fetch(&self, offer: &Offer, base: Option<&str>) -> Result<String, GitError> {
         self.tidy();
         let format = if offer.object.len() == 64 { "sha256" } else { "sha1" };
         if self.git.text(&["rev-parse", "--show-object-format"], LOCAL).await?.trim() != format {
             self.begin(format).await?;
         }
-        let refspec = format!("+{}:{SEEN}", offer.name);
-        let mut words = vec!["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
-        if base.is_none() {
-            words.push("--depth=1");
+        match base {
+            None => self.fetch_to(offer, &["--depth=1"]).await?,
+            Some(base) if self.has(base).await? => self.fetch_to(offer, &[]).await?,
+            Some(base) => {
+                self.fetch_to(offer, &[FEW]).await?;
+                if !self.has(base).await? {
+                    self.fetch_to(offer, &[ALL]).await?;
+                }
+            }
         }
-        words.extend(["--", self.address.url(), &refspec]);
+        self.named(SEEN).await?.ok_or_else(|| GitError::Broken("what was fetched is not there".to_owned()))
+    }
+
+    async fn fetch_to(&self, offer: &Offer, depth: &[&str]) -> Result<(), GitError> {
+        let refspec = format!("+{}:{SEEN}", offer.name);
+        let fixed = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"];
+        let words = [&fixed[..], depth, &["--", self.address.url(), &refspec]].concat();
         let fetched = self.bounded(&words).await;
         if fetched.is_err() {
             self.tidy();
         }
         let ended = fetched?;
-        if !ended.success {
-            return Err(GitError::Failed(ended.complaint));
-        }
-        self.named(SEEN).await?.ok_or_else(|| GitError::Broken("what was fetched is not there".to_owned()))
+        if ended.success { Ok(()) } else { Err(GitError::Failed(ended.complaint)) }
     }
 
     async fn bounded(&self, words: &[&str]) -> Result<Ended, GitError> {
@@ -118,17 +132,20 @@ impl Mirror {
         let grown = async {
             loop {
                 tokio::time::sleep(MEASURE).await;
-                if size(&objects) > MAX_SIZE {
+                if size(&objects) > self.max_size {
                     return;
                 }
             }
         };
+        let too_much = || {
+            let most = self.max_size >> 20;
+            GitError::TooMuch(format!(
+                "its copy would be larger than {most} MiB: keep deployment files in a repository of their own"
+            ))
+        };
         tokio::select! {
-            ended = self.git.ask(words, FETCH) => ended,
-            () = grown => Err(GitError::TooMuch(format!(
-                "what is to be fetched is larger than {} MiB: keep deployment files in a repository of their own",
-                MAX_SIZE >> 20
-            ))),
+            ended = self.git.ask(words, FETCH) => if size(&objects) > self.max_size { Err(too_much()) } else { ended },
+            () = grown => Err(too_much()),
         }
     }
 
@@ -150,6 +167,12 @@ impl Mirror {
         let ended = self.git.ask(&["rev-parse", "--verify", "--quiet", name], LOCAL).await?;
         let text = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
         Ok((ended.success && is_object(&text)).then_some(text))
+    }
+
+    /// Whether nothing is missing of what is here, as far as it can be told.
+    pub(super) async fn is_whole(&self) -> bool {
+        let asked = self.git.ask(&["fsck", "--connectivity-only", "--no-dangling", "--no-progress"], LOCAL).await;
+        asked.map_or(true, |ended| ended.success)
     }
 
     /// Whether an object is here.
@@ -203,6 +226,9 @@ const SHOWN: usize = 120;
 fn clip(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
+
+#[cfg(test)]
+mod tests;
 
 fn make(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

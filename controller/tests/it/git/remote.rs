@@ -85,3 +85,86 @@ async fn a_broken_copy_is_made_anew() {
     }
     assert_eq!(image(&reading, "web"), "web:1");
 }
+
+/// A git server on this host: `git http-backend`, for who has this `Authorization`.
+async fn http(root: PathBuf, authorization: &'static str) -> std::net::SocketAddr {
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::body::{Bytes, Incoming};
+    use hyper::{Request, Response};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = move |root: PathBuf, request: Request<Incoming>| async move {
+        let (parts, body) = request.into_parts();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if parts.uri.path().starts_with("/moved") {
+            let there = parts.uri.to_string().replacen("/moved", "", 1);
+            return Response::builder().status(302).header("location", there).body(Full::default());
+        }
+        if header("authorization") != authorization {
+            return Response::builder().status(401).header("www-authenticate", "Basic").body(Full::default());
+        }
+        let mut command = Command::new("git");
+        command.arg("http-backend").env("GIT_HTTP_EXPORT_ALL", "1").env("GIT_PROJECT_ROOT", root);
+        command.env("PATH_INFO", parts.uri.path()).env("QUERY_STRING", parts.uri.query().unwrap_or_default());
+        command.env("REQUEST_METHOD", parts.method.as_str()).env("CONTENT_TYPE", header("content-type"));
+        command.env("HTTP_CONTENT_ENCODING", header("content-encoding")).env("GIT_PROTOCOL", header("git-protocol"));
+        let body = body.collect().await.unwrap().to_bytes();
+        command.env("CONTENT_LENGTH", body.len().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), &body).unwrap();
+        let output = child.wait_with_output().unwrap().stdout;
+        let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let mut response = Response::builder();
+        for line in String::from_utf8_lossy(&output[..end]).lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            response = match name {
+                "Status" => response.status(&value[..3]),
+                _ => response.header(name, value),
+            };
+        }
+        response.body(Full::new(Bytes::from(output[end + 4..].to_vec())))
+    };
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let root = root.clone();
+            let service = hyper::service::service_fn(move |request| answer(root.clone(), request));
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_opens_the_way_by_http_and_is_never_shown() {
+    if !git_is_here() {
+        return;
+    }
+    let (repo, state) = (Repo::with_web(), tempfile::tempdir().unwrap());
+    let remote = bare(&repo);
+    // git:hunter2
+    let address = http(remote.path().to_owned(), "Basic Z2l0Omh1bnRlcjI=").await;
+    let token = remote.path().join("token");
+    std::fs::write(&token, "wrong-hunter3\n").unwrap();
+    let url = format!("http://{address}/shop.git");
+    let access = Access { token_file: Some(token.clone()), ..Access::default() };
+    let of = |url: &str| GitSource { access: access.clone(), ..source(url) };
+    let mut followed = Followed::begin([of(&url)], state.path());
+    let (_, problem) = followed.problem().await;
+    assert!(problem.contains(&url) && !problem.contains("hunter"), "{problem}");
+    // A token that is replaced is used with the next look.
+    std::fs::write(&token, "hunter2\n").unwrap();
+    assert_eq!(image(&followed.next().await, "web"), "web:1");
+    repo.write("web.yaml", document("web", "web:2"));
+    repo.commit("two");
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    followed.nothing().await;
+    followed.nudge();
+    assert_eq!(image(&followed.next().await, "web"), "web:2");
+    followed.end().await;
+    let other = tempfile::tempdir().unwrap();
+    let mut moved = Followed::begin([of(&format!("http://{address}/moved/shop.git"))], other.path());
+    let (reading, problem) = moved.problem().await;
+    assert!(reading.files.is_empty() && problem.contains("302"), "{problem}");
+}
