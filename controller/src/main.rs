@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Verb::DemoApp { check: Some(_) } => return Ok(app::check()),
         Verb::Companion { words } => return Ok(companion_main(words)),
-        Verb::Validate(args) => return plan::validate(args),
+        Verb::Validate(args) => return plan::validate(args, &cli.common),
         _ => {}
     }
     let quiet = !matches!(cli.verb, Verb::Run(_));

@@ -47,6 +47,10 @@ pub struct Common {
     /// mounts are resolved there. Default: the directory itself. Needed when composed is in a container.
     #[arg(long, global = true, value_name = "PATH", env = "COMPOSED_HOST_DIR")]
     pub host_dir: Option<PathBuf>,
+    /// The name of this host: a service with `metadata.hosts` runs here only if one of them fits. Default: the system's
+    /// own. Needed for such services when composed is in a container.
+    #[arg(long, global = true, value_name = "NAME", env = "COMPOSED_HOST_NAME")]
+    pub host_name: Option<String>,
     /// The unix socket on which a running controller serves its status.
     #[arg(long, global = true, value_name = "PATH", env = "COMPOSED_SOCKET", default_value_os_t = default_socket())]
     pub socket: PathBuf,

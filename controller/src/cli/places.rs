@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Common;
 use crate::source::files::{HostDir, Source};
+use crate::source::host::HostName;
 
 /// Docker's own address, by the names it goes by.
 const LOCAL: [&str; 2] = ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
@@ -39,7 +40,16 @@ pub fn source(path: &Path, common: &Common) -> Source {
         None if in_container() => HostDir::Unknown,
         None => HostDir::Same,
     };
-    Source { path: path.to_owned(), host }
+    Source { path: path.to_owned(), host, name: host_name(common) }
+}
+
+/// The name of this host. In a container the system's own is the container's.
+pub fn host_name(common: &Common) -> HostName {
+    match &common.host_name {
+        Some(name) => HostName::Is(name.clone()),
+        None if in_container() => HostName::Unknown,
+        None => HostName::Is(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+    }
 }
 
 /// Whether this process is in a container, by the marks that Docker and Podman leave.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::args::Common;
 use super::args::git::{Git, GitServer, Verified};
+use super::places;
 use crate::api::webhook::{Hook, Provider};
 use crate::source::git::{Access, Address, Follow, GitSource, Signed, Verify, secret};
 
@@ -54,7 +55,7 @@ pub fn repositories(args: &Git, common: &Common) -> Result<Option<Repositories>,
     let mut names = BTreeSet::new();
     let (mut sources, mut hooks) = (Vec::new(), Vec::new());
     for setting in &settings.sources {
-        let source = source(setting, dir)?;
+        let source = source(setting, dir, common)?;
         if !names.insert(source.name.clone()) {
             return Err(format!("two repositories are called {}: give one another `name`", source.name));
         }
@@ -126,7 +127,7 @@ fn of_flags(git: &str, args: &Git, host_dir: Option<&PathBuf>) -> Result<Setting
     Ok(Settings { sources: vec![source], webhooks })
 }
 
-fn source(setting: &SourceSettings, dir: &Path) -> Result<GitSource, String> {
+fn source(setting: &SourceSettings, dir: &Path, common: &Common) -> Result<GitSource, String> {
     let wrong = |what: &str, why: String| format!("{what}: {why}");
     // The address itself is not repeated: it may hold what should not be shown.
     let address = if is_relative_path(&setting.git) { dir.join(&setting.git) } else { PathBuf::from(&setting.git) };
@@ -157,6 +158,7 @@ fn source(setting: &SourceSettings, dir: &Path) -> Result<GitSource, String> {
         signed: Signed { by, allowed_signers: file(&setting.allowed_signers), keyring: file(&setting.keyring) },
         allow_rewrite: setting.allow_rewrite,
         host_root: host_root.transpose()?,
+        host_name: places::host_name(common),
     };
     source.check()?;
     Ok(source)

@@ -21,6 +21,8 @@ pub struct Catalog {
     pub(super) dependants: BTreeMap<ServiceName, Vec<ServiceName>>,
     /// What is wrong with the files, rendered for people.
     pub problems: Vec<String>,
+    /// Services that are for other hosts: which.
+    pub elsewhere: BTreeMap<ServiceName, String>,
     /// Why nothing may be removed now.
     pub(super) doubt: Option<String>,
     pub(super) confirmed: bool,

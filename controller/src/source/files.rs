@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crd_schema::Object;
 
+use super::host::HostName;
 use super::origin::Origin;
 
 /// Directories deeper than this are not looked into.
@@ -21,6 +22,8 @@ pub struct Source {
     pub path: PathBuf,
     /// The directory as the engine's host sees it: relative bind mounts are resolved there.
     pub host: HostDir,
+    /// Which services are for this host.
+    pub name: HostName,
 }
 
 /// How the engine's host sees the directory of the documents.
@@ -52,6 +55,8 @@ pub struct Reading {
     pub host_root: Option<PathBuf>,
     /// The repositories that files are from, by the first part of their paths.
     pub origins: BTreeMap<String, Origin>,
+    /// Which services are for this host.
+    pub host_name: HostName,
     /// What is wrong with what was not taken in at all.
     pub refused: Vec<String>,
     /// Something has never been read, so that nobody can tell what is gone: what, in words.
@@ -68,14 +73,14 @@ impl Reading {
 
 impl<P: Into<PathBuf>> From<P> for Source {
     fn from(path: P) -> Self {
-        Self { path: path.into(), host: HostDir::Same }
+        Self { path: path.into(), host: HostDir::Same, name: HostName::Any }
     }
 }
 
 impl Source {
     /// Reads it.
     pub fn read(&self) -> Reading {
-        let mut reading = read(&self.path);
+        let mut reading = Reading { host_name: self.name.clone(), ..read(&self.path) };
         match &self.host {
             HostDir::Same => {}
             HostDir::At(dir) => reading.host_root = Some(dir.clone()),

@@ -12,7 +12,7 @@ use super::resolve::{Made, resolve};
 use crate::model::{DesiredService, ServiceName};
 
 pub(super) struct Judge<'a> {
-    reading: &'a Reading,
+    pub(super) reading: &'a Reading,
     pub(super) before: &'a Catalog,
     pub(super) catalog: Catalog,
     broken: BTreeSet<String>,
@@ -102,6 +102,9 @@ impl<'a> Judge<'a> {
                         match parsed.object {
                             Object::Service(service) => {
                                 let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
+                                if !self.is_for_here(&name, &service, file, parsed.line) {
+                                    continue;
+                                }
                                 services.entry(name).or_default().push((file.clone(), parsed.line, service));
                             }
                             Object::Project(project) => {

@@ -7,6 +7,7 @@ pub mod files;
 mod fronts;
 pub mod git;
 mod guard;
+pub mod host;
 mod judge;
 pub mod origin;
 mod projects;

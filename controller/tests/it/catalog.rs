@@ -2,6 +2,7 @@
 
 mod env_files;
 mod fronts;
+mod hosts;
 mod projects;
 mod removal;
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use composed::source::files::Reading;
 use composed::source::git::{Access, Address, Follow, GitSource, Signed, watch};
+use composed::source::host::HostName;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -103,6 +104,7 @@ fn source(address: &str) -> GitSource {
         signed: Signed::default(),
         allow_rewrite: false,
         host_root: None,
+        host_name: HostName::Any,
     }
 }
 

@@ -187,6 +187,7 @@ impl Follower {
         let host_root = source.host_root.clone();
         let origin = Origin { commit: commit.clone(), host_root, ..Origin::default() };
         reading.origins.insert(source.name.clone(), origin);
+        reading.host_name = source.host_name.clone();
         let catalog = Catalog::new(&reading, &Catalog::empty(true));
         if !catalog.problems.is_empty() {
             return refuse(&catalog.problems.join("\n"));

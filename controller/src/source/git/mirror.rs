@@ -107,7 +107,7 @@ impl Mirror {
             Some(base) if self.has(base).await? => self.fetch_to(offer, &[]).await?,
             Some(base) => {
                 self.fetch_to(offer, &[FEW]).await?;
-                if !self.has(base).await? {
+                if !self.has(base).await? && self.git.dir.join("shallow").exists() {
                     self.fetch_to(offer, &[ALL]).await?;
                 }
             }

@@ -21,6 +21,8 @@ use std::time::Duration;
 use crd_schema::status::CommitStatus;
 use sha2::{Digest as _, Sha256};
 
+use crate::source::host::HostName;
+
 pub use access::{Access, secret};
 pub use address::{Address, Kind};
 pub use refs::Follow;
@@ -49,6 +51,8 @@ pub struct GitSource {
     /// The directory of the engine's host that stands for the root of the repository: relative bind mounts are resolved
     /// there.
     pub host_root: Option<PathBuf>,
+    /// Which services are for this host.
+    pub host_name: HostName,
 }
 
 impl GitSource {

@@ -55,6 +55,7 @@ fn merged(standings: &[(&str, Standing)]) -> Reading {
         };
         all.files.extend(good.files.iter().cloned());
         all.env_files.extend(good.env_files.iter().map(|(path, content)| (path.clone(), content.clone())));
+        all.host_name = good.host_name.clone();
         all.origins.extend(good.origins.iter().map(|(name, origin)| (name.clone(), origin.clone())));
     }
     all.files.sort_by(|a, b| a.0.cmp(&b.0));

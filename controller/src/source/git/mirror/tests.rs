@@ -1,5 +1,6 @@
 //! The bounds of a copy, with real repositories.
 
+use std::io::Read as _;
 use std::process::Command;
 
 use super::*;
@@ -122,7 +123,6 @@ async fn who_does_not_answer_is_given_up_with_all_that_was_started() {
     let error = git.run(&["ls-remote", "--", &url], Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(&error, GitError::Slow(verb, _) if verb == "ls-remote"), "{error}");
     // The helper that has the connection is gone, too.
-    use std::io::Read as _;
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut request = Vec::new();
