@@ -268,6 +268,21 @@ async fn two_sources_that_claim_one_service_are_both_refused() {
     assert!(!shop("web") && shop("api"));
 }
 
+#[tokio::test]
+async fn another_user_s_repository_is_read_as_data() {
+    if !git_is_here() {
+        return;
+    }
+    let (repo, state) = (Repo::with_web(), tempfile::tempdir().unwrap());
+    let theirs = Command::new("chown").args(["-R", "65534:65534"]).arg(repo.path()).output();
+    if !theirs.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: only root gives files away");
+        return;
+    }
+    let mut followed = Followed::begin([repo.source()], state.path());
+    assert_eq!(image(&followed.next().await, "web"), "web:1");
+}
+
 fn state_of(state: &Path) -> PathBuf {
     std::fs::read_dir(state).unwrap().next().unwrap().unwrap().path()
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crd_schema::status::CommitStatus;
 use tokio::sync::{Notify, watch};
 
 use super::GitSource;
@@ -14,11 +13,10 @@ use super::command::GitError;
 use super::hint::Hints;
 use super::kept::Kept;
 use super::mirror::Mirror;
-use super::read::read;
-use super::refs::{Follow, Offer, version};
+use super::refs::{Follow, Offer};
+use super::verdict::Taken;
 use crate::source::catalog::Catalog;
 use crate::source::files::Reading;
-use crate::source::origin::Origin;
 
 /// The first wait after a failure; each further one doubles it.
 const FIRST: Duration = Duration::from_secs(2);
@@ -57,29 +55,24 @@ pub(super) async fn follow(source: GitSource, room: PathBuf, nudge: Arc<Notify>,
         }
     };
     let follow = source.follow.clone();
-    let mut follower = Follower { source, room, mirror, follow, kept: None, judged: None, standing };
+    let mut follower =
+        Follower { source, room, mirror, follow, kept: None, catalog: Catalog::empty(true), judged: None, standing };
     follower.restore().await;
     follower.run(&nudge).await;
 }
 
-struct Follower {
-    source: GitSource,
+pub(super) struct Follower {
+    pub(super) source: GitSource,
     room: PathBuf,
-    mirror: Mirror,
+    pub(super) mirror: Mirror,
     // The source's own, or the branch that its default one was found to be.
-    follow: Follow,
-    kept: Option<Kept>,
+    pub(super) follow: Follow,
+    pub(super) kept: Option<Kept>,
+    // What is in force of it.
+    pub(super) catalog: Catalog,
     // The last object that was judged, and why it was refused if it was.
     judged: Option<(String, Option<String>)>,
     standing: watch::Sender<Standing>,
-}
-
-/// Why a commit is not taken; an error tells nothing about the commit.
-type Verdict = Result<Result<Taken, String>, GitError>;
-
-struct Taken {
-    reading: Reading,
-    kept: Kept,
 }
 
 impl Follower {
@@ -168,62 +161,9 @@ impl Follower {
         Err(GitError::Failed(format!("{followed} is not there")))
     }
 
-    /// Whether an object that was fetched is to be in force.
-    async fn judge(&self, offer: &Offer, object: &str) -> Verdict {
-        let source = &self.source;
-        let commit = self.mirror.about(object, &source.name).await?;
-        let refuse = |why: &str| Ok(Err(source.problem(why, Some(&commit))));
-        if let Some(why) = self.rewritten(offer, &commit).await? {
-            return refuse(&why);
-        }
-        if let Some(why) = source.signed.doubt(&self.mirror.git, object, &offer.name).await? {
-            return refuse(&why);
-        }
-        let mut reading = match read(&self.mirror.git, &commit.id, &source.name, &source.path).await {
-            Ok(Ok(reading)) => reading,
-            Ok(Err(why)) | Err(GitError::TooMuch(why)) => return refuse(&why),
-            Err(error) => return Err(error),
-        };
-        let host_root = source.host_root.clone();
-        let origin = Origin { commit: commit.clone(), host_root, ..Origin::default() };
-        reading.origins.insert(source.name.clone(), origin);
-        reading.host_name = source.host_name.clone();
-        let catalog = Catalog::new(&reading, &Catalog::empty(true));
-        if !catalog.problems.is_empty() {
-            return refuse(&catalog.problems.join("\n"));
-        }
-        let kept = Kept::after(self.kept.as_ref(), object, &offer.name, &commit, &catalog);
-        if let Some(origin) = reading.origins.get_mut(&source.name) {
-            origin.asked = kept.asked();
-        }
-        Ok(Ok(Taken { reading, kept }))
-    }
-
-    /// Why a commit does not go on from the last good one, if it does not.
-    async fn rewritten(&self, offer: &Offer, commit: &CommitStatus) -> Result<Option<String>, GitError> {
-        let Some(kept) = self.kept.as_ref().filter(|kept| kept.commit.id != commit.id) else { return Ok(None) };
-        if self.source.allow_rewrite {
-            return Ok(None);
-        }
-        let from = kept.commit.short();
-        let advice = "push a commit that does, or allow it once (--git-allow-rewrite, allow_rewrite: true)";
-        if let (Follow::Versions(_), Some(old), Some(new)) = (&self.follow, version(&kept.name), version(&offer.name)) {
-            if new > old {
-                return Ok(None);
-            }
-            if new < old {
-                return Ok(Some(format!("it is version {new}, and {old} is in force: tag a higher version; {advice}")));
-            }
-        }
-        if self.mirror.descends(&kept.commit.id, &commit.id).await? {
-            return Ok(None);
-        }
-        Ok(Some(format!("history was rewritten: it does not come after {from}, which is in force; {advice}")))
-    }
-
     fn settle(&mut self, object: &str, verdict: Result<Taken, String>) {
         match verdict {
-            Ok(Taken { reading, kept }) => {
+            Ok(Taken { reading, catalog, kept }) => {
                 let commit = &kept.commit;
                 tracing::info!(
                     repository = self.source.name,
@@ -236,6 +176,7 @@ impl Follower {
                     tracing::warn!(repository = self.source.name, %error, "the good commit cannot be remembered over a restart");
                 }
                 self.kept = Some(kept);
+                self.catalog = catalog;
                 self.judged = Some((object.to_owned(), None));
                 self.standing.send_replace(Standing { good: Some(Arc::new(reading)), problem: None });
             }

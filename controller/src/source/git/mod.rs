@@ -13,6 +13,7 @@ mod read;
 mod refs;
 mod sources;
 mod tree;
+mod verdict;
 mod verify;
 
 use std::path::PathBuf;

@@ -87,6 +87,15 @@ async fn environment_files_are_of_the_commit_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_emptied_is_a_mistake_and_no_wish() {
+    if !git_is_here() {
+        return;
+    }
+    let problem = refused(Repo::source, |repo| repo.write("web.yaml", "# nothing\n")).await;
+    assert!(problem.contains("repo/web.yaml had documents and is empty now"), "{problem}");
+}
+
+#[tokio::test]
 async fn a_huge_file_is_not_read() {
     if !git_is_here() {
         return;
