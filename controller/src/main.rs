@@ -39,6 +39,8 @@ fn main() -> anyhow::Result<ExitCode> {
             Verb::Apply(args) => apply::apply(args, &cli.common).await,
             Verb::Plan(args) => plan::plan(&args, &cli.common).await,
             Verb::Status(args) => status::status(&args, &cli.common).await,
+            Verb::History(args) => status::history(&args, &cli.common).await,
+            Verb::Undo(args) => status::undo(&args, &cli.common).await,
             Verb::Events(args) => status::events(&args, &cli.common).await,
             Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
             Verb::Demo => demo::demo(&cli.common).await,

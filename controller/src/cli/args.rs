@@ -98,6 +98,11 @@ pub enum Verb {
     Plan(Read),
     /// Show what a running controller knows of its services.
     Status(Status),
+    /// Show the revisions of a service that a running controller remembers: who asked for each, and what became of it.
+    History(History),
+    /// Have a running controller go back to an earlier revision of a service at once. Its document says something else
+    /// then, and has its way again with its next change.
+    Undo(Undo),
     /// Show what a running controller did last, and why.
     Events(Output),
     /// Check files without an engine. Exit code 2 if one is invalid.
@@ -231,6 +236,26 @@ pub struct Status {
     /// Print data instead of a table.
     #[arg(long, short, value_enum)]
     pub output: Option<Format>,
+}
+
+/// `composed history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// The service: `name` or `project/name`.
+    pub service: String,
+    /// Print data instead of a table.
+    #[arg(long, short, value_enum)]
+    pub output: Option<Format>,
+}
+
+/// `composed undo`.
+#[derive(Debug, Args)]
+pub struct Undo {
+    /// The service: `name` or `project/name`.
+    pub service: String,
+    /// The revision to go back to, or the beginning of its name (`composed history`). Default: the last that was available.
+    #[arg(long, value_name = "REVISION")]
+    pub to: Option<String>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ mod promises;
 mod questions;
 mod senses;
 mod socket;
+mod undo;
 mod verbs;
 mod view;
 mod walls;

@@ -4,6 +4,7 @@ use clap::Parser as _;
 use composed::cli::args::{Cli, Verb};
 use composed::cli::repositories::{Repositories, repositories};
 use composed::cli::run;
+use crd_schema::status::RevisionOutcome;
 
 use super::*;
 
@@ -94,7 +95,10 @@ async fn the_controller_says_which_commit_asked() {
     if !git_is_here() {
         return;
     }
-    let (repo, state) = (Repo::with_web(), tempfile::tempdir().unwrap());
+    let (repo, state) = (Repo::new(), tempfile::tempdir().unwrap());
+    let web = |image: &str| document("web", image) + "  rollout: {min_ready: 0s}\n";
+    repo.write("web.yaml", web("web:1"));
+    repo.commit("one");
     let socket = state.path().join("s.sock");
     let words = ["composed", "run", "--engine", "simulated", "--git", repo.path().to_str().unwrap(), "--state-dir"];
     let more = [state.path().to_str().unwrap(), "--socket", socket.to_str().unwrap()];
@@ -126,12 +130,36 @@ async fn the_controller_says_which_commit_asked() {
     );
     assert!(composed::cli::table::one(&first).contains(&format!("asked for by commit {} by Ann", &head[..7])));
 
-    repo.write("web.yaml", document("web", "web:2") + "  replicsa: 2\n");
+    repo.write("web.yaml", web("web:2") + "  replicsa: 2\n");
     let bad = repo.commit("bad");
     let overview = until(&|overview| !overview.health.problems.is_empty()).await;
     let problems = overview.health.problems.join("\n");
-    let named = [&bad[..7], "Ann <ann@shop.example>", "web.yaml:6:3", &head[..7]];
+    let named = [&bad[..7], "Ann <ann@shop.example>", "web.yaml:7:3", &head[..7]];
     assert!(named.iter().all(|word| problems.contains(word)), "{problems}");
     assert_eq!(overview.services[0].commit, first.commit);
+
+    let available = |overview: &Overview, image: &str| {
+        let newest = overview.services[0].history.first().filter(|record| record.image == image);
+        newest.is_some_and(|record| record.outcome == RevisionOutcome::Available)
+    };
+    until(&|overview| available(overview, "web:1")).await;
+    repo.write("web.yaml", web("web:2"));
+    let good = repo.commit("good");
+    let status = until(&|overview| available(overview, "web:2")).await.services.remove(0);
+    let asked: Vec<_> = status.history.iter().map(|record| record.commit.as_ref().unwrap().id.clone()).collect();
+    assert_eq!(asked, [good.clone(), head]);
+    let (newest, first) = (&status.history[0], &status.history[1]);
+    assert_eq!((first.outcome, first.image.as_str()), (RevisionOutcome::Available, "web:1"));
+    assert!(newest.ended.unwrap() >= newest.since && newest.image_id.is_some(), "{newest:?}");
+    let table = composed::cli::table::history(&status);
+    assert!(table.contains(&format!("{} by Ann", &good[..7])) && table.contains("web:2 ("), "{table}");
+    let (code, said) = client::post(&socket, "/v1/services/shop/web/undo").await.unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        code.is_success() && said.contains(&format!("asked for by commit {}", &first.commit.as_ref().unwrap().id[..7])),
+        "{said}"
+    );
+    let (code, _) = client::post(&socket, "/v1/services/shop/web/undo?to=zzz").await.unwrap();
+    assert_eq!(code.as_u16(), 409);
     running.abort();
 }
