@@ -1,5 +1,5 @@
-//! DESIRED STATE COMES IN: files are read, judged, resolved and kept as the catalog of what is wanted; the queue says
-//! whose turn it is.
+//! DESIRED STATE COMES IN: files, or commits of repositories, are read, judged, resolved and kept as the catalog of what
+//! is wanted; the queue says whose turn it is.
 
 pub mod catalog;
 pub mod env_file;

@@ -167,3 +167,24 @@ async fn what_is_not_wanted_cannot_be_undone() {
     assert!(running.undo(None).await.unwrap_err().contains("is not wanted"));
     running.end().await;
 }
+
+#[tokio::test]
+async fn an_address_only_shows() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    tokio::spawn(composed::api::serve_tcp(Arc::new(Board::default()), address));
+    let mut stream = loop {
+        match tokio::net::TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    let request =
+        "POST /v1/services/shop/web/undo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}

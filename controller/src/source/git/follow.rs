@@ -56,7 +56,7 @@ pub(super) async fn follow(source: GitSource, room: PathBuf, nudge: Arc<Notify>,
     };
     let follow = source.follow.clone();
     let mut follower =
-        Follower { source, room, mirror, follow, kept: None, catalog: Catalog::empty(true), judged: None, standing };
+        Follower { source, room, mirror, follow, kept: None, catalog: Catalog::empty(true), in_force: None, standing };
     follower.restore().await;
     follower.run(&nudge).await;
 }
@@ -70,8 +70,8 @@ pub(super) struct Follower {
     pub(super) kept: Option<Kept>,
     // What is in force of it.
     pub(super) catalog: Catalog,
-    // The last object that was judged, and why it was refused if it was.
-    judged: Option<(String, Option<String>)>,
+    // What is in force, and its name.
+    in_force: Option<Offer>,
     standing: watch::Sender<Standing>,
 }
 
@@ -115,7 +115,7 @@ impl Follower {
             return;
         }
         match self.judge(&offer, &offer.object).await {
-            Ok(verdict) => self.settle(&offer.object, verdict),
+            Ok(verdict) => self.settle(offer, verdict),
             Err(error) => self.troubled(&error).await,
         }
     }
@@ -123,8 +123,9 @@ impl Follower {
     /// One look at the repository.
     async fn look(&mut self) -> Result<(), GitError> {
         let offer = self.offer().await?;
-        if let Some((_, refused)) = self.judged.as_ref().filter(|(object, _)| *object == offer.object) {
-            say(&self.standing, refused.clone());
+        // What was refused is judged again: the keys on this host may be others by now.
+        if self.in_force.as_ref() == Some(&offer) {
+            say(&self.standing, None);
             return Ok(());
         }
         let base = self.kept.as_ref().map(|kept| kept.commit.id.as_str());
@@ -133,7 +134,7 @@ impl Follower {
         if verdict.is_ok() {
             self.mirror.keep(&seen).await?;
         }
-        self.settle(&seen, verdict);
+        self.settle(Offer { object: seen, ..offer }, verdict);
         Ok(())
     }
 
@@ -161,7 +162,7 @@ impl Follower {
         Err(GitError::Failed(format!("{followed} is not there")))
     }
 
-    fn settle(&mut self, object: &str, verdict: Result<Taken, String>) {
+    fn settle(&mut self, offer: Offer, verdict: Result<Taken, String>) {
         match verdict {
             Ok(Taken { reading, catalog, kept }) => {
                 let commit = &kept.commit;
@@ -177,12 +178,11 @@ impl Follower {
                 }
                 self.kept = Some(kept);
                 self.catalog = catalog;
-                self.judged = Some((object.to_owned(), None));
+                self.in_force = Some(offer);
                 self.standing.send_replace(Standing { good: Some(Arc::new(reading)), problem: None });
             }
             Err(why) => {
                 let why = format!("{why}\n{}", self.stays());
-                self.judged = Some((object.to_owned(), Some(why.clone())));
                 say(&self.standing, Some(why));
             }
         }
@@ -196,7 +196,7 @@ impl Follower {
         };
         if broken {
             // What is in force is in memory; the rest can be fetched again.
-            self.judged = None;
+            self.in_force = None;
             if let Err(error) = self.mirror.begin("sha1").await {
                 tracing::warn!(repository = self.source.name, %error, "the copy cannot be begun anew");
             }
@@ -207,8 +207,8 @@ impl Follower {
 
     /// What is in force meanwhile, in words.
     fn stays(&self) -> String {
-        let in_force = self.kept.as_ref().filter(|_| self.standing.borrow().good.is_some());
-        in_force.map_or_else(
+        let kept = self.kept.as_ref().filter(|_| self.standing.borrow().good.is_some());
+        kept.map_or_else(
             || "  nothing of it is in force yet".to_owned(),
             |kept| format!("  commit {} stays in force", kept.commit),
         )

@@ -31,6 +31,9 @@ pub(super) async fn read(git: &Git, commit: &str, name: &str, dir: &str) -> Resu
         if !wanted(path, dir) || *node == Node::Submodule {
             continue;
         }
+        if path.contains(char::is_control) {
+            return Ok(Err(format!("the name {path:?} has characters that cannot be shown: give the file another")));
+        }
         if reading.files.len() == MAX_FILES {
             return Ok(Err(format!("it has more than {MAX_FILES} documents")));
         }

@@ -103,6 +103,21 @@ async fn a_huge_file_is_not_read() {
     let huge = vec![b'#'; crd_schema::MAX_FILE_BYTES + 1];
     let problem = refused(Repo::source, |repo| repo.write("huge.yaml", &huge)).await;
     assert!(problem.contains("repo/huge.yaml") && problem.contains("at most"), "{problem}");
+    let problem = refused(Repo::source, |repo| {
+        repo.write("web.yaml", document("web", "web:2") + "  env_file: huge.env\n");
+        repo.write("huge.env", &huge);
+    });
+    let problem = problem.await;
+    assert!(problem.contains("env_file huge.env of shop/web cannot be read: the file has"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_name_that_would_forge_a_line_of_the_log_is_refused() {
+    if !git_is_here() {
+        return;
+    }
+    let problem = refused(Repo::source, |repo| repo.write("a\nerror: forged.yaml", document("api", "api:1"))).await;
+    assert!(problem.contains("cannot be shown") && !problem.contains("\nerror: forged"), "{problem}");
 }
 
 #[tokio::test]

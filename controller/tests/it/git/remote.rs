@@ -86,6 +86,37 @@ async fn a_broken_copy_is_made_anew() {
     assert_eq!(image(&reading, "web"), "web:1");
 }
 
+/// A process that ends at any moment, and all that it has started with it.
+#[test]
+fn a_crash_at_any_moment_is_harmless() {
+    if !git_is_here() {
+        return;
+    }
+    let (repo, state) = (Repo::with_web(), tempfile::tempdir().unwrap());
+    let mut last = String::from("web:1");
+    for number in 0..16_u32 {
+        last = format!("web:{number}");
+        repo.write("web.yaml", document("web", &last));
+        repo.commit(&last);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let followed = runtime.block_on(async { Followed::begin([repo.source()], state.path()) });
+        std::thread::sleep(Duration::from_millis(u64::from(number * 6)));
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        drop(followed);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut followed = Followed::begin([repo.source()], state.path());
+        loop {
+            let reading = followed.next().await;
+            assert_eq!(reading.refused, Vec::<String>::new());
+            if !reading.files.is_empty() && image(&reading, "web") == last {
+                return;
+            }
+        }
+    });
+}
+
 /// A git server on this host: `git http-backend`, for who has this `Authorization`.
 async fn http(root: PathBuf, authorization: &'static str) -> std::net::SocketAddr {
     use http_body_util::{BodyExt as _, Full};

@@ -70,6 +70,15 @@ async fn a_commit_by_nobody_who_is_listed_is_refused() {
     assert_eq!(image(&reading, "web"), "web:1");
     keys.commit("web:4", "listed");
     assert_eq!(image(&followed.next().await, "web"), "web:4");
+    // Who is listed later is believed then, without a new commit.
+    keys.commit("web:5", "other");
+    let (_, problem) = followed.problem().await;
+    assert!(problem.contains("no valid signature"), "{problem}");
+    let both =
+        ["listed", "other"].map(|name| std::fs::read_to_string(keys.dir.path().join(format!("{name}.pub"))).unwrap());
+    std::fs::write(keys.signers(), both.map(|key| format!("ann@shop.example {key}")).concat()).unwrap();
+    followed.nudge();
+    assert_eq!(image(&followed.next().await, "web"), "web:5");
     followed.end().await;
     // Who is taken off the list is not believed at the next start, not even for what was good.
     std::fs::write(keys.signers(), "").unwrap();

@@ -131,6 +131,40 @@ async fn who_does_not_answer_is_given_up_with_all_that_was_started() {
 }
 
 #[tokio::test]
+async fn by_ssh_only_the_given_key_and_hosts_count() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(scene) = Scene::new(0) else { return };
+    let path = |name: &str| scene.dir.path().join(name);
+    let access = Access { ssh_key: Some(path("a key")), known_hosts: Some(path("hosts")), token_file: None };
+    let address = Address::parse("ssh://git@h.example:2222/team/shop.git").unwrap();
+    let mirror = Mirror::open(&path("a room"), &address, &access, None).await.unwrap().unwrap();
+    std::fs::create_dir(path("bin")).unwrap();
+    std::fs::write(path("bin/ssh"), format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > {}\n", path("words").display()))
+        .unwrap();
+    std::fs::set_permissions(path("bin/ssh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let search = format!("{}:{}", path("bin").display(), std::env::var("PATH").unwrap());
+    let mut command = mirror.git.command(["ls-remote", "--", address.url()]);
+    // It gets no answer.
+    assert!(!command.env("PATH", search).status().await.unwrap().success());
+    let words = std::fs::read_to_string(path("words")).unwrap();
+    let config = path("a room/home/ssh_config");
+    let expected = format!("-F\n{}\n", config.display());
+    assert!(words.starts_with(&expected) && words.contains("\n2222\ngit@h.example\n"), "{words}");
+    // What ssh itself makes of it, where there is one.
+    let Ok(output) = Command::new("ssh").arg("-G").arg("-F").arg(&config).arg("h.example").output() else { return };
+    let text = String::from_utf8(output.stdout).unwrap().to_lowercase();
+    let key = format!("identityfile \"{}\"", path("a key").display()).to_lowercase();
+    let plain = key.replace('"', "");
+    for line in
+        ["stricthostkeychecking true", "batchmode yes", "identitiesonly yes", "identityagent none", "forwardagent no"]
+    {
+        assert!(text.lines().any(|said| said == line), "{line}\n{text}");
+    }
+    assert!(text.contains(&key) || text.contains(&plain), "{text}");
+    assert!(text.contains(&format!("userknownhostsfile {}", path("hosts").display()).to_lowercase()), "{text}");
+}
+
+#[tokio::test]
 async fn only_the_one_protocol_may_be_used_and_no_hook_runs() {
     let Some(scene) = Scene::new(1) else { return };
     let mirror = scene.mirror().await;
