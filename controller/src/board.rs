@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::model::ServiceName;
+use crate::orders::Orders;
 
 /// So many events are kept.
 const EVENTS: usize = 1000;
@@ -49,6 +50,8 @@ pub struct Shown {
 pub struct Board {
     inner: Mutex<Inner>,
     version: watch::Sender<u64>,
+    /// What people ask the loop for.
+    pub orders: Orders,
 }
 
 #[derive(Debug, Default)]

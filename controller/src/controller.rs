@@ -18,6 +18,7 @@ use crate::dependencies::{in_the_way, unmet};
 use crate::engine::{Claim, Engine, EngineError, Scope};
 use crate::front;
 use crate::model::{Desired, Key, Memory, Replica, ServiceName, Snapshot};
+use crate::orders::Undo;
 use crate::plan;
 use crate::reconcile::{self, Pass};
 use crate::source::catalog::Catalog;
@@ -77,6 +78,8 @@ struct Shared {
     refused: Mutex<BTreeMap<String, String>>,
     // Since when the documents of services with containers are missed.
     missed: Mutex<BTreeMap<ServiceName, jiff::Timestamp>>,
+    // What is to be undone in the next pass: to which revision.
+    undone: Mutex<BTreeMap<ServiceName, Option<String>>>,
     // What was found or lost on the engine and not looked at since, with how often that failed.
     open: Mutex<BTreeMap<Key, u32>>,
 }
@@ -92,6 +95,7 @@ impl Controller {
             woken: Mutex::default(),
             refused: Mutex::default(),
             missed: Mutex::default(),
+            undone: Mutex::default(),
             open: Mutex::default(),
         });
         let mut queue = Queue::default();
@@ -112,6 +116,10 @@ impl Controller {
                     for key in shared.read(&reading) {
                         queue.push(key, Instant::now());
                     }
+                }
+                undo = shared.c.board.orders.next(), if shared.begun() => {
+                    queue.push(Key::Service(undo.service.clone()), Instant::now());
+                    shared.undo(undo);
                 }
                 Some(ended) = looks.join_next_with_id() => {
                     for (key, next) in ended_look(ended, &mut looked_for) {
@@ -356,6 +364,12 @@ impl Shared {
         let before = self.c.board.status(name).or_else(|| self.c.state.load_status(name));
         let mut memory = lock(&self.memories).get(name).cloned().unwrap_or_default();
         let remembered = memory.clone();
+        let undone = lock(&self.undone).remove(name);
+        if let Some(to) = undone
+            && let Err(why) = memory.undo(to.as_deref(), self.c.clock.now())
+        {
+            tracing::warn!(service = %name, why, "it was not undone");
+        }
         let lone = !catalog.knows(&front::name(name));
         let mut unmet = unmet(&self.c.board, name, &desired);
         unmet.extend(in_the_way(&self.c.board, name, &desired, lone));
@@ -391,6 +405,33 @@ impl Shared {
             }
         }
         next(error.as_ref(), acted, wake_at)
+    }
+
+    /// Answers whether a service can be undone; its next pass does it.
+    fn undo(&self, undo: Undo) {
+        let Undo { service, to, answer } = undo;
+        self.recall(&service);
+        let mut memory = lock(&self.memories).get(&service).cloned().unwrap_or_default();
+        let catalog = self.catalog();
+        let result = match catalog.service(&service) {
+            None => Err(format!("{service} is not wanted, or its document is not valid")),
+            Some(desired) => memory.undo(to.as_deref(), self.c.clock.now()).map(|(present, earlier)| {
+                let (from, to, source) = (&present.revision, &earlier.revision, &desired.source);
+                let asked = earlier.commit.as_ref().map(|commit| format!(", asked for by commit {commit}"));
+                format!(
+                    "{service} goes back from revision {from} to {to} ({}{}). {source} still asks for {from}: it has \
+                     its way again with its next change",
+                    earlier.spec.image,
+                    asked.unwrap_or_default()
+                )
+            }),
+        };
+        if result.is_ok() {
+            tracing::info!(%service, "undone by hand");
+            lock(&self.undone).insert(service, to);
+        }
+        // Whoever asked may have gone away.
+        answer.send(result).ok();
     }
 
     async fn project(&self, name: &str, snapshot: &Snapshot) -> Next {

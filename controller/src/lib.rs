@@ -14,6 +14,7 @@ mod dependencies;
 pub mod engine;
 pub mod front;
 pub mod model;
+pub mod orders;
 pub mod plan;
 pub mod reconcile;
 pub mod source;

@@ -12,8 +12,9 @@ use tracing_subscriber::EnvFilter;
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     match &cli.verb {
-        Verb::Schema => {
-            session::print_out(&serde_json::to_string_pretty(&crd_schema::schema())?);
+        Verb::Schema { settings } => {
+            let schema = if *settings { crd_schema::settings_schema() } else { crd_schema::schema() };
+            session::print_out(&serde_json::to_string_pretty(&schema)?);
             return Ok(ExitCode::SUCCESS);
         }
         Verb::Completions { shell } => {
@@ -26,7 +27,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Verb::DemoApp { check: Some(_) } => return Ok(app::check()),
         Verb::Companion { words } => return Ok(companion_main(words)),
-        Verb::Validate(args) => return plan::validate(args),
+        Verb::Validate(args) => return plan::validate(args, &cli.common),
         _ => {}
     }
     let quiet = !matches!(cli.verb, Verb::Run(_));
@@ -38,13 +39,17 @@ fn main() -> anyhow::Result<ExitCode> {
             Verb::Apply(args) => apply::apply(args, &cli.common).await,
             Verb::Plan(args) => plan::plan(&args, &cli.common).await,
             Verb::Status(args) => status::status(&args, &cli.common).await,
+            Verb::History(args) => status::history(&args, &cli.common).await,
+            Verb::Undo(args) => status::undo(&args, &cli.common).await,
             Verb::Events(args) => status::events(&args, &cli.common).await,
             Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
             Verb::Demo => demo::demo(&cli.common).await,
             Verb::DemoApp { .. } => app::run().await,
-            Verb::Schema | Verb::Completions { .. } | Verb::OwnRootfs | Verb::Companion { .. } | Verb::Validate(_) => {
-                Ok(ExitCode::SUCCESS)
-            }
+            Verb::Schema { .. }
+            | Verb::Completions { .. }
+            | Verb::OwnRootfs
+            | Verb::Companion { .. }
+            | Verb::Validate(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

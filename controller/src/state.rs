@@ -34,6 +34,11 @@ impl StateDir {
         Self { root: Some(root.to_owned()) }
     }
 
+    /// A room for what others keep; none without a directory.
+    pub fn room(&self, name: &str) -> Option<PathBuf> {
+        self.root.as_ref().map(|root| root.join(name))
+    }
+
     /// What is remembered of `service`.
     pub fn load(&self, service: &ServiceName) -> Memory {
         let Some(path) = self.path("services", service) else {

@@ -14,13 +14,14 @@ mod mask;
 mod parse;
 pub mod revision;
 mod schema;
+pub mod settings;
 pub mod status;
 mod types;
 mod yaml;
 
 pub use diagnostic::Diagnostic;
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, parse_bytes};
-pub use schema::schema;
+pub use schema::{schema, settings_schema};
 pub use types::{
     attach::{Dependency, DependencyCondition, EnvFile, NetworkAttachment},
     deploy::{Deploy, Limits, Reservations, Resources},

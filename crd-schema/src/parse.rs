@@ -81,6 +81,29 @@ pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Vec<Parsed>, Vec<Diagnost
     Err(vec![diagnostic(file, Some(&Lines::new(&before)), problem)])
 }
 
+/// Reads a file of one document that is no object, by the same rules. Its lines are not shown.
+pub(crate) fn one<T: for<'de> Deserialize<'de>>(file: &str, bytes: &[u8]) -> Result<T, Vec<Diagnostic>> {
+    let read = || {
+        let start = Place::after("");
+        let wrong = |message: &str| vec![Problem::new(start, message.to_owned(), None)];
+        let text = std::str::from_utf8(bytes).map_err(|_| wrong("the file is not UTF-8 text"))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+        yaml::precheck(&text, MAX_FILE_BYTES).map_err(|problem| vec![problem])?;
+        let mut documents = Vec::new();
+        for (line, document) in yaml::documents(&text) {
+            documents.extend(yaml::read(document, line)?);
+        }
+        match documents.as_mut_slice() {
+            [node] if matches!(node.kind, Kind::Map(_)) => {
+                strip_extensions(node, false);
+                collect(node, "")
+            }
+            _ => Err(wrong("the file is to hold one document, a map")),
+        }
+    };
+    read().map_err(|problems| problems.into_iter().map(|problem| diagnostic(file, None, problem)).collect())
+}
+
 /// How long a line may be to be shown, and how long a message.
 const MAX_SHOWN: usize = 1000;
 

@@ -8,6 +8,7 @@ use schemars::{
 };
 use serde_json::{Value, json};
 
+use crate::settings::Settings;
 use crate::{Project, Service};
 
 /// The JSON Schema (2020-12) of one document. The committed copy is `crd-schema/schema/composed.dev_v1.json`.
@@ -24,6 +25,15 @@ pub fn schema() -> Value {
         "oneOf": [service, project],
         "$defs": definitions,
     })
+}
+
+/// The JSON Schema (2020-12) of the settings file. The committed copy is
+/// `crd-schema/schema/composed.dev_settings_v1.json`.
+pub fn settings_schema() -> Value {
+    let mut schema =
+        SchemaSettings::draft2020_12().with_transform(Strict).into_generator().into_root_schema_for::<Settings>();
+    schema.insert("$id".to_owned(), json!("https://composed.dev/schema/composed.dev_settings_v1.json"));
+    schema.to_value()
 }
 
 /// What the types say and their schema does not: no value is an error, `x-` keys are allowed wherever keys are closed,

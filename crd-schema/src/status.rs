@@ -64,6 +64,12 @@ pub struct ServiceStatus {
     /// Where its spec is written, as `file:line`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The commit that asked for what is wanted, if its spec comes from git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitStatus>,
+    /// The revisions that were wanted and are remembered, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<RevisionStatus>,
     /// The last error, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -78,6 +84,79 @@ impl ServiceStatus {
     /// The condition of a type, if it is known.
     pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
+/// A revision that was wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionStatus {
+    /// Its name.
+    pub revision: String,
+    /// The newest generation that asked for it.
+    pub generation: u64,
+    /// The image, as the document names it.
+    pub image: String,
+    /// The engine's id of the image that this name stood for when it was first here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// The commit that asked for it, if it came from git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitStatus>,
+    /// What became of it.
+    pub outcome: RevisionOutcome,
+    /// When it was last begun.
+    pub since: Timestamp,
+    /// When it became what it is; absent while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+}
+
+/// What became of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RevisionOutcome {
+    /// Not known yet, or replaced before it was.
+    Pending,
+    /// All its replicas were available at once.
+    Available,
+    /// It was given up.
+    Failed,
+}
+
+impl fmt::Display for RevisionOutcome {
+    /// The variant's name, as it is serialised.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A commit of a git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitStatus {
+    /// The name that the settings give the repository.
+    pub repository: String,
+    /// The commit's full name, in hexadecimal digits.
+    pub id: String,
+    /// Who wrote it, as `name <address>`.
+    pub author: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+impl CommitStatus {
+    /// The first seven digits of its name.
+    pub fn short(&self) -> &str {
+        self.id.get(..7).unwrap_or(&self.id)
+    }
+}
+
+impl fmt::Display for CommitStatus {
+    /// Its short name, author and subject.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}: {}", self.short(), self.author, self.subject)
     }
 }
 
@@ -159,6 +238,8 @@ pub enum Reason {
     ProgressDeadlineExceeded,
     /// The wanted revision failed.
     RevisionFailed,
+    /// It was undone by hand.
+    Undone,
     /// The revision before it runs again.
     RolledBack,
     /// There is no revision to go back to.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 
 /// No answer is larger than this.
@@ -36,11 +36,20 @@ pub enum ClientError {
 
 /// `GET target` on the socket: the status code and the body.
 pub async fn get(socket: &Path, target: &str) -> Result<(StatusCode, Vec<u8>), ClientError> {
+    ask(socket, Method::GET, target).await
+}
+
+/// `POST target` on the socket, without a body: the status code and the answer's body.
+pub async fn post(socket: &Path, target: &str) -> Result<(StatusCode, Vec<u8>), ClientError> {
+    ask(socket, Method::POST, target).await
+}
+
+async fn ask(socket: &Path, method: Method, target: &str) -> Result<(StatusCode, Vec<u8>), ClientError> {
     let path = socket.display().to_string();
     let stream = tokio::net::UnixStream::connect(socket)
         .await
         .map_err(|error| ClientError::Absent { path: path.clone(), why: error.to_string() })?;
-    let answer = tokio::time::timeout(PATIENCE, exchange(stream, target)).await;
+    let answer = tokio::time::timeout(PATIENCE, exchange(stream, method, target)).await;
     match answer {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(ClientError::Broken { path, why: error.to_string() }),
@@ -50,10 +59,15 @@ pub async fn get(socket: &Path, target: &str) -> Result<(StatusCode, Vec<u8>), C
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange(stream: tokio::net::UnixStream, target: &str) -> Result<(StatusCode, Vec<u8>), AnyError> {
+async fn exchange(
+    stream: tokio::net::UnixStream,
+    method: Method,
+    target: &str,
+) -> Result<(StatusCode, Vec<u8>), AnyError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(target).header("host", "composed").body(Empty::<Bytes>::new())?;
+    let request =
+        Request::builder().method(method).uri(target).header("host", "composed").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes().to_vec();

@@ -3,6 +3,7 @@
 pub mod client;
 mod metrics;
 pub(crate) mod socket;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,12 +14,15 @@ use std::time::Duration;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use crd_schema::status::ServiceStatus;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::board::{Board, Health};
+use crate::model::ServiceName;
+use crate::orders::Undo;
 
 /// A reader that asks for news is answered after so long at the latest.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -38,7 +42,9 @@ pub struct Overview {
 /// Waits while somebody else serves there; a leftover socket is replaced.
 pub async fn serve_unix(board: Arc<Board>, path: &Path) -> std::io::Result<()> {
     let (listener, _own) = socket::bind(path, "--socket").await?;
-    axum::serve(listener, router(board)).await
+    // Who may use the socket may use the controller; a TCP address only shows.
+    let orders = Router::new().route("/v1/services/{project}/{name}/undo", post(undo)).with_state(Arc::clone(&board));
+    axum::serve(listener, router(board).merge(orders)).await
 }
 
 /// Serves the board on a loopback address: there is no authentication, so no other address is taken.
@@ -75,6 +81,24 @@ fn router(board: Arc<Board>) -> Router {
         .with_state(board)
 }
 
+/// An order that is not taken for so long is given up.
+const ORDER: Duration = Duration::from_secs(10);
+
+async fn undo(
+    State(board): State<Arc<Board>>,
+    axum::extract::Path((project, name)): axum::extract::Path<(String, String)>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> (StatusCode, String) {
+    let (answer, answered) = oneshot::channel();
+    let service = ServiceName::new(project, name);
+    board.orders.give(Undo { service, to: query.get("to").cloned(), answer });
+    match tokio::time::timeout(ORDER, answered).await {
+        Ok(Ok(Ok(done))) => (StatusCode::OK, done),
+        Ok(Ok(Err(why))) => (StatusCode::CONFLICT, why),
+        Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the controller has not begun yet".to_owned()),
+    }
+}
+
 async fn ready(State(board): State<Arc<Board>>) -> (StatusCode, String) {
     let health = board.health();
     match health.blocked {
@@ -108,7 +132,7 @@ async fn service(
     State(board): State<Arc<Board>>,
     axum::extract::Path((project, name)): axum::extract::Path<(String, String)>,
 ) -> Response {
-    match board.status(&crate::model::ServiceName::new(project, name)) {
+    match board.status(&ServiceName::new(project, name)) {
         Some(status) => Json(status).into_response(),
         None => (StatusCode::NOT_FOUND, "no such service\n").into_response(),
     }

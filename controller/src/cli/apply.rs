@@ -34,7 +34,7 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
     if !catalog.problems.is_empty() {
         return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
     }
-    if catalog.names().next().is_none() && (reading.single || !args.confirm_deletion) {
+    if catalog.names().next().is_none() && catalog.elsewhere.is_empty() && (reading.single || !args.confirm_deletion) {
         return Ok(fail(INVALID, &format!("{} holds no service documents", source.path.display())));
     }
     let board = Arc::new(Board::default());

@@ -1,5 +1,7 @@
 //! The command line: verbs, options, help.
 
+pub mod git;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +47,10 @@ pub struct Common {
     /// mounts are resolved there. Default: the directory itself. Needed when composed is in a container.
     #[arg(long, global = true, value_name = "PATH", env = "COMPOSED_HOST_DIR")]
     pub host_dir: Option<PathBuf>,
+    /// The name of this host: a service with `metadata.hosts` runs here only if one of them fits. Default: the system's
+    /// own. Needed for such services when composed is in a container.
+    #[arg(long, global = true, value_name = "NAME", env = "COMPOSED_HOST_NAME")]
+    pub host_name: Option<String>,
     /// The unix socket on which a running controller serves its status.
     #[arg(long, global = true, value_name = "PATH", env = "COMPOSED_SOCKET", default_value_os_t = default_socket())]
     pub socket: PathBuf,
@@ -92,12 +98,21 @@ pub enum Verb {
     Plan(Read),
     /// Show what a running controller knows of its services.
     Status(Status),
+    /// Show the revisions of a service that a running controller remembers: who asked for each, and what became of it.
+    History(History),
+    /// Have a running controller go back to an earlier revision of a service at once. Its document says something else
+    /// then, and has its way again with its next change.
+    Undo(Undo),
     /// Show what a running controller did last, and why.
     Events(Output),
     /// Check files without an engine. Exit code 2 if one is invalid.
     Validate(Read),
     /// Print the JSON Schema of the files, for editors.
-    Schema,
+    Schema {
+        /// That of the settings file (`run --config`).
+        #[arg(long)]
+        settings: bool,
+    },
     /// See it work: a service of 3 replicas under steady requests gets a new version, then a broken one.
     Demo,
     /// Print a completion script for a shell.
@@ -129,11 +144,14 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Run {
     /// The directory with the desired-state files (any .yaml or .yml under it, and Compose files), or one file.
-    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    #[arg(required_unless_present_any = ["files", "git", "config"], conflicts_with = "files")]
     pub dir: Option<PathBuf>,
     /// What is asked of Compose projects.
     #[command(flatten)]
     pub compose: Compose,
+    /// Desired state from git instead.
+    #[command(flatten)]
+    pub git: Box<git::Git>,
     /// Serve the status on this loopback address too, such as 127.0.0.1:9797.
     #[arg(long, value_name = "ADDRESS", env = "COMPOSED_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -142,7 +160,7 @@ pub struct Run {
     pub confirm_deletion: bool,
     /// How proxies learn who serves.
     #[command(flatten)]
-    pub paths: Paths,
+    pub paths: Box<Paths>,
 }
 
 /// The ways by which proxies learn who serves, beside the status.
@@ -254,6 +272,26 @@ pub struct Status {
     /// Print data instead of a table.
     #[arg(long, short, value_enum)]
     pub output: Option<Format>,
+}
+
+/// `composed history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// The service: `name` or `project/name`.
+    pub service: String,
+    /// Print data instead of a table.
+    #[arg(long, short, value_enum)]
+    pub output: Option<Format>,
+}
+
+/// `composed undo`.
+#[derive(Debug, Args)]
+pub struct Undo {
+    /// The service: `name` or `project/name`.
+    pub service: String,
+    /// The revision to go back to, or the beginning of its name (`composed history`). Default: the last that was available.
+    #[arg(long, value_name = "REVISION")]
+    pub to: Option<String>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

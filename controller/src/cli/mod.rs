@@ -8,6 +8,7 @@ mod paths;
 pub mod places;
 pub mod plan;
 pub mod progress;
+pub mod repositories;
 pub mod rootfs;
 pub mod run;
 pub mod session;

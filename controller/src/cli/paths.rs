@@ -56,7 +56,7 @@ pub(super) fn view(args: &Paths) -> Option<view::Options> {
 }
 
 /// Serves, and begins anew when that ends; why it does is said once.
-async fn again<F: Future<Output = io::Result<()>>>(what: &str, address: SocketAddr, serve: impl Fn() -> F) {
+pub(super) async fn again<F: Future<Output = io::Result<()>>>(what: &str, address: SocketAddr, serve: impl Fn() -> F) {
     let mut said = None;
     loop {
         let ended = serve().await;

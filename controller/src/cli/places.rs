@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::{Common, Compose};
 use crate::source::compose::Asked;
 use crate::source::files::{HostDir, Source};
+use crate::source::host::HostName;
 
 /// Docker's own address, by the names it goes by.
 const LOCAL: [&str; 2] = ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
@@ -34,7 +35,7 @@ fn room(instance: &str, engine: Option<&str>) -> String {
 }
 
 /// The documents at `path` or in Compose files, as they are.
-pub fn documents(path: Option<&Path>, compose: &Compose) -> Source {
+pub fn documents(path: Option<&Path>, compose: &Compose, common: &Common) -> Source {
     let compose = compose.clone();
     let first = compose.files.first().map(PathBuf::as_path);
     let path = path.or(first).unwrap_or_else(|| Path::new(".")).to_owned();
@@ -46,7 +47,7 @@ pub fn documents(path: Option<&Path>, compose: &Compose) -> Source {
         variables: compose.variables.into_iter().collect(),
         allowed: compose.allowed,
     };
-    Source { path, compose: asked, host: HostDir::Same }
+    Source { path, compose: asked, host: HostDir::Same, name: host_name(common) }
 }
 
 /// The same, with what is known of where they are on the engine's host.
@@ -56,7 +57,16 @@ pub fn source(path: Option<&Path>, compose: &Compose, common: &Common) -> Source
         None if in_container() => HostDir::Unknown,
         None => HostDir::Same,
     };
-    Source { host, ..documents(path, compose) }
+    Source { host, ..documents(path, compose, common) }
+}
+
+/// The name of this host. In a container the system's own is the container's.
+pub fn host_name(common: &Common) -> HostName {
+    match &common.host_name {
+        Some(name) => HostName::Is(name.clone()),
+        None if in_container() => HostName::Unknown,
+        None => HostName::Is(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+    }
 }
 
 /// Whether this process is in a container, by the marks that Docker and Podman leave.

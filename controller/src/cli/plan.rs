@@ -44,24 +44,32 @@ pub struct Step {
 }
 
 /// Checks files.
-pub fn validate(args: &Read) -> anyhow::Result<ExitCode> {
-    let source = places::documents(args.path.as_deref(), &args.compose);
+pub fn validate(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
+    let source = places::documents(args.path.as_deref(), &args.compose, common);
     let reading = source.read();
     let catalog = Catalog::new(&reading, &Catalog::empty(false));
     let count = catalog.names().count();
     say_notes(&catalog);
     if let Some(format) = args.output {
-        print_data(&BTreeMap::from([("problems", &catalog.problems)]), format)?;
+        let elsewhere: Vec<_> = elsewhere(&catalog).collect();
+        print_data(&BTreeMap::from([("problems", &catalog.problems), ("elsewhere", &elsewhere)]), format)?;
     } else if catalog.problems.is_empty() {
         print_out(&format!("{count} services in {} files are valid", reading.files.len()));
+        elsewhere(&catalog).for_each(|line| print_out(&line));
     } else {
         eprintln!("{}", catalog.problems.join("\n\n"));
     }
-    let valid = catalog.problems.is_empty() && count > 0;
-    if catalog.problems.is_empty() && count == 0 {
+    let any = count > 0 || !catalog.elsewhere.is_empty();
+    let valid = catalog.problems.is_empty() && any;
+    if catalog.problems.is_empty() && !any {
         return Ok(fail(INVALID, &format!("{} holds no service documents", source.path.display())));
     }
     Ok(ExitCode::from(if valid { CONVERGED } else { INVALID }))
+}
+
+/// The services that are for other hosts.
+fn elsewhere(catalog: &Catalog) -> impl Iterator<Item = String> {
+    catalog.elsewhere.iter().map(|(name, why)| format!("{name} {why}"))
 }
 
 /// Says what would be done.
@@ -137,11 +145,17 @@ pub async fn intents(
         }
         let strategy = match desired {
             Desired::Run(_) => decision.status.strategy,
-            Desired::Gone(_) => "removed: its document is gone".to_owned(),
+            Desired::Gone(_) => match catalog.elsewhere.get(name) {
+                Some(why) => format!("removed: it {why}"),
+                None => "removed: its document is gone".to_owned(),
+            },
             Desired::Held(_) => "left as it is".to_owned(),
         };
         let hint = decision.status.hint;
         intents.push(Intent { hint, ..intent(name.to_string(), strategy, &decision.plan) });
+    }
+    for (name, why) in catalog.elsewhere.iter().filter(|(name, _)| !names.contains(name)) {
+        intents.push(intent(name.to_string(), why.clone(), &Plan::default()));
     }
     Ok(intents)
 }

@@ -4,18 +4,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::args::{Common, Run};
 use super::paths;
 use super::places;
+use super::repositories::{Repositories, repositories};
 use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, Ways, fail};
-use crate::api;
+use crate::api::{self, webhook};
 use crate::board::Board;
 use crate::controller::Controller;
 use crate::engine::EngineError;
+use crate::source::files::Reading;
+use crate::source::git;
 use crate::source::watch::watch as watch_files;
+use crate::state::StateDir;
 use crate::traffic::view::View;
 
 /// An engine that does not answer at the start is asked again after so long.
@@ -27,6 +32,10 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
         let why = format!("--listen {address}: the status has no authentication, so only a loopback address is taken");
         return Ok(fail(INVALID, &why));
     }
+    let repositories = match repositories(&args.git, common) {
+        Ok(repositories) => repositories,
+        Err(why) => return Ok(fail(INVALID, &why)),
+    };
     let board = Arc::new(Board::default());
     let (stop, stopped) = watch::channel(false);
     on_signal(stop)?;
@@ -39,14 +48,20 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
             }
         });
     }
-    let code = control(args, common, board, stopped).await;
+    let code = control(args, repositories, common, board, stopped).await;
     // Its end takes the socket away, if it has one.
     socket.abort();
     drop(socket.await);
     Ok(code)
 }
 
-async fn control(args: Run, common: &Common, board: Arc<Board>, stopped: watch::Receiver<bool>) -> ExitCode {
+async fn control(
+    args: Run,
+    repositories: Option<Repositories>,
+    common: &Common,
+    board: Arc<Board>,
+    stopped: watch::Receiver<bool>,
+) -> ExitCode {
     let ways = Ways { paths: paths::begin(&args.paths, &board), view: paths::view(&args.paths) };
     let session = match open(&ways, common, &board, stopped.clone()).await {
         Ok(Some(session)) => session,
@@ -56,7 +71,16 @@ async fn control(args: Run, common: &Common, board: Arc<Board>, stopped: watch::
     let view =
         session.view.zip(args.paths.view).map(|(view, path)| (Arc::clone(&view), tokio::spawn(serve_view(view, path))));
     let (readings, received) = mpsc::channel(1);
-    tokio::spawn(watch_files(places::source(args.dir.as_deref(), &args.compose, common), readings));
+    let _copies = match (repositories, &args.dir) {
+        (Some(repositories), _) => match follow(repositories, &session.state, readings) {
+            Ok(copies) => copies,
+            Err(error) => return fail(UNREACHABLE, &format!("there is no room for copies of repositories: {error}")),
+        },
+        (None, dir) => {
+            tokio::spawn(watch_files(places::source(dir.as_deref(), &args.compose, common), readings));
+            None
+        }
+    };
     tracing::info!(engine = session.engine.describe(), socket = %common.socket.display(), "composed runs");
     let controller = Controller {
         engine: session.engine,
@@ -74,6 +98,22 @@ async fn control(args: Run, common: &Common, board: Arc<Board>, stopped: watch::
         drop(served.await);
     }
     ExitCode::from(CONVERGED)
+}
+
+/// Follows repositories. Without a state directory their copies are in a directory that ends with what is returned.
+fn follow(
+    repositories: Repositories,
+    state: &StateDir,
+    readings: mpsc::Sender<Reading>,
+) -> std::io::Result<Option<TempDir>> {
+    let temporary = if state.room("git").is_none() { Some(tempfile::tempdir()?) } else { None };
+    let dir = state.room("git").or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
+    tokio::spawn(git::watch(repositories.sources, dir, readings));
+    if let Some((address, hooks)) = repositories.webhooks {
+        let hooks = Arc::new(hooks);
+        tokio::spawn(paths::again("webhooks", address, move || webhook::serve(address, Arc::clone(&hooks))));
+    }
+    Ok(temporary)
 }
 
 /// Waits for an engine; `None` if the wait was ended by a signal. What will not get better by waiting is an error.

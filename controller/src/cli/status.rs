@@ -1,11 +1,12 @@
 //! `composed status`, `events` and `healthcheck`: what a running controller tells.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use crd_schema::status::{Event, ServiceStatus};
 
-use super::args::{Common, Output, Status};
+use super::args::{Common, History, Output, Status, Undo};
 use super::session::{CONVERGED, FAILED, UNREACHABLE, fail, print_data, print_out};
 use super::table;
 use crate::api::{Overview, client};
@@ -28,14 +29,10 @@ pub async fn status(args: &Status, common: &Common) -> anyhow::Result<ExitCode> 
 }
 
 fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
-    let asked = |status: &&ServiceStatus| match &args.service {
-        Some(asked) => *asked == status.name || *asked == format!("{}/{}", status.project, status.name),
-        None => true,
-    };
+    let asked = |status: &&ServiceStatus| args.service.as_ref().is_none_or(|asked| is_called(status, asked));
     let services: Vec<_> = overview.services.iter().filter(asked).cloned().collect();
     if let (Some(asked), true) = (&args.service, services.is_empty()) {
-        eprintln!("error: the controller knows no service {asked}");
-        return Ok(FAILED);
+        return Ok(unknown(asked));
     }
     if let Some(format) = args.output {
         print_data(&services, format)?;
@@ -58,6 +55,65 @@ fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
         print_out(&table::overview(&services));
     }
     Ok(CONVERGED)
+}
+
+fn is_called(status: &ServiceStatus, asked: &str) -> bool {
+    asked == status.name || asked == format!("{}/{}", status.project, status.name)
+}
+
+fn unknown(asked: &str) -> u8 {
+    eprintln!("error: the controller knows no service {asked}");
+    FAILED
+}
+
+/// Shows the revisions of a service.
+pub async fn history(args: &History, common: &Common) -> anyhow::Result<ExitCode> {
+    let overview: Overview = match client::get(&common.socket, "/v1/services").await {
+        Ok((_, body)) => serde_json::from_slice(&body)?,
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    };
+    let services: Vec<_> = overview.services.iter().filter(|status| is_called(status, &args.service)).collect();
+    if services.is_empty() {
+        return Ok(ExitCode::from(unknown(&args.service)));
+    }
+    if let Some(format) = args.output {
+        let all: BTreeMap<_, _> =
+            services.iter().map(|status| (format!("{}/{}", status.project, status.name), &status.history)).collect();
+        print_data(&all, format)?;
+        return Ok(ExitCode::from(CONVERGED));
+    }
+    for status in services {
+        print_out(&table::history(status));
+    }
+    Ok(ExitCode::from(CONVERGED))
+}
+
+/// Goes back to an earlier revision.
+pub async fn undo(args: &Undo, common: &Common) -> anyhow::Result<ExitCode> {
+    let overview: Overview = match client::get(&common.socket, "/v1/services").await {
+        Ok((_, body)) => serde_json::from_slice(&body)?,
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    };
+    let mut services = overview.services.iter().filter(|status| is_called(status, &args.service));
+    let status = match (services.next(), services.next()) {
+        (Some(status), None) => status,
+        (None, _) => return Ok(ExitCode::from(unknown(&args.service))),
+        (Some(_), Some(_)) => {
+            return Ok(fail(FAILED, &format!("several projects have a service {}: write PROJECT/NAME", args.service)));
+        }
+    };
+    let mut target = format!("/v1/services/{}/{}/undo", status.project, status.name);
+    if let Some(to) = &args.to {
+        target += &format!("?{}", serde_urlencoded::to_string([("to", to)])?);
+    }
+    match client::post(&common.socket, &target).await {
+        Ok((code, body)) if code.is_success() => {
+            print_out(&String::from_utf8_lossy(&body));
+            Ok(ExitCode::from(CONVERGED))
+        }
+        Ok((_, body)) => Ok(fail(FAILED, &String::from_utf8_lossy(&body))),
+        Err(error) => Ok(fail(UNREACHABLE, &error)),
+    }
 }
 
 /// Shows the last events.

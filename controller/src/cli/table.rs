@@ -41,6 +41,9 @@ pub fn one(status: &ServiceStatus) -> String {
     if let Some(source) = &status.source {
         text += &format!("\n  from {source}");
     }
+    if let Some(commit) = &status.commit {
+        text += &format!("\n  asked for by commit {commit}");
+    }
     if let Some(error) = &status.error {
         text += &format!("\n{error}");
     }
@@ -86,6 +89,26 @@ pub fn one(status: &ServiceStatus) -> String {
         text += &format!("\nwaits for {}{}", waiting.on, until.unwrap_or_default());
     }
     text
+}
+
+/// The revisions of a service, newest first.
+pub fn history(status: &ServiceStatus) -> String {
+    let mut table = plain(["REVISION", "GEN", "RESULT", "BEGUN", "TOOK", "IMAGE", "COMMIT"]);
+    for record in &status.history {
+        let took = record.ended.map(|ended| ended.duration_since(record.since).as_secs_f64().max(0.0));
+        let id = record.image_id.as_deref().map(|id| id.strip_prefix("sha256:").unwrap_or(id));
+        let id = id.map(|id| format!(" ({})", id.get(..12).unwrap_or(id)));
+        table.add_row([
+            record.revision.clone(),
+            record.generation.to_string(),
+            record.outcome.to_string(),
+            record.since.strftime("%F %T").to_string(),
+            took.map_or_else(String::new, |seconds| format!("{seconds:.1} s")),
+            record.image.clone() + &id.unwrap_or_default(),
+            record.commit.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ]);
+    }
+    format!("{}/{}\n{}", status.project, status.name, table.trim_fmt())
 }
 
 /// One event as a line.

@@ -95,7 +95,8 @@ pub fn of(service: &DesiredService, project: &DesiredProject) -> Option<DesiredS
         }),
         ..ServiceSpec::default()
     };
-    Some(DesiredService::new(name(&service.name), own, &service.source))
+    let front = DesiredService::new(name(&service.name), own, &service.source);
+    Some(DesiredService { commit: service.commit.clone(), ..front })
 }
 
 /// The service's networks, with its name and its aliases, which are the front's.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crd_schema::revision::together;
+use crd_schema::status::CommitStatus;
 use crd_schema::{Network, ServiceSpec, Volume};
 use jiff::Timestamp;
 
@@ -35,8 +36,10 @@ pub struct DesiredService {
     /// The dependencies that it is replaced with (`depends_on`, `restart: true`), with the revisions that must be there
     /// first.
     pub after: BTreeMap<String, String>,
-    /// `file:line` of the document.
+    /// `file:line` of the document; from git, `repository@commit file:line`.
     pub source: String,
+    /// The commit that asked for it, if it comes from git.
+    pub commit: Option<CommitStatus>,
     /// An error in the newest version of the document, while this, the last valid one, stays in force.
     pub error: Option<String>,
 }
@@ -52,6 +55,7 @@ impl DesiredService {
             one_shot: false,
             after: BTreeMap::new(),
             source: source.into(),
+            commit: None,
             error: None,
         }
     }

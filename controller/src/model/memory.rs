@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crd_schema::{ServiceSpec, status::Reason};
+use crd_schema::ServiceSpec;
+use crd_schema::status::{CommitStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,18 @@ pub struct RevisionRecord {
     /// At least one replica of it was ready at some time.
     #[serde(default)]
     pub served: bool,
+    /// The commit that asked for it, if it came from git.
+    #[serde(default)]
+    pub commit: Option<CommitStatus>,
+    /// The engine's id of its image, when that was first seen to be here.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// When it was last begun; of old memories, when it was first asked for.
+    #[serde(default)]
+    pub begun: Option<Timestamp>,
+    /// When it became what it is.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
 }
 
 /// What became of a revision.
@@ -125,6 +138,9 @@ pub struct Failure {
     pub message: String,
     /// When.
     pub at: Timestamp,
+    /// The revision to go back to, if somebody has said.
+    #[serde(default)]
+    pub to: Option<String>,
 }
 
 /// What the controller saw of a replica's present run. Times are the controller's own, so that a jump of the engine's
@@ -260,7 +276,11 @@ impl Memory {
 
     /// Writes down what became of a revision.
     pub fn conclude(&mut self, revision: &str, outcome: Outcome) {
+        let now = self.looked_at;
         if let Some(record) = self.history.iter_mut().rev().find(|record| record.revision == revision) {
+            if record.outcome != outcome {
+                record.ended = now;
+            }
             record.outcome = outcome;
         }
         if outcome == Outcome::Available {
@@ -270,9 +290,47 @@ impl Memory {
 
     /// Writes down that the present generation has failed with this revision.
     pub fn fail(&mut self, revision: &str, reason: Reason, message: String, now: Timestamp) {
-        self.failure =
-            Some(Failure { digest: self.digest.clone(), revision: revision.to_owned(), reason, message, at: now });
+        self.failure = Some(Failure {
+            digest: self.digest.clone(),
+            revision: revision.to_owned(),
+            reason,
+            message,
+            at: now,
+            to: None,
+        });
         self.conclude(revision, Outcome::Failed);
+    }
+
+    /// Gives the present revision up for an earlier one, by hand: for `to`, or the beginning of its name, else for the last
+    /// one that was available. That lasts until the document changes. Returns the two.
+    ///
+    /// # Errors
+    /// Why that cannot be, in words.
+    pub fn undo(&mut self, to: Option<&str>, now: Timestamp) -> Result<(&RevisionRecord, &RevisionRecord), String> {
+        let Some(present) = self.history.last().map(|record| record.revision.clone()) else {
+            return Err("no revision of it is remembered".to_owned());
+        };
+        let earlier = match to {
+            None => self.last_available(&present).ok_or("no earlier revision of it was available")?,
+            Some(to) => {
+                let mut named = self.history.iter().filter(|record| !to.is_empty() && record.revision.starts_with(to));
+                match (named.next(), named.next()) {
+                    (Some(record), None) => record,
+                    (Some(_), Some(_)) => return Err(format!("several revisions begin with {to}")),
+                    (None, _) => return Err(format!("no revision {to} is remembered")),
+                }
+            }
+        };
+        let earlier = earlier.revision.clone();
+        if earlier == present {
+            return Err(format!("{earlier} is what the document asks for: change the document to have it tried again"));
+        }
+        self.fail(&present, Reason::Undone, "it was undone by hand".to_owned(), now);
+        if let Some(failure) = &mut self.failure {
+            failure.to = Some(earlier.clone());
+        }
+        let found = self.record(&present).zip(self.record(&earlier));
+        found.ok_or_else(|| "no revision of it is remembered".to_owned())
     }
 
     fn notice_time(&mut self, now: Timestamp) {
@@ -290,9 +348,13 @@ impl Memory {
     }
 
     fn notice_image(&mut self, desired: &DesiredService, observed: &Observed) {
-        let present = matches!(observed.images.get(&desired.spec.image), Some(ImageState::Present(_)));
-        if present && self.pulling.as_ref() == Some(&desired.revision) {
+        let Some(ImageState::Present(id)) = observed.images.get(&desired.spec.image) else { return };
+        if self.pulling.as_ref() == Some(&desired.revision) {
             self.pulled = self.pulling.take();
+        }
+        let open = |record: &&mut RevisionRecord| record.revision == desired.revision && record.image.is_none();
+        if let Some(record) = self.history.iter_mut().find(open) {
+            record.image = Some(id.clone());
         }
     }
 
@@ -323,6 +385,10 @@ impl Memory {
             since: now,
             outcome: Outcome::Pending,
             served: false,
+            commit: desired.commit.clone(),
+            image: None,
+            begun: Some(now),
+            ended: None,
         };
         if let Some(old) = known.map(|at| self.history.remove(at)) {
             record.since = old.since;
@@ -331,6 +397,7 @@ impl Memory {
             let runs = observed.replicas.iter().any(|r| r.revision == desired.revision && r.state.is_live());
             if old.outcome == Outcome::Available && runs {
                 record.outcome = Outcome::Available;
+                (record.image, record.begun, record.ended) = (old.image, old.begun, old.ended);
             }
         }
         self.history.push(record);

@@ -1,9 +1,11 @@
 //! What people may read of a service: derived from the same facts as the plan, with Kubernetes' conditions.
 
-use crd_schema::status::{Condition, ConditionType, Reason, ReplicaStatus, ServiceStatus, Waiting};
+use crd_schema::status::{
+    Condition, ConditionType, Reason, ReplicaStatus, RevisionOutcome, RevisionStatus, ServiceStatus, Waiting,
+};
 use jiff::Timestamp;
 
-use crate::model::{DesiredService, Memory, Observed, Outcome, Replica, ServiceName};
+use crate::model::{DesiredService, Memory, Observed, Outcome, Replica, RevisionRecord, ServiceName};
 
 use super::Scene;
 use super::action::Plan;
@@ -31,6 +33,8 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         available: count(cast.available()),
         strategy: policy.strategy.clone(),
         source: Some(desired.source.clone()),
+        commit: desired.commit.clone(),
+        history: memory.history.iter().rev().map(revision).collect(),
         error: desired.error.clone(),
         requests_cut: memory.cut,
         ..replicas(scene, before)
@@ -51,6 +55,23 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         })
         .collect();
     status
+}
+
+fn revision(record: &RevisionRecord) -> RevisionStatus {
+    RevisionStatus {
+        revision: record.revision.clone(),
+        generation: record.generation,
+        image: record.spec.image.clone(),
+        image_id: record.image.clone(),
+        commit: record.commit.clone(),
+        outcome: match record.outcome {
+            Outcome::Pending => RevisionOutcome::Pending,
+            Outcome::Available => RevisionOutcome::Available,
+            Outcome::Failed => RevisionOutcome::Failed,
+        },
+        since: record.begun.unwrap_or(record.since),
+        ended: record.ended,
+    }
 }
 
 /// The status of a service whose containers are there while nothing, or nothing credible, is wanted of it. With
@@ -123,7 +144,13 @@ fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
             (kind, true, Reason::RolloutInProgress, what.unwrap_or_default())
         };
     };
-    let why = format!("revision {} has failed: {}", failure.revision, failure.message);
+    let why = match failure.reason {
+        Reason::Undone => format!(
+            "revision {} was undone by hand, and {} differs from what runs until its next change",
+            failure.revision, desired.source
+        ),
+        _ => format!("revision {} has failed: {}", failure.revision, failure.message),
+    };
     match goal(scene) {
         Ok(goal) if goal.spec.is_none() => {
             let kept = goal.revision;

@@ -1,5 +1,6 @@
 //! Which revision the replicas shall have now: the desired one, or after its failure the last available one.
 
+use crd_schema::status::Reason;
 use crd_schema::{FailureAction, ServiceSpec};
 
 use crate::model::{DesiredService, Failure, Memory};
@@ -26,7 +27,7 @@ pub enum GoalKind {
     Desired,
     /// It is what the document says, it has failed, and there is nothing to go back to: keep trying, ever more slowly.
     Retry,
-    /// The last available one, after the desired one has failed.
+    /// The last available one, or the one that somebody named, after the desired one has failed or was undone.
     Rollback,
 }
 
@@ -42,13 +43,14 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
     let Some(failure) = failed(desired, memory) else {
         return Ok(wanted);
     };
-    if scene.policy.failure_action == FailureAction::Pause {
+    if scene.policy.failure_action == FailureAction::Pause && failure.reason != Reason::Undone {
         return Err(format!(
             "revision {} has failed ({}) and failure_action is pause: change the document to go on",
             failure.revision, failure.message
         ));
     }
-    if let Some(record) = memory.last_available(&failure.revision) {
+    let told = failure.to.as_ref().and_then(|to| memory.record(to));
+    if let Some(record) = told.or_else(|| memory.last_available(&failure.revision)) {
         return Ok(Goal {
             revision: &record.revision,
             generation: record.generation,

@@ -26,6 +26,8 @@ pub struct Catalog {
     pub notes: Vec<String>,
     /// The only projects that are anybody's business here; `None`: all of them.
     pub(super) minded: Option<BTreeSet<String>>,
+    /// Services that are for other hosts: which.
+    pub elsewhere: BTreeMap<ServiceName, String>,
     /// Why nothing may be removed now.
     pub(super) doubt: Option<String>,
     pub(super) confirmed: bool,

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use crd_schema::Object;
 
 use super::compose::{self, Asked, Projects};
+use super::host::HostName;
+use super::origin::Origin;
 
 /// Directories deeper than this are not looked into.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 /// The content of a file, or why it could not be read.
 pub type Content = Result<Vec<u8>, String>;
@@ -23,6 +25,8 @@ pub struct Source {
     pub compose: Asked,
     /// The directory as the engine's host sees it: relative bind mounts are resolved there.
     pub host: HostDir,
+    /// Which services are for this host.
+    pub name: HostName,
 }
 
 /// How the engine's host sees the directory of the documents.
@@ -55,6 +59,14 @@ pub struct Reading {
     pub root: PathBuf,
     /// The same root as the engine's host sees it, if that is known.
     pub host_root: Option<PathBuf>,
+    /// The repositories that files are from, by the first part of their paths.
+    pub origins: BTreeMap<String, Origin>,
+    /// Which services are for this host.
+    pub host_name: HostName,
+    /// What is wrong with what was not taken in at all.
+    pub refused: Vec<String>,
+    /// Something has never been read, so that nobody can tell what is gone: what, in words.
+    pub unread: Option<String>,
 }
 
 impl Reading {
@@ -67,7 +79,7 @@ impl Reading {
 
 impl<P: Into<PathBuf>> From<P> for Source {
     fn from(path: P) -> Self {
-        Self { path: path.into(), compose: Asked::default(), host: HostDir::Same }
+        Self { path: path.into(), compose: Asked::default(), host: HostDir::Same, name: HostName::Any }
     }
 }
 
@@ -87,7 +99,7 @@ impl Source {
 
     /// Reads it.
     pub fn read(&self) -> Reading {
-        let mut reading = look(&self.path, &self.compose);
+        let mut reading = Reading { host_name: self.name.clone(), ..look(&self.path, &self.compose) };
         match &self.host {
             HostDir::Same => {}
             HostDir::At(dir) => reading.host_root = Some(dir.clone()),
@@ -170,7 +182,7 @@ impl Walk {
     }
 }
 
-fn is_document(path: &Path) -> bool {
+pub(super) fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
@@ -203,7 +215,7 @@ fn read_env_files(reading: &mut Reading) {
 }
 
 /// The environment files that the documents of a file name. Few have any, so few are parsed for it.
-fn env_files(file: &str, bytes: &[u8]) -> Vec<String> {
+pub(super) fn env_files(file: &str, bytes: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"env_file";
     if !bytes.windows(KEY.len()).any(|window| window == KEY) {
         return Vec::new();

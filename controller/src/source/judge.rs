@@ -14,7 +14,7 @@ use super::resolve::{Made, resolve};
 use crate::model::{DesiredService, ServiceName};
 
 pub(super) struct Judge<'a> {
-    reading: &'a Reading,
+    pub(super) reading: &'a Reading,
     pub(super) before: &'a Catalog,
     pub(super) catalog: Catalog,
     broken: BTreeSet<String>,
@@ -64,6 +64,9 @@ impl<'a> Judge<'a> {
 
     pub(super) fn run(&mut self) {
         self.catalog.begun = true;
+        self.catalog.problems.extend(self.reading.refused.iter().cloned());
+        // Whoever confirms deletions confirms those that were asked for.
+        self.catalog.doubt = self.reading.unread.clone();
         if let Some(broken) = &self.reading.broken {
             self.doubt(format!("the directory cannot be read ({broken})"));
             self.catalog.problems.push(format!("error: {broken}"));
@@ -140,6 +143,11 @@ impl<'a> Judge<'a> {
                 Ok(objects) => {
                     self.catalog.understood.insert(file.clone());
                     for parsed in objects {
+                        if let Object::Service(service) = &parsed.object
+                            && !self.is_for_here(service, file, parsed.line)
+                        {
+                            continue;
+                        }
                         said.add(file, format!("{file}:{}", parsed.line), parsed.object);
                     }
                 }

@@ -1,13 +1,16 @@
-//! DESIRED STATE COMES IN: files are read, judged, resolved and kept as the catalog of what is wanted; the queue says
-//! whose turn it is.
+//! DESIRED STATE COMES IN: files, or commits of repositories, are read, judged, resolved and kept as the catalog of what
+//! is wanted; the queue says whose turn it is.
 
 pub mod catalog;
 pub mod compose;
 pub mod env_file;
 pub mod files;
 mod fronts;
+pub mod git;
 mod guard;
+pub mod host;
 mod judge;
+pub mod origin;
 mod projects;
 pub mod queue;
 mod resolve;

@@ -41,7 +41,9 @@ pub(super) fn resolve(
     }
     document.place_binds(&mut spec)?;
     document.merge_env_files(&mut spec, before, &mut made)?;
-    Ok((DesiredService::new(document.name, spec, document.place), made))
+    let commit = reading.asked(file, &document.name).cloned();
+    let shown = reading.shown(&document.place, commit.as_ref());
+    Ok((DesiredService { commit, ..DesiredService::new(document.name, spec, shown) }, made))
 }
 
 struct Document<'a> {
@@ -75,7 +77,14 @@ impl Document<'_> {
                 continue;
             }
             let Self { place, name, .. } = self;
-            let Some(root) = &self.reading.host_root else {
+            let Some(dir) = self.reading.host_dir(self.file) else {
+                if self.reading.origin(self.file).is_some() {
+                    return Err(format!(
+                        "error: {place}: {name} mounts {source}, a path relative to its document, and from git nothing \
+                         lies on the host: write the path in full, or say which directory of the host stands for the \
+                         repository (--host-dir, host_dir)"
+                    ));
+                }
                 return Err(format!(
                     "error: {place}: {name} mounts {source}, a path relative to its document, and composed, in a \
                      container, does not know where that is on the host: start it with --host-dir PATH \
@@ -83,8 +92,7 @@ impl Document<'_> {
                     self.reading.root.display()
                 ));
             };
-            let dir = root.join(self.file);
-            let path = plain(&dir.parent().unwrap_or(root).join(source.as_str()));
+            let path = plain(&dir.join(source.as_str()));
             let text = path.to_str().ok_or_else(|| format!("error: {place}: {source} of {name} is not UTF-8"))?;
             text.clone_into(source);
         }

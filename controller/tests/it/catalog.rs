@@ -3,6 +3,7 @@
 mod compose;
 mod env_files;
 mod fronts;
+mod hosts;
 mod projects;
 mod removal;
 

@@ -188,6 +188,10 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         since: hour_ago,
         outcome,
         served: outcome == Outcome::Available,
+        commit: None,
+        image: None,
+        begun: None,
+        ended: None,
     };
     let mut memory = Memory { generation: 2, digest: desired.digest.clone(), ..Memory::default() };
     if old.revision() != desired.revision {

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod contract;
+mod git;
 mod golden;
 mod haproxies;
 mod memory;
@@ -10,9 +11,11 @@ mod promises;
 mod questions;
 mod senses;
 mod socket;
+mod undo;
 mod verbs;
 mod view;
 mod walls;
 mod watch;
+mod webhook;
 mod whole;
 mod worlds;

@@ -103,6 +103,23 @@ async fn a_network_that_was_left_goes_at_the_next_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_for_another_host_is_told_and_not_made() {
+    use composed::source::host::HostName;
+    let (sim, clock) = engine();
+    let mut both = reading(&[("a", ""), ("b", "")]);
+    let (_, text) = &mut both.files[1];
+    *text = Ok(String::from_utf8(text.clone().unwrap()).unwrap().replace("name:", "hosts: [db-*], name:").into());
+    let here = |name: &str| Reading { host_name: HostName::Is(name.to_owned()), ..both.clone() };
+    let all = plan(&sim, clock, &here("web-1")).await;
+    let b = all.iter().find(|intent| intent.name == "shop/b").unwrap();
+    assert_eq!((b.strategy.as_str(), b.actions.len()), ("is for db-*, and this host is web-1", 0));
+    run(&sim, clock, here("db-1"), |board| converged(board, "a") && converged(board, "b")).await;
+    let all = plan(&sim, clock, &here("web-1")).await;
+    let b = all.iter().find(|intent| intent.name == "shop/b").unwrap();
+    assert!(b.strategy.starts_with("removed: it is for db-*") && !b.actions.is_empty(), "{b:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_settled_when_what_was_found_is_gone_and_its_network_too() {
     let (sim, clock) = engine();
     let both = reading(&[("a", ""), ("b", "")]);

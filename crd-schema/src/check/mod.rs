@@ -56,6 +56,10 @@ fn check_service(service: &Service, findings: &mut Findings) {
         let help = "use letters, digits, `.`, `_` and `-`, and start with a letter or digit";
         findings.add(&["metadata", "name"], format!("`{name}` cannot be the name of a service"), help);
     }
+    if service.metadata.hosts.iter().any(|host| host.is_empty() || host.contains(char::is_whitespace)) {
+        let help = "write names of hosts, with `*` and `?` for what may differ";
+        findings.add(&["metadata", "hosts"], "a host without a name", help);
+    }
     container::check(&service.spec, findings);
     network::check(&service.spec, findings);
     rollout::check(&service.spec, findings);

@@ -76,7 +76,7 @@ pub struct Service {
 impl Service {
     /// A service of `project` called `name`.
     pub fn new(project: impl Into<String>, name: impl Into<String>, spec: ServiceSpec) -> Self {
-        let metadata = ServiceMetadata { project: project.into(), name: name.into() };
+        let metadata = ServiceMetadata { project: project.into(), name: name.into(), hosts: Vec::new() };
         Self { metadata, spec, ..Self::default() }
     }
 }
@@ -91,6 +91,63 @@ pub struct ServiceMetadata {
     /// The service: letters, digits, `.`, `_` and `-`, starting with a letter or digit.
     #[schemars(regex(pattern = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"))]
     pub name: String,
+    /// The hosts that run it, by name; `*` stands for any characters, `?` for one. Default: every host that reads the
+    /// document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+}
+
+impl ServiceMetadata {
+    /// Whether it is for the host of this name. Upper and lower case are the same, as in DNS.
+    pub fn is_for(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| matches(pattern, host))
+    }
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n) = (0, 0);
+    // Where the last star was, and what it stood for up to there: it takes more when the rest does not fit.
+    let mut star = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p + 1, n));
+                p += 1;
+            }
+            Some(one) if *one == b'?' || Some(one) == name.get(n) => (p, n) = (p + 1, n + 1),
+            _ => {
+                let Some((after, taken)) = star else { return false };
+                star = Some((after, taken + 1));
+                (p, n) = (after, taken + 1);
+            }
+        }
+    }
+    pattern.iter().skip(p).all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_of_hosts() {
+        for (pattern, name, fits) in [
+            ("web-1", "WEB-1", true),
+            ("web-1", "web-10", false),
+            ("web-?", "web-1", true),
+            ("web-?", "web-", false),
+            ("*", "", true),
+            ("*.eu.*", "a.eu.b.eu.example", true),
+            ("*.eu", "a.eu.example", false),
+            ("a*b*c", "aXbXbc", true),
+            ("a*b*c", "aXbXb", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
 }
 
 /// What the services of a project share. Optional: without it each service joins the project's default network.

@@ -11,4 +11,5 @@ mod limits;
 mod oracle;
 mod schema;
 mod serde_round;
+mod settings;
 mod status;

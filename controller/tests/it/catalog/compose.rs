@@ -262,7 +262,7 @@ fn relative_paths_start_at_the_project_directory_of_the_host() {
 fn source(words: &[&str]) -> Source {
     let cli = Cli::try_parse_from(["composed", "plan"].iter().chain(words)).unwrap();
     let Verb::Plan(args) = cli.verb else { panic!("plan") };
-    places::documents(args.path.as_deref(), &args.compose)
+    places::documents(args.path.as_deref(), &args.compose, &cli.common)
 }
 
 #[test]

@@ -1,0 +1,233 @@
+//! Webhooks of git servers: whoever knows the secret may ask for a look now. What they say is not used for anything else.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use ring::hmac;
+use sha2::{Digest as _, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+/// The largest body in bytes.
+const MAX_BODY: usize = 1 << 20;
+/// The largest head in bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// A connection lasts no longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many connections are served at once; more are closed.
+const AT_ONCE: usize = 32;
+/// A repository is looked at so often by webhooks within a `MINUTE`; its interval does the rest.
+const LOOKS: usize = 10;
+const MINUTE: Duration = Duration::from_mins(1);
+/// So many deliveries are remembered of each repository.
+const REMEMBERED: usize = 1000;
+
+/// Whose words a webhook uses. One is set for each address: the sender does not choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// GitHub: HMAC-SHA256 of the body.
+    Github,
+    /// GitLab: the secret itself.
+    Gitlab,
+    /// Gitea: HMAC-SHA256 of the body.
+    Gitea,
+    /// Forgejo: HMAC-SHA256 of the body.
+    Forgejo,
+}
+
+/// The webhook of one repository.
+pub struct Hook {
+    name: String,
+    provider: Provider,
+    key: hmac::Key,
+    secret: hmac::Tag,
+    nudge: Arc<Notify>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    deliveries: VecDeque<[u8; 32]>,
+    looks: VecDeque<Instant>,
+    refused: bool,
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// There will be a look.
+    Taken,
+    /// It was here before.
+    Known,
+    /// The sender does not know the secret.
+    Refused,
+    /// There were too many.
+    TooMany,
+}
+
+impl Hook {
+    /// The webhook at the path `/name`. A delivery wakes `nudge`.
+    pub fn new(name: &str, provider: Provider, secret: &str, nudge: Arc<Notify>) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let secret = hmac::sign(&key, secret.as_bytes());
+        Self { name: name.to_owned(), provider, key, secret, nudge, seen: Mutex::default() }
+    }
+
+    /// Takes a delivery.
+    pub fn take(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_signed(headers, body) {
+            if !std::mem::replace(&mut seen.refused, true) {
+                tracing::warn!(repository = self.name, "a webhook without a valid signature was refused");
+            }
+            return Answer::Refused;
+        }
+        seen.refused = false;
+        // The signature is of the body alone, so a body that was here is as old as an id that was.
+        let id = header(headers, self.provider.words().1).map(|id| Sha256::digest(id).into());
+        let each: Vec<[u8; 32]> = [Some(Sha256::digest(body).into()), id].into_iter().flatten().collect();
+        if each.iter().any(|one| seen.deliveries.contains(one)) {
+            return Answer::Known;
+        }
+        let now = Instant::now();
+        seen.looks.retain(|look| now.duration_since(*look) < MINUTE);
+        if seen.looks.len() >= LOOKS {
+            return Answer::TooMany;
+        }
+        seen.looks.push_back(now);
+        seen.deliveries.extend(each);
+        let old = seen.deliveries.len().saturating_sub(REMEMBERED);
+        seen.deliveries.drain(..old);
+        self.nudge.notify_one();
+        Answer::Taken
+    }
+
+    /// Compared in constant time, over the bytes as they came.
+    fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        let Some(given) = header(headers, self.provider.words().0) else { return false };
+        match self.provider {
+            Provider::Gitlab => hmac::verify(&self.key, given, self.secret.as_ref()).is_ok(),
+            Provider::Github => match given.strip_prefix(b"sha256=") {
+                Some(given) => self.verify(given, body),
+                None => false,
+            },
+            Provider::Gitea | Provider::Forgejo => self.verify(given, body),
+        }
+    }
+
+    fn verify(&self, hexadecimal: &[u8], body: &[u8]) -> bool {
+        bytes(hexadecimal).is_some_and(|tag| hmac::verify(&self.key, body, &tag).is_ok())
+    }
+}
+
+impl Provider {
+    /// The headers with the signature and with the delivery's id.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Github => ("x-hub-signature-256", "x-github-delivery"),
+            Self::Gitlab => ("x-gitlab-token", "x-gitlab-event-uuid"),
+            Self::Gitea => ("x-gitea-signature", "x-gitea-delivery"),
+            Self::Forgejo => ("x-forgejo-signature", "x-forgejo-delivery"),
+        }
+    }
+}
+
+/// The value of a header that is there once.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    Some(value.as_bytes())
+}
+
+fn bytes(hexadecimal: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = hexadecimal.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+/// Serves webhooks on an address.
+pub async fn serve(address: SocketAddr, hooks: Arc<Vec<Hook>>) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "webhooks are taken");
+    serve_on(listener, hooks).await
+}
+
+/// Serves webhooks to those who connect.
+pub async fn serve_on(listener: TcpListener, hooks: Arc<Vec<Hook>>) -> std::io::Result<()> {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a webhook's connection cannot be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let hooks = Arc::clone(&hooks);
+        tokio::spawn(async move {
+            // Who is slow has had its time: nothing is owed to it.
+            drop(tokio::time::timeout(PATIENCE, connection(stream, hooks)).await);
+            drop(place);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, hooks: Arc<Vec<Hook>>) {
+    let service = service_fn(|request| {
+        let hooks = Arc::clone(&hooks);
+        async move { Ok::<_, Infallible>(answer(&hooks, request).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    let ended = http.keep_alive(false).max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service).await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a webhook's connection has ended");
+    }
+}
+
+async fn answer(hooks: &[Hook], request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let name = request.uri().path().trim_matches('/');
+    let Some(hook) = hooks.iter().find(|hook| hook.name == name) else {
+        return reply(StatusCode::NOT_FOUND, "there is no such webhook\n");
+    };
+    if *request.method() != Method::POST {
+        return reply(StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted\n");
+    }
+    let (parts, body) = request.into_parts();
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return reply(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB\n");
+    }
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return reply(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB, or was cut short\n");
+    };
+    match hook.take(&parts.headers, &body.to_bytes()) {
+        Answer::Taken => reply(StatusCode::ACCEPTED, "there will be a look\n"),
+        Answer::Known => reply(StatusCode::OK, "it was here before\n"),
+        Answer::Refused => reply(StatusCode::UNAUTHORIZED, "the signature is missing or wrong\n"),
+        Answer::TooMany => {
+            let mut response = reply(StatusCode::TOO_MANY_REQUESTS, "that is often enough\n");
+            response.headers_mut().insert(RETRY_AFTER, MINUTE.as_secs().into());
+            response
+        }
+    }
+}
+
+fn reply(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response
+}

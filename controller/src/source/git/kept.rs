@@ -1,0 +1,74 @@
+//! What is remembered of a repository over restarts: the last good commit, and for each service who asked for it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use crd_schema::status::CommitStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::model::ServiceName;
+use crate::source::catalog::Catalog;
+
+/// The last good commit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The object that was followed: the commit, or its tag.
+    pub(super) object: String,
+    /// The ref that named it.
+    pub(super) name: String,
+    /// The commit.
+    pub(super) commit: CommitStatus,
+    /// By `project/service`.
+    asked: BTreeMap<String, Asked>,
+}
+
+/// What is wanted of a service, and the commit that asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Asked {
+    digest: String,
+    commit: CommitStatus,
+}
+
+impl Kept {
+    /// What was kept in a file; what cannot be read is as good as lost.
+    pub(super) fn load(file: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+    }
+
+    /// Replaces the file whole, so that it outlives a crash of the machine.
+    pub(super) fn save(&self, file: &Path) -> std::io::Result<()> {
+        let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+        new.write_all(&serde_json::to_vec(self)?)?;
+        new.as_file().sync_data()?;
+        new.persist(file)?;
+        Ok(())
+    }
+
+    /// What follows when `commit`, named `name` by way of `object`, wants what is in `catalog`.
+    pub(super) fn after(
+        before: Option<&Self>,
+        object: &str,
+        name: &str,
+        commit: &CommitStatus,
+        catalog: &Catalog,
+    ) -> Self {
+        let asked = catalog.names().filter_map(|service| {
+            let digest = catalog.service(service)?.digest.clone();
+            let earlier = before.and_then(|before| before.asked.get(&service.to_string()));
+            let earlier = earlier.filter(|asked| asked.digest == digest).map(|asked| asked.commit.clone());
+            let commit = earlier.unwrap_or_else(|| commit.clone());
+            Some((service.to_string(), Asked { digest, commit }))
+        });
+        Self { object: object.to_owned(), name: name.to_owned(), commit: commit.clone(), asked: asked.collect() }
+    }
+
+    /// For each service the commit that asked for what is wanted of it.
+    pub(super) fn asked(&self) -> BTreeMap<ServiceName, CommitStatus> {
+        let named = |(name, asked): (&String, &Asked)| {
+            let (project, service) = name.split_once('/')?;
+            Some((ServiceName::new(project, service), asked.commit.clone()))
+        };
+        self.asked.iter().filter_map(named).collect()
+    }
+}

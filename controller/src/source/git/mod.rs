@@ -1,0 +1,97 @@
+//! DESIRED STATE FROM GIT: a commit is fetched into a copy of our own, read whole from it, checked, and taken in at once
+//! or not at all.
+
+mod access;
+mod address;
+mod command;
+mod follow;
+mod hint;
+mod kept;
+mod mirror;
+mod objects;
+mod read;
+mod refs;
+mod sources;
+mod tree;
+mod verdict;
+mod verify;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crd_schema::status::CommitStatus;
+use sha2::{Digest as _, Sha256};
+
+use crate::source::host::HostName;
+
+pub use access::{Access, secret};
+pub use address::{Address, Kind};
+pub use refs::Follow;
+pub use sources::watch;
+pub use verify::{Signed, Verify};
+
+/// One repository that documents come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitSource {
+    /// Its name in statuses and messages, and the first part of its files' paths.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// What is followed in it.
+    pub follow: Follow,
+    /// The directory in it with the documents; empty: all of it.
+    pub path: String,
+    /// How often it is asked for news; a bit more or less each time.
+    pub interval: Duration,
+    /// How to get in.
+    pub access: Access,
+    /// Which signatures are wanted.
+    pub signed: Signed,
+    /// Whether a commit is taken that does not come after the last one.
+    pub allow_rewrite: bool,
+    /// The directory of the engine's host that stands for the root of the repository: relative bind mounts are resolved
+    /// there.
+    pub host_root: Option<PathBuf>,
+    /// Which services are for this host.
+    pub host_name: HostName,
+}
+
+impl GitSource {
+    /// Whether its parts fit together.
+    ///
+    /// # Errors
+    /// What does not, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        let checked = match self.path.split('/').find(|part| matches!(*part, "" | "." | "..")) {
+            Some(_) if !self.path.is_empty() => {
+                Err(format!("the path {} is to be that of a directory in the repository, like deploy/prod", self.path))
+            }
+            _ if !is_name(name) => Err("its name is to be of letters, digits, `.`, `_` and `-`".to_owned()),
+            _ if self.interval.is_zero() => Err("its interval is to be longer than nothing".to_owned()),
+            _ => self.access.check(&self.address).and_then(|()| self.signed.check(self.follow.of_tags())),
+        };
+        checked.map_err(|why| format!("{name} ({}): {why}", self.address))
+    }
+
+    /// The directory for its copy: another address, ref or path has another one.
+    fn room(&self) -> String {
+        let what = format!("{}\n{:?}\n{}", self.address, self.follow, self.path);
+        let digest = Sha256::digest(what.as_bytes());
+        let first: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{first}", self.name)
+    }
+
+    /// A problem as it is shown: of a commit, or of the repository.
+    fn problem(&self, why: &str, commit: Option<&CommitStatus>) -> String {
+        match commit {
+            Some(commit) => format!("error: {}: commit {commit}: is not taken: {why}", self.name),
+            None => format!("error: {} ({}): {why}", self.name, self.address),
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(known) && name.len() <= 64
+}

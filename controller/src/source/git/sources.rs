@@ -1,0 +1,63 @@
+//! All repositories as one reading.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::select_all;
+use tokio::sync::{Notify, mpsc, watch as channel};
+
+use super::GitSource;
+use super::follow::{Standing, follow};
+use crate::source::files::Reading;
+
+/// Follows repositories, and sends a reading of all of them now and whenever one of them changes. `dir` keeps their copies;
+/// `nudges` ask for a look now, one for each. Ends when nobody listens any more.
+///
+/// # Panics
+/// When there are no repositories.
+pub async fn watch(sources: Vec<(GitSource, Arc<Notify>)>, dir: PathBuf, readings: mpsc::Sender<Reading>) {
+    let mut standings = Vec::new();
+    for (source, nudge) in sources {
+        let (standing, stands) = channel::channel(Standing::default());
+        standings.push((source.name.clone(), stands));
+        let room = dir.join(source.room());
+        tokio::spawn(follow(source, room, nudge, standing));
+    }
+    let mut last = None;
+    loop {
+        let each = standings.iter_mut().map(|(name, stands)| (name.as_str(), stands.borrow_and_update().clone()));
+        let each: Vec<_> = each.collect();
+        // Nothing is said before something is known; who is slow holds nobody up.
+        let known = each.iter().any(|(_, standing)| standing.good.is_some() || standing.problem.is_some());
+        let reading = merged(&each);
+        if known && last.as_ref() != Some(&reading) {
+            if readings.send(reading.clone()).await.is_err() {
+                return;
+            }
+            last = Some(reading);
+        }
+        let news = standings.iter_mut().map(|(_, stands)| Box::pin(stands.changed()));
+        tokio::select! {
+            (ended, _, _) = select_all(news) => if ended.is_err() { return },
+            () = readings.closed() => return,
+        }
+    }
+}
+
+/// One reading of what is in force of each repository.
+fn merged(standings: &[(&str, Standing)]) -> Reading {
+    let mut all = Reading::default();
+    for (name, Standing { good, problem }) in standings {
+        all.refused.extend(problem.clone());
+        let Some(good) = good else {
+            all.unread.get_or_insert_with(|| format!("nothing of the repository {name} could be read yet"));
+            continue;
+        };
+        all.files.extend(good.files.iter().cloned());
+        all.env_files.extend(good.env_files.iter().map(|(path, content)| (path.clone(), content.clone())));
+        all.host_name = good.host_name.clone();
+        all.origins.extend(good.origins.iter().map(|(name, origin)| (name.clone(), origin.clone())));
+    }
+    all.files.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}

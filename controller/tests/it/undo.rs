@@ -1,0 +1,190 @@
+//! Going back by hand, on the simulated engine, its time stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use composed::board::Board;
+use composed::cli::progress::{Standing, standing};
+use composed::cli::session::simulated;
+use composed::clock::Clock;
+use composed::controller::Controller;
+use composed::engine::sim::{Behaviour, Sim, World};
+use composed::model::ServiceName;
+use composed::orders::Undo;
+use composed::source::files::Reading;
+use composed::state::StateDir;
+use crd_schema::status::{ConditionType, Reason, RevisionOutcome, ServiceStatus};
+use tokio::sync::{mpsc, oneshot, watch};
+
+fn reading(image: &str, more: &str) -> Reading {
+    let text = format!(
+        "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: web}}\nspec:\n  image: {image}\n  replicas: 2\n{more}"
+    );
+    Reading { files: vec![("web.yaml".to_owned(), Ok(text.into_bytes()))], ..Reading::default() }
+}
+
+fn web() -> ServiceName {
+    ServiceName::new("shop", "web")
+}
+
+struct Running {
+    board: Arc<Board>,
+    readings: mpsc::Sender<Reading>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    fn on(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Self {
+        let board = Arc::new(Board::default());
+        let controller = Controller {
+            engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
+            senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
+            clock,
+            state,
+            board: Arc::clone(&board),
+            confirm_deletion: false,
+        };
+        let (readings, received) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(controller.run(received, stopped));
+        Self { board, readings, stop, task }
+    }
+
+    async fn wants(&self, image: &str, more: &str) {
+        self.readings.send(reading(image, more)).await.unwrap();
+    }
+
+    async fn undo(&self, to: Option<&str>) -> Result<String, String> {
+        let (answer, answered) = oneshot::channel();
+        self.board.orders.give(Undo { service: web(), to: to.map(str::to_owned), answer });
+        tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
+    }
+
+    async fn until(&self, done: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+        let mut version = self.board.version();
+        let wait = tokio::time::timeout(Duration::from_mins(10), async {
+            loop {
+                if let Some(status) = self.board.status(&web()).filter(&done) {
+                    return status;
+                }
+                version.changed().await.unwrap();
+            }
+        });
+        wait.await.unwrap_or_else(|_| panic!("{:#?}", self.board.status(&web())))
+    }
+
+    /// Waits until this image runs as the document wants it; returns its revision.
+    async fn converged(&self, image: &str) -> String {
+        let newest = |status: &ServiceStatus| status.history.first().is_some_and(|record| record.image == image);
+        self.until(|status| newest(status) && standing(status) == Standing::Converged).await.revision
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+    }
+}
+
+/// Whether all that serves is of this revision, against what the document says.
+fn is_back(status: &ServiceStatus, revision: &str) -> bool {
+    let serving: Vec<_> = status.instances.iter().filter(|instance| instance.phase == "Available").collect();
+    standing(status) == Standing::Failed
+        && serving.len() == 2
+        && serving.iter().all(|instance| instance.revision == revision)
+}
+
+fn engine() -> (Arc<Sim>, Clock) {
+    let clock = Clock::system();
+    let mut world = World::default();
+    world.anything = Some(Behaviour::default());
+    (simulated(world, clock), clock)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undone_revision_stays_undone_until_its_document_changes() {
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let running = Running::on(&sim, clock, state.clone());
+    running.wants("web:1", "").await;
+    let one = running.converged("web:1").await;
+    assert!(running.undo(None).await.unwrap_err().contains("no earlier revision"));
+    running.wants("web:2", "").await;
+    let two = running.converged("web:2").await;
+    for (to, word) in [("zzz", "no revision zzz"), ("", "no revision"), (two.as_str(), "is what the document asks for")]
+    {
+        let why = running.undo(Some(to)).await.unwrap_err();
+        assert!(why.contains(word), "{to}: {why}");
+    }
+    assert_eq!(running.converged("web:2").await, two, "nothing came of that");
+
+    let said = running.undo(None).await.unwrap();
+    assert!(said.contains(&two) && said.contains(&one) && said.contains("web.yaml:1 still asks"), "{said}");
+    let status = running.until(|status| is_back(status, &one)).await;
+    let condition = status.condition(ConditionType::Progressing).unwrap();
+    assert_eq!(condition.reason, Reason::RolledBack);
+    assert!(condition.message.contains("undone by hand") && condition.message.contains("web.yaml:1"), "{condition:?}");
+    assert_eq!(status.history[0].outcome, RevisionOutcome::Failed);
+    // Time passes, the controller is restarted: it stays so.
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert!(is_back(&running.board.status(&web()).unwrap(), &one));
+    running.end().await;
+    let running = Running::on(&sim, clock, state);
+    running.wants("web:2", "").await;
+    running.until(|status| is_back(status, &one)).await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert!(is_back(&running.board.status(&web()).unwrap(), &one));
+    // The next change of the document has its way.
+    running.wants("web:3", "").await;
+    let three = running.converged("web:3").await;
+    // And by name, beyond the last one.
+    running.undo(Some(&one[..8])).await.unwrap();
+    running.until(|status| is_back(status, &one)).await;
+    assert_ne!(one, three);
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_pauses_after_failures_can_go_back_by_hand() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    let pause = "  rollout: {failure_action: pause}\n";
+    running.wants("web:1", pause).await;
+    let one = running.converged("web:1").await;
+    running.wants("web:2", pause).await;
+    running.converged("web:2").await;
+    running.undo(None).await.unwrap();
+    running.until(|status| is_back(status, &one)).await;
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_wanted_cannot_be_undone() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.readings.send(Reading::default()).await.unwrap();
+    assert!(running.undo(None).await.unwrap_err().contains("is not wanted"));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn an_address_only_shows() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    tokio::spawn(composed::api::serve_tcp(Arc::new(Board::default()), address));
+    let mut stream = loop {
+        match tokio::net::TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    let request =
+        "POST /v1/services/shop/web/undo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
