@@ -32,10 +32,10 @@ pub async fn watch(source: impl Into<Source>, readings: mpsc::Sender<Reading>) {
             let reading = from.read();
             (from.watched(&reading), reading)
         };
-        let Ok((watched, reading)) = tokio::task::spawn_blocking(look).await else {
+        let Ok((dirs, reading)) = tokio::task::spawn_blocking(look).await else {
             return;
         };
-        watcher.follow(watched);
+        watcher.follow(dirs);
         if let Some(reading) = settle.believe(reading, Instant::now())
             && readings.send(reading).await.is_err()
         {
