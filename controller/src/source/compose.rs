@@ -47,6 +47,11 @@ impl Projects {
     }
 }
 
+/// Whether a directory is that of a project.
+pub(super) fn is_project(dir: &Path) -> bool {
+    FILE_NAMES.iter().any(|name| dir.join(name).is_file())
+}
+
 /// Finds the projects of a reading, and reads the files that they are made of into it.
 pub(super) fn find(reading: &mut Reading, asked: &Asked) {
     let mains = if asked.files.is_empty() { by_name(reading) } else { main_file(reading).into_iter().collect() };

@@ -84,17 +84,23 @@ impl<P: Into<PathBuf>> From<P> for Source {
 }
 
 impl Source {
-    /// Where changes are to be noticed: directories, and whether what is below them counts.
-    pub(super) fn watched(&self) -> Vec<(PathBuf, bool)> {
-        if self.path.is_dir() {
-            return vec![(self.path.clone(), true)];
-        }
-        let files = self.compose.files.iter().chain([&self.path]);
+    /// Where changes are to be noticed: directories, and whether what is below them counts. Below a Compose file it does
+    /// not: data may lie there, which changes all the time. The directories of the files that were read count.
+    pub(super) fn watched(&self, read: &Reading) -> BTreeSet<(PathBuf, bool)> {
         let parent = |path: &PathBuf| match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
             _ => PathBuf::from("."),
         };
-        files.map(parent).collect::<BTreeSet<_>>().into_iter().map(|dir| (dir, false)).collect()
+        let mut dirs: BTreeSet<PathBuf> = if self.path.is_dir() {
+            if !compose::is_project(&self.path) {
+                return [(self.path.clone(), true)].into();
+            }
+            [self.path.clone()].into()
+        } else {
+            self.compose.files.iter().chain([&self.path]).map(parent).collect()
+        };
+        dirs.extend(read.env_files.keys().map(parent).filter(|dir| dir.is_dir()));
+        dirs.into_iter().map(|dir| (dir, false)).collect()
     }
 
     /// Reads it.
@@ -149,18 +155,20 @@ struct Walk {
 
 impl Walk {
     fn all(&mut self, root: &Path) -> std::io::Result<()> {
-        self.directory(root, "", 0)?;
+        self.directory(root, "", 0, false)?;
         // Links last: a directory that is really here goes by its own name.
         while let Some((shown, path)) = self.links.pop_first() {
-            self.directory(&path, &format!("{shown}/"), shown.matches('/').count() + 1)?;
+            self.directory(&path, &format!("{shown}/"), shown.matches('/').count() + 1, false)?;
         }
         Ok(())
     }
 
-    fn directory(&mut self, dir: &Path, prefix: &str, depth: usize) -> std::io::Result<()> {
-        if depth > MAX_DEPTH || !self.seen.insert(dir.canonicalize()?) {
+    /// Below a Compose file, `data` may lie that only its container may read: that is passed by.
+    fn directory(&mut self, dir: &Path, prefix: &str, depth: usize, data: bool) -> std::io::Result<()> {
+        if depth > MAX_DEPTH || (data && std::fs::read_dir(dir).is_err()) || !self.seen.insert(dir.canonicalize()?) {
             return Ok(());
         }
+        let data = data || compose::is_project(dir);
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -171,7 +179,7 @@ impl Walk {
             let shown = format!("{prefix}{name}");
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                self.directory(&path, &format!("{shown}/"), depth + 1)?;
+                self.directory(&path, &format!("{shown}/"), depth + 1, data)?;
             } else if path.is_dir() {
                 self.links.insert((shown, path));
             } else if is_document(&path) && (path.is_file() || !path.exists()) {

@@ -1,6 +1,7 @@
 //! Notices changes of the desired-state directory. The system's notifications are a hint and only that: a rescan by
 //! content is the truth, at the latest every `RESCAN`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,14 +23,19 @@ const RESCAN: Duration = Duration::from_secs(15);
 pub async fn watch(source: impl Into<Source>, readings: mpsc::Sender<Reading>) {
     let source = source.into();
     let (hint, mut hints) = mpsc::channel(1);
-    let mut watcher = Watched::new(source.watched(), hint);
+    let mut watcher = Watched::new(source.watched(&Reading::default()), hint);
     let mut settle = Settle::default();
     let mut rescan = Instant::now() + RESCAN;
     loop {
         let from = source.clone();
-        let Ok(reading) = tokio::task::spawn_blocking(move || from.read()).await else {
+        let look = move || {
+            let reading = from.read();
+            (from.watched(&reading), reading)
+        };
+        let Ok((dirs, reading)) = tokio::task::spawn_blocking(look).await else {
             return;
         };
+        watcher.follow(dirs);
         if let Some(reading) = settle.believe(reading, Instant::now())
             && readings.send(reading).await.is_err()
         {
@@ -59,16 +65,23 @@ async fn quiet(hints: &mut mpsc::Receiver<()>) {
 
 struct Watched {
     /// Directories, and whether what is below them counts.
-    paths: Vec<(PathBuf, bool)>,
+    paths: BTreeSet<(PathBuf, bool)>,
     hint: mpsc::Sender<()>,
     watcher: Option<notify::RecommendedWatcher>,
 }
 
 impl Watched {
-    fn new(paths: Vec<(PathBuf, bool)>, hint: mpsc::Sender<()>) -> Self {
+    fn new(paths: BTreeSet<(PathBuf, bool)>, hint: mpsc::Sender<()>) -> Self {
         let mut watched = Self { paths, hint, watcher: None };
         watched.renew();
         watched
+    }
+
+    fn follow(&mut self, paths: BTreeSet<(PathBuf, bool)>) {
+        if self.paths != paths {
+            self.paths = paths;
+            self.renew();
+        }
     }
 
     fn renew(&mut self) {

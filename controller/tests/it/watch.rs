@@ -46,6 +46,29 @@ async fn a_cut_file_waits_and_a_hidden_environment_file_does_not() {
 }
 
 #[tokio::test]
+async fn what_a_project_is_made_of_is_watched_and_its_data_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    for sub in ["part", "data"] {
+        std::fs::create_dir(dir.path().join(sub)).unwrap();
+    }
+    let part = dir.path().join("part/part.yaml");
+    std::fs::write(dir.path().join("compose.yaml"), "name: shop\ninclude: [part/part.yaml]\n").unwrap();
+    std::fs::write(&part, "services: {web: {image: x}}\n").unwrap();
+    let (readings, mut received) = mpsc::channel(1);
+    tokio::spawn(watch(dir.path().to_owned(), readings));
+    let (first, _) = next(&mut received, Duration::from_secs(10)).await.unwrap();
+    // It is followed from the first reading on.
+    tokio::time::sleep(4 * DEBOUNCE).await;
+    std::fs::write(&part, "services: {web: {image: y}}\n").unwrap();
+    let (second, after) = next(&mut received, Duration::from_secs(10)).await.unwrap();
+    assert_ne!(first.env_files, second.env_files);
+    assert!(after < CUT_SHORT, "{after:?}");
+    // A document there would be found, but not at once.
+    std::fs::write(dir.path().join("data/x.yaml"), "apiVersion: composed.dev/v1\n").unwrap();
+    assert!(next(&mut received, 4 * DEBOUNCE).await.is_none());
+}
+
+#[tokio::test]
 async fn a_compose_file_alone_is_watched_with_what_stands_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("compose.yaml");

@@ -258,6 +258,20 @@ fn relative_paths_start_at_the_project_directory_of_the_host() {
     assert!(sources(&source.read()).unwrap_err()[0].contains("--host-dir"));
 }
 
+#[test]
+fn data_that_only_its_container_may_read_is_passed_by() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let files = Files::new(&[("compose.yaml", TWO), ("data/x/pg.yaml", "no: matter\n")]);
+    let data = files.path().join("data");
+    let lock = |mode| std::fs::set_permissions(&data, std::fs::Permissions::from_mode(mode)).unwrap();
+    lock(0o000);
+    // For root nothing is locked: then this says nothing.
+    let reading = read(files.path());
+    lock(0o755);
+    assert_eq!(reading.broken, None);
+    assert_eq!(names(&Catalog::new(&reading, &Catalog::empty(false))), ["shop/api", "shop/web"]);
+}
+
 /// The words of the command line, as `run`, `apply`, `plan` and `validate` take them.
 fn source(words: &[&str]) -> Source {
     let cli = Cli::try_parse_from(["composed", "plan"].iter().chain(words)).unwrap();
