@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::compose::{Request, load};
-use crd_schema::{Object, Project, Service};
+use crd_schema::Object;
 
 use super::catalog::{Catalog, Entry};
-use super::compose::Recorded;
+use super::claims::{Claim, Said};
 use super::files::{Content, Reading};
 use super::projects::{Projects, may_describe_a_project};
 use super::resolve::{Made, resolve};
@@ -20,41 +19,6 @@ pub(super) struct Judge<'a> {
     broken: BTreeSet<String>,
     // A broken file that may describe any project.
     mystery: Option<String>,
-}
-
-/// A document that a valid file holds.
-pub(super) struct Claim<T> {
-    /// The file that is watched for it: of a Compose project the main one.
-    pub(super) file: String,
-    /// Where it is described, `file:line`.
-    pub(super) place: String,
-    pub(super) document: T,
-}
-
-/// What valid files say.
-pub(super) type Claims<N, T> = BTreeMap<N, Vec<Claim<T>>>;
-
-/// The claims to services, and those to projects.
-#[derive(Default)]
-struct Said {
-    services: Claims<ServiceName, Service>,
-    projects: Claims<String, Project>,
-}
-
-impl Said {
-    fn add(&mut self, file: &str, place: String, object: Object) {
-        let file = file.to_owned();
-        match object {
-            Object::Service(document) => {
-                let name = ServiceName::new(&document.metadata.project, &document.metadata.name);
-                self.services.entry(name).or_default().push(Claim { file, place, document });
-            }
-            Object::Project(document) => {
-                let name = document.metadata.name.clone();
-                self.projects.entry(name).or_default().push(Claim { file, place, document });
-            }
-        }
-    }
 }
 
 impl<'a> Judge<'a> {
@@ -157,65 +121,8 @@ impl<'a> Judge<'a> {
         said
     }
 
-    /// A Compose project. What is wrong with one of its files is wrong with all of it.
-    fn project(&mut self, file: &str, request: &Request, content: &Content, said: &mut Said) {
-        match content {
-            Err(error) => return self.unreadable(file, content, &format!("error: {file}: {error}")),
-            Ok(bytes) if bytes.trim_ascii().is_empty() => return self.empty(file, content),
-            Ok(_) => {}
-        }
-        let before = self.before.made_of.get(file);
-        let mut files = Recorded::new(self.reading, file);
-        let loaded = load(request, &mut files);
-        let made_of = files.made_of();
-        let emptied = before.and_then(|before| made_of.emptied(before)).filter(|_| loaded.is_ok());
-        let kept = if loaded.is_ok() && emptied.is_none() { Some(&made_of) } else { before };
-        self.catalog.made_of.extend(kept.map(|made_of| (file.to_owned(), made_of.clone())));
-        if let Some(path) = emptied {
-            let path = path.display();
-            let why = "had variables and has none now: write it again, or change the Compose file with it";
-            return self.unreadable(file, content, &format!("error: {path} of {file} {why}"));
-        }
-        match loaded {
-            Ok(loaded) => {
-                self.catalog.understood.insert(file.to_owned());
-                let notes = loaded.notes.into_iter().map(|note| {
-                    let help = note.help.map(|help| format!(" ({help})")).unwrap_or_default();
-                    format!("warning: {}:{}:{}: {}{help}", note.file, note.line, note.column, note.message)
-                });
-                self.catalog.notes.extend(notes);
-                for located in loaded.objects {
-                    said.add(file, format!("{}:{}", located.file, located.line), located.object);
-                }
-            }
-            Err(problems) => {
-                let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                self.unreadable(file, content, &each.join("\n"));
-            }
-        }
-    }
-
-    /// Whether a file beside a Compose file is one of our documents: it says so, or it was one.
-    fn is_ours(&self, file: &str, content: &Content) -> bool {
-        const MARK: &[u8] = b"composed.dev/";
-        let says = content.as_ref().is_ok_and(|bytes| bytes.windows(MARK.len()).any(|window| window == MARK));
-        says || self.before.understood.contains(file)
-    }
-
-    /// Where the path is that of one Compose project, the services of others are left alone.
-    fn mind(&mut self, said: &Said) {
-        // Once it was, it stays so in this process: a Compose file that is gone makes nobody else's services ours.
-        if !self.reading.compose.alone && self.before.minded.is_none() {
-            return;
-        }
-        let services = said.services.keys().map(|name| &name.project);
-        let mut minded: BTreeSet<String> = services.chain(said.projects.keys()).cloned().collect();
-        minded.extend(self.before.minded.iter().flatten().cloned());
-        self.catalog.minded = Some(minded);
-    }
-
     /// A file without documents: cut to nothing, not yet written, or all comments.
-    fn empty(&mut self, file: &str, content: &Content) {
+    pub(super) fn empty(&mut self, file: &str, content: &Content) {
         if self.before.holds(file) {
             let why = "had documents and is empty now: write it again, or delete it to remove its services";
             self.unreadable(file, content, &format!("error: {file} {why}"));
@@ -232,7 +139,7 @@ impl<'a> Judge<'a> {
     }
 
     // Whose documents an unreadable file holds is known only from the last time that it could be read.
-    fn unreadable(&mut self, file: &str, content: &Content, problem: &str) {
+    pub(super) fn unreadable(&mut self, file: &str, content: &Content, problem: &str) {
         self.doubt(format!("{file} cannot be read"));
         self.catalog.problems.push(problem.to_owned());
         self.broken.insert(file.to_owned());

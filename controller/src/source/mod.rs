@@ -2,6 +2,7 @@
 //! is wanted; the queue says whose turn it is.
 
 pub mod catalog;
+mod claims;
 pub mod compose;
 pub mod env_file;
 pub mod files;

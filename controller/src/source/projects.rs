@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crd_schema::Project;
 
+use super::claims::{Claim, Claims};
 use super::files::Content;
-use super::judge::{Claim, Claims};
 use crate::model::DesiredProject;
 
 /// A Project document in force.
