@@ -410,6 +410,10 @@ impl Shared {
     /// Answers whether a service can be undone; its next pass does it.
     fn undo(&self, undo: Undo) {
         let Undo { service, to, answer } = undo;
+        // Whoever asked was told that it came to nothing.
+        if answer.is_closed() {
+            return;
+        }
         self.recall(&service);
         let mut memory = lock(&self.memories).get(&service).cloned().unwrap_or_default();
         let catalog = self.catalog();

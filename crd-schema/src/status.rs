@@ -156,7 +156,7 @@ impl CommitStatus {
 impl fmt::Display for CommitStatus {
     /// Its short name, author and subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}: {}", self.short(), self.author, self.subject)
+        write!(f, "{} by {} ({})", self.short(), self.author, self.subject)
     }
 }
 

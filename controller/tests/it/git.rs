@@ -22,14 +22,19 @@ const LONG: Duration = Duration::from_secs(30);
 /// Long enough to see that nothing comes.
 const MOMENT: Duration = Duration::from_millis(700);
 
-/// Whether there is git; without it a test says so and is skipped, unless the tests must be whole.
-fn git_is_here() -> bool {
-    let here = Command::new("git").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-    if !here {
-        assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "git is not installed");
-        eprintln!("skipped: git is not installed");
+/// Whether these programs are installed; without them a test says so and is skipped, unless the tests must be whole.
+fn are_here(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let missing = programs.iter().find(|program| !std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    if let Some(missing) = missing {
+        assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "{missing} is not installed");
+        eprintln!("skipped: {missing} is not installed");
     }
-    here
+    missing.is_none()
+}
+
+fn git_is_here() -> bool {
+    are_here(&["git"])
 }
 
 fn document(name: &str, image: &str) -> String {

@@ -160,6 +160,23 @@ async fn who_pauses_after_failures_can_go_back_by_hand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_gone_away_has_asked_for_nothing() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    let (answer, answered) = oneshot::channel();
+    drop(answered);
+    running.wants("web:1", "").await;
+    running.converged("web:1").await;
+    running.wants("web:2", "").await;
+    let two = running.converged("web:2").await;
+    running.board.orders.give(Undo { service: web(), to: None, answer });
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let status = running.board.status(&web()).unwrap();
+    assert_eq!((status.revision, standing(&running.board.status(&web()).unwrap())), (two, Standing::Converged));
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_wanted_cannot_be_undone() {
     let (sim, clock) = engine();
     let running = Running::on(&sim, clock, StateDir::default());

@@ -15,6 +15,8 @@ const MAX_ANSWER: u64 = 64 << 20;
 const MAX_COMPLAINT: u64 = 16 << 10;
 /// So much of that is shown.
 const SHOWN: usize = 400;
+/// The oldest git that can be used: it knows `cat-file --batch-command` and `GIT_CONFIG_GLOBAL`.
+const OLDEST: (u32, u32) = (2, 36);
 /// What git takes from this process's environment: how to find programs, proxies and certificate authorities.
 const INHERITED: [&str; 11] = [
     "PATH",
@@ -34,7 +36,7 @@ const INHERITED: [&str; 11] = [
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GitError {
     /// There is no git.
-    #[error("git cannot be started ({0}): install it")]
+    #[error("git cannot be used ({0}): install it")]
     Absent(String),
     /// It ended with an error.
     #[error("{0}")]
@@ -94,6 +96,23 @@ impl Git {
         // Its helpers end with it: they are one group.
         command.process_group(0).kill_on_drop(true);
         command
+    }
+
+    /// Whether it is new enough: an older one would not heed all that it is told.
+    pub(super) async fn check(&self) -> Result<(), GitError> {
+        let said = self.text(&["version"], Duration::from_secs(10)).await?;
+        let version = said.trim().strip_prefix("git version ").unwrap_or_default();
+        let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+        let (first, second) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        if (first, second) >= OLDEST {
+            return Ok(());
+        }
+        Err(GitError::Absent(format!(
+            "version {}.{} or newer is needed, and this is {}",
+            OLDEST.0,
+            OLDEST.1,
+            said.trim()
+        )))
     }
 
     /// Runs it to its end; ending with an error is an answer, too.
@@ -187,4 +206,16 @@ pub(super) fn size(dir: &Path) -> u64 {
         Err(_) => 0,
     });
     each.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn what_a_server_says_is_one_short_line() {
+        assert_eq!(one_line(b"remote: a\n\x1b[31mfatal: b\r\n\n"), "remote: a; [31mfatal: b");
+        assert_eq!(one_line(b"\n"), "it did not say why");
+        assert!(one_line(&[b'x'; 5000]).len() < 500);
+    }
 }

@@ -64,6 +64,7 @@ impl Mirror {
         let (address, access, signers) = (address.clone(), access.clone(), signers.map(Path::to_owned));
         let mirror = Self { git, address, access, signers, max_size: MAX_SIZE, _lock: lock };
         mirror.prepare()?;
+        mirror.git.check().await?;
         if !mirror.git.dir.join("HEAD").exists() {
             mirror.begin("sha1").await?;
         }

@@ -85,7 +85,10 @@ impl GitSource {
     /// A problem as it is shown: of a commit, or of the repository.
     fn problem(&self, why: &str, commit: Option<&CommitStatus>) -> String {
         match commit {
-            Some(commit) => format!("error: {}: commit {commit}: is not taken: {why}", self.name),
+            Some(commit) => {
+                let between = if why.contains('\n') { '\n' } else { ' ' };
+                format!("error: {}: commit {commit} is not taken:{between}{why}", self.name)
+            }
             None => format!("error: {} ({}): {why}", self.name, self.address),
         }
     }

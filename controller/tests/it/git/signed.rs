@@ -52,7 +52,7 @@ impl Keys {
 
 #[tokio::test]
 async fn a_commit_by_nobody_who_is_listed_is_refused() {
-    if !git_is_here() {
+    if !are_here(&["git", "ssh-keygen"]) {
         return;
     }
     let (keys, state) = (Keys::new(), tempfile::tempdir().unwrap());
@@ -89,7 +89,7 @@ async fn a_commit_by_nobody_who_is_listed_is_refused() {
 
 #[tokio::test]
 async fn a_signed_tag_is_believed_under_its_own_name_only() {
-    if !git_is_here() {
+    if !are_here(&["git", "ssh-keygen"]) {
         return;
     }
     let (keys, state) = (Keys::new(), tempfile::tempdir().unwrap());
@@ -119,13 +119,7 @@ async fn a_signed_tag_is_believed_under_its_own_name_only() {
 
 #[tokio::test]
 async fn openpgp_keys_are_taken_from_the_keyring_and_from_nowhere_else() {
-    if !git_is_here() {
-        return;
-    }
-    let made = Command::new("gpg").arg("--version").stdout(Stdio::null()).status();
-    if !made.is_ok_and(|status| status.success()) {
-        assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "gpg is not installed");
-        eprintln!("skipped: gpg is not installed");
+    if !are_here(&["git", "gpg", "gpgconf"]) {
         return;
     }
     let (repo, home, state) = (Repo::new(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
