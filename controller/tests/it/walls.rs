@@ -13,7 +13,7 @@ const WALLS: [(&str, &[&str]); 15] = [
     ("semver::", &["source/git/refs.rs"]),
     ("use ring::", &["api/webhook.rs"]),
     ("clap", &["cli/args", "main.rs"]),
-    ("netlink", &["traffic/inflight.rs"]),
+    ("netlink", &["traffic/inflight"]),
     ("simple_dns", &["traffic/names.rs"]),
     ("rustls", &["traffic/probe/question.rs"]),
     ("prometheus_client", &["api/metrics.rs"]),
