@@ -17,8 +17,8 @@ pub(crate) fn unsupported(path: &str, key: &str) -> Option<&'static str> {
     table.iter().find(|(name, _)| *name == key).map(|(_, why)| *why)
 }
 
-const COMPOSE: &str = "this is a Compose file: name it compose.yaml or give it with -f; in our own documents each service is one of its \
-                       own: apiVersion, kind, metadata, spec";
+const COMPOSE: &str = "this is a Compose file: name it compose.yaml or give it with -f (from git they are not read yet: leave it out with \
+                       --git-path); in our own documents each service is one of its own: apiVersion, kind, metadata, spec";
 
 const ROOT: &[(&str, &str)] = &[
     ("services", COMPOSE),

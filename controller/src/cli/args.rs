@@ -195,7 +195,7 @@ pub struct Paths {
 }
 
 /// What is asked of Compose projects, in Compose's own words.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Compose files")]
 pub struct Compose {
     /// A Compose file; with several, each is merged over those before it. In place of the path.

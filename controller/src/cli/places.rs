@@ -65,7 +65,11 @@ pub fn host_name(common: &Common) -> HostName {
     match &common.host_name {
         Some(name) => HostName::Is(name.clone()),
         None if in_container() => HostName::Unknown,
-        None => HostName::Is(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        None => match rustix::system::uname().nodename().to_string_lossy().into_owned() {
+            // What a host is called before it has been told its name.
+            none if matches!(none.as_str(), "" | "localhost" | "(none)") => HostName::Unknown,
+            name => HostName::Is(name),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::args::{Common, Run};
+use super::args::{Common, Compose, Run};
 use super::paths;
 use super::places;
 use super::repositories::{Repositories, repositories};
@@ -36,6 +36,11 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
         Ok(repositories) => repositories,
         Err(why) => return Ok(fail(INVALID, &why)),
     };
+    if repositories.is_some() && args.compose != Compose::default() {
+        let why =
+            "-f, -p, --profile, --env-file, --env and --allow are for Compose files, which are not read from git yet";
+        return Ok(fail(INVALID, &why));
+    }
     let board = Arc::new(Board::default());
     let (stop, stopped) = watch::channel(false);
     on_signal(stop)?;

@@ -47,7 +47,11 @@ pub fn within(plan: &mut Plan, step: Step, scene: &Scene<'_>, goal: &Goal<'_>, c
     let idle = cast.leavers.iter().filter(|member| !member.available()).count();
     if let Some(until) = held {
         plan.wait("the canary to be held", Some(until));
-        return Step { create: 0, start: 0, withdraw: step.withdraw.min(idle), ..step };
+        // Whoever dies meanwhile is replaced, up to what has to be available.
+        let lack = scene.policy.floor().saturating_sub(cast.in_traffic());
+        let standby = cast.keepers.iter().filter(|member| !member.started()).count();
+        let create = step.create.min(lack.saturating_sub(standby));
+        return Step { create, start: step.start.min(lack), withdraw: step.withdraw.min(idle), ..step };
     }
     let room = 1_usize.saturating_sub(cast.keepers.len());
     let place = if scene.policy.surge == 0 { 1 } else { idle };

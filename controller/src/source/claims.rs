@@ -46,6 +46,24 @@ impl Said {
     }
 }
 
+/// Whether one of the documents of a text says that it is ours, or has only begun to: it may be half-written.
+fn says_ours(text: &str) -> bool {
+    const KEY: &str = "apiVersion";
+    const VALUE: &str = "composed.dev/";
+    let whole = |line: &&str| !line.trim_start().starts_with('#') && !line.trim().is_empty();
+    text.split("\n---").any(|document| {
+        let mut lines = document.lines().filter(whole).map(|line| line.trim_start_matches("---").trim());
+        let Some(first) = lines.next() else { return false };
+        let value = |line: &str| {
+            let value =
+                line.trim_start_matches(['{', '"', '\'']).strip_prefix(KEY)?.trim_start_matches(['"', '\'', ' ']);
+            Some(value.strip_prefix(':')?.trim_start_matches([' ', '"', '\'']).to_owned())
+        };
+        let ours = |value: String| value.starts_with("composed") || VALUE.starts_with(&value);
+        (lines.next().is_none() && KEY.starts_with(first)) || document.lines().filter_map(value).any(ours)
+    })
+}
+
 impl Judge<'_> {
     /// A Compose project. What is wrong with one of its files is wrong with all of it.
     pub(super) fn project(&mut self, file: &str, request: &Request, content: &Content, said: &mut Said) {
@@ -85,11 +103,34 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether a file beside a Compose file is one of our documents: it says so, or it was one.
+    /// Whether a file beside a Compose file is one of our documents: it says so, begins to, or was one.
     pub(super) fn is_ours(&self, file: &str, content: &Content) -> bool {
-        const MARK: &[u8] = b"composed.dev/";
-        let says = content.as_ref().is_ok_and(|bytes| bytes.windows(MARK.len()).any(|window| window == MARK));
+        let says = content.as_ref().is_ok_and(|bytes| says_ours(&String::from_utf8_lossy(bytes)));
         says || self.before.understood.contains(file)
+    }
+
+    /// A file beside a Compose file that is none of our documents. What cannot be told of it stops removals: it may have
+    /// been one before this process began.
+    pub(super) fn pass_by(&mut self, file: &str, content: &Content) {
+        let why = match content {
+            Err(error) => format!("{file} cannot be read ({error})"),
+            Ok(bytes) if bytes.trim_ascii().is_empty() => format!("{file} is empty"),
+            Ok(_) => return,
+        };
+        self.catalog.notes.push(format!("warning: {why}: nothing is removed while that is so"));
+        self.doubt(why);
+    }
+
+    /// Directories below a Compose file that may not be looked into: what they were seen to hold stays in force.
+    pub(super) fn passed_by(&mut self) {
+        for dir in &self.reading.passed_by {
+            let below = format!("{dir}/");
+            let held: Vec<_> = self.before.understood.iter().filter(|file| file.starts_with(&below)).cloned().collect();
+            for file in held {
+                let why = format!("the directory {dir} cannot be read");
+                self.unreadable(&file, &Err(why.clone()), &format!("error: {file}: {why}"));
+            }
+        }
     }
 
     /// Where the path is that of one Compose project, the services of others are left alone.
@@ -102,5 +143,31 @@ impl Judge<'_> {
         let mut minded: BTreeSet<String> = services.chain(said.projects.keys()).cloned().collect();
         minded.extend(self.before.minded.iter().flatten().cloned());
         self.catalog.minded = Some(minded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_ours;
+
+    #[test]
+    fn what_has_begun_to_be_ours_is_told_from_what_is_somebody_elses() {
+        for ours in [
+            "apiVersion: composed.dev/v1\nkind: Service",
+            "# a note\n---\nkind: Service\napiVersion: \"composed.dev/v1\"",
+            "{apiVersion: composed.dev/v1, kind: Service}",
+            "services: {}\n---\napiVersion: composed.dev/v1",
+            "apiVersion: composed.de/v1\nkind: Service",
+            "apiVersion: compo",
+            "apiVersion:",
+            "apiV",
+        ] {
+            assert!(says_ours(ours), "{ours}");
+        }
+        for other in
+            ["", "# apiVersion: composed.dev/v1", "apiVersion: apps/v1\nkind: Deployment", "services: {}", "a: 1"]
+        {
+            assert!(!says_ours(other), "{other}");
+        }
     }
 }

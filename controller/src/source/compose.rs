@@ -211,8 +211,8 @@ pub(super) struct Recorded<'a> {
 /// What the last valid version of a project was made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MadeOf {
-    /// Names the content of its Compose files.
-    documents: u64,
+    /// Names the content of each of its Compose files.
+    documents: BTreeMap<String, u64>,
     /// The files of variables that held some.
     filled: BTreeSet<PathBuf>,
 }
@@ -224,27 +224,30 @@ impl<'a> Recorded<'a> {
 
     /// What was asked for, after a project was read.
     pub(super) fn made_of(&self) -> MadeOf {
-        let mut documents = DefaultHasher::new();
+        let mut documents = BTreeMap::new();
         let mut filled = BTreeSet::new();
         for path in &self.asked {
             let full = self.reading.dir(self.main).join(path);
             let recorded = || self.reading.env_files.get(&full).and_then(Option::as_ref);
             let Some(Ok(content)) = main_content(self.reading, self.main, path).or_else(recorded) else { continue };
             if [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end)) {
-                (path, content).hash(&mut documents);
+                let mut digest = DefaultHasher::new();
+                content.hash(&mut digest);
+                documents.insert(path.clone(), digest.finish());
             } else if content.split(|byte| *byte == b'\n').any(says_something) {
                 filled.insert(full);
             }
         }
-        MadeOf { documents: documents.finish(), filled }
+        MadeOf { documents, filled }
     }
 }
 
 impl MadeOf {
     /// A file of variables that is empty or gone now, although the Compose files are what they were `before`: cut short
-    /// or not yet written, more likely than a wish.
+    /// or not yet written, more likely than a wish. Which Compose files there are may have been its own word.
     pub(super) fn emptied<'b>(&self, before: &'b Self) -> Option<&'b PathBuf> {
-        before.filled.iter().find(|path| self.documents == before.documents && !self.filled.contains(*path))
+        let same = |(path, digest): (&String, &u64)| before.documents.get(path).is_none_or(|before| before == digest);
+        before.filled.iter().find(|path| !self.filled.contains(*path) && self.documents.iter().all(same))
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Reading {
     /// Every further file that documents name, by path: environment files, and what Compose files are made of. `None` is
     /// one that is not there.
     pub env_files: BTreeMap<PathBuf, Option<Content>>,
+    /// Directories below a Compose file that nobody but a container may look into, as far as one can tell.
+    pub passed_by: Vec<String>,
     /// The Compose projects among the files.
     pub compose: Projects,
     /// The root itself cannot be read.
@@ -132,7 +134,7 @@ fn look(path: &Path, asked: &Asked) -> Reading {
         path.clone_into(&mut reading.root);
         let mut walk = Walk::default();
         match walk.all(path) {
-            Ok(()) => reading.files = walk.files,
+            Ok(()) => (reading.files, reading.passed_by) = (walk.files, walk.passed_by),
             Err(error) => reading.broken = Some(format!("{}: {error}", path.display())),
         }
         reading.files.sort_by(|a, b| a.0.cmp(&b.0));
@@ -148,6 +150,7 @@ fn look(path: &Path, asked: &Asked) -> Reading {
 #[derive(Default)]
 struct Walk {
     files: Vec<(String, Content)>,
+    passed_by: Vec<String>,
     // The real paths of the directories that were looked into: each once, however many links lead there.
     seen: BTreeSet<PathBuf>,
     links: BTreeSet<(String, PathBuf)>,
@@ -165,7 +168,11 @@ impl Walk {
 
     /// Below a Compose file, `data` may lie that only its container may read: that is passed by.
     fn directory(&mut self, dir: &Path, prefix: &str, depth: usize, data: bool) -> std::io::Result<()> {
-        if depth > MAX_DEPTH || (data && std::fs::read_dir(dir).is_err()) || !self.seen.insert(dir.canonicalize()?) {
+        if data && std::fs::read_dir(dir).is_err() {
+            self.passed_by.push(prefix.trim_end_matches('/').to_owned());
+            return Ok(());
+        }
+        if depth > MAX_DEPTH || !self.seen.insert(dir.canonicalize()?) {
             return Ok(());
         }
         let data = data || compose::is_project(dir);

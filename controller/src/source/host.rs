@@ -29,8 +29,8 @@ impl Judge<'_> {
             }
             HostName::Unknown if !service.metadata.hosts.is_empty() => {
                 let why = format!(
-                    "error: {file}:{line}: {name} is for some hosts only, and composed, in a container, does not know \
-                     what this one is called: start it with --host-name NAME (COMPOSED_HOST_NAME)"
+                    "error: {file}:{line}: {name} is for some hosts only, and composed does not know what this one is \
+                     called: start it with --host-name NAME (COMPOSED_HOST_NAME)"
                 );
                 self.refuse(name, file, &why);
                 false

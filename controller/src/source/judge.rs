@@ -45,6 +45,7 @@ impl<'a> Judge<'a> {
             self.link();
             return;
         }
+        self.passed_by();
         if self.reading.single {
             self.doubt("only one file is applied".to_owned());
         } else if self.reading.files.is_empty() {
@@ -93,6 +94,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             if self.reading.compose.have(file) && !self.is_ours(file, content) {
+                self.pass_by(file, content);
                 continue;
             }
             let parsed = match content {
@@ -241,7 +243,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn doubt(&mut self, why: String) {
+    pub(super) fn doubt(&mut self, why: String) {
         if !(self.catalog.confirmed && self.reading.broken.is_none() && self.reading.files.is_empty()) {
             self.catalog.doubt.get_or_insert(why);
         }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell, watch};
 
 use super::companion::{self, PACE};
-use super::inflight::{Look, LookError, Talks, look_into};
+use super::inflight::{LEAST, Look, LookError, Talks, look_into};
 use super::local::Way;
 use crate::clock::Clock;
 use crate::engine::docker::Docker;
@@ -35,6 +35,8 @@ pub(super) struct Seen {
     pub(super) in_flight: InFlight,
     /// Whether somebody listens on a TCP port.
     pub(super) listens: bool,
+    /// There are connections, and they have not been listened to for long enough to tell streams from others.
+    pub(super) too_new: bool,
     /// When the look began.
     at: Option<Timestamp>,
     good_for: Duration,
@@ -52,12 +54,14 @@ impl Seen {
         self.at.is_some_and(|at| at + self.good_for >= begin)
     }
 
-    fn count(at: Timestamp, good_for: Duration, look: Look, drain: Drain) -> Self {
+    fn count(at: Timestamp, since: Timestamp, good_for: Duration, look: Look, drain: Drain) -> Self {
         let count = match drain {
             Drain::Requests => look.busy,
             Drain::Connections => look.open.max(look.busy),
         };
-        Self { in_flight: InFlight::Count(count), listens: look.listening > 0, at: Some(at), good_for, failures: 0 }
+        let too_new = look.open > 0 && at < since + LEAST;
+        let (listens, in_flight) = (look.listening > 0, InFlight::Count(count));
+        Self { in_flight, listens, too_new, at: Some(at), good_for, failures: 0 }
     }
 
     fn failed(&self, at: Timestamp) -> Self {
@@ -140,11 +144,13 @@ impl Counter {
         let tell = |now: Seen| {
             let mut news = false;
             seen.send_modify(|old| {
-                let ended = |seen: &Seen| matches!(seen.in_flight, InFlight::Count(0) | InFlight::Uncountable);
+                let over = |seen: &Seen| matches!(seen.in_flight, InFlight::Count(0) | InFlight::Uncountable);
+                let ended = |seen: &Seen| over(seen) && !seen.too_new;
                 news = ended(&now) && !ended(old);
                 *old = now;
             });
-            if news {
+            // One that is still in traffic is only listened to.
+            if news && hurry.withdrawn.load(Ordering::Relaxed) {
                 changed();
             }
         };
@@ -166,7 +172,7 @@ impl Counter {
         hurry: &Hurry,
         tell: &impl Fn(Seen),
     ) -> Result<OutOfReach, Unwanted> {
-        let mut talks = Talks::default();
+        let (mut talks, since) = (Talks::default(), self.clock.now());
         loop {
             let at = self.clock.now();
             let Leaving { id, pid, ports, .. } = leaving.clone();
@@ -180,7 +186,7 @@ impl Counter {
                 Err(error) => Err(LookError::Failed(std::io::Error::other(error))),
             };
             match look {
-                Ok(look) => tell(Seen::count(at, Duration::ZERO, look, leaving.drain)),
+                Ok(look) => tell(Seen::count(at, since, Duration::ZERO, look, leaving.drain)),
                 Err(LookError::OutOfReach(why)) => {
                     tracing::debug!(container = leaving.id, "requests in flight cannot be counted from here: {why}");
                     return Ok(OutOfReach);
@@ -226,7 +232,7 @@ impl Counter {
     }
 
     async fn listen(&self, docker: &Docker, id: &str, drain: Drain, seen: &watch::Sender<Seen>, tell: &impl Fn(Seen)) {
-        let mut lines = docker.companion_lines(id);
+        let (mut lines, since) = (docker.companion_lines(id), self.clock.now());
         loop {
             let line = tokio::select! {
                 line = lines.next() => line,
@@ -235,7 +241,7 @@ impl Counter {
             let Some(line) = line else { return };
             let at = self.clock.now();
             match companion::read(&line) {
-                Ok(look) => tell(Seen::count(at, FRESH, look, drain)),
+                Ok(look) => tell(Seen::count(at, since, FRESH, look, drain)),
                 Err(why) => {
                     tracing::debug!("a companion says: {why}");
                     let failed = seen.borrow().failed(at);

@@ -38,7 +38,7 @@ pub const DOUBT: Duration = Duration::from_secs(1);
 /// A server that went on after a pause may do so again: after so many such pauses it is believed to have ended, but not
 /// before the least of all waits, since several streams on one connection (HTTP/2) hide each other's pauses.
 const PAUSES: u32 = 3;
-const LEAST: Duration = Duration::from_secs(2);
+pub(super) const LEAST: Duration = Duration::from_secs(2);
 /// The kernel answers at once; this only keeps a broken one from holding a thread.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A message of a dump is at most 32 KiB (linux, `netlink_dump`).
@@ -86,7 +86,7 @@ pub fn look(among: &Among, talks: &mut Talks) -> io::Result<Look> {
             listening.insert(socket.port);
         }
     })?;
-    let before = std::mem::take(&mut talks.0);
+    let mut after = BTreeMap::new();
     let (mut busy, mut all) = (0, 0);
     // A server that has closed its side may still have an answer to deliver, which dies with the namespace.
     let open = StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
@@ -94,13 +94,14 @@ pub fn look(among: &Among, talks: &mut Talks) -> io::Result<Look> {
     if !listening.is_empty() {
         diag.dump(&(open | closing), |socket| {
             if listening.contains(&socket.port) {
-                let (talk, is_busy) = Talk::hear(before.get(&socket.cookie), &socket, Instant::now());
-                talks.0.extend(talk.map(|talk| (socket.cookie, talk)));
+                let (talk, is_busy) = Talk::hear(talks.0.get(&socket.cookie), &socket, Instant::now());
+                after.extend(talk.map(|talk| (socket.cookie, talk)));
                 busy += u32::from(is_busy);
                 all += u32::from(socket.is_open());
             }
         })?;
     }
+    talks.0 = after;
     Ok(Look { busy, open: all, listening: u32::try_from(listening.len()).unwrap_or(u32::MAX) })
 }
 
@@ -130,12 +131,12 @@ pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>, talks: &mut T
                 Among::default()
             }
         };
-        Ok((look(&among, &mut heard)?, heard))
+        Ok((look(&among, &mut heard), heard))
     })?;
     let (look, heard) =
         visitor.join().unwrap_or_else(|_| Err(LookError::Failed(io::Error::other("the look broke off"))))?;
     *talks = heard;
-    Ok(look)
+    Ok(look?)
 }
 
 /// The network namespace of a container.
@@ -196,8 +197,8 @@ struct Talk {
     sent: u32,
     received: u32,
     last_sent: Instant,
-    /// Nothing was in flight, as far as that look alone could tell.
-    rested: bool,
+    /// The last word was the server's.
+    servers: bool,
     /// The longest pause after which the server went on unasked.
     pause: Option<Duration>,
 }
@@ -209,10 +210,12 @@ impl Talk {
         let Some(info) = socket.info else { return (None, busy) };
         let silence = Duration::from_millis(info.last_sent.into());
         let Some(last_sent) = now.checked_sub(silence) else { return (None, busy) };
-        let unasked = before.filter(|then| then.rested && then.received == info.received && then.sent < info.sent);
+        let unasked = before.filter(|then| then.servers && then.received == info.received && then.sent < info.sent);
         let pause = unasked.map(|then| last_sent.saturating_duration_since(then.last_sent));
-        let pause = pause.max(before.and_then(|then| then.pause));
-        let talk = Self { sent: info.sent, received: info.received, last_sent, rested: !busy, pause };
+        // What follows sooner is one answer.
+        let pause = pause.filter(|pause| *pause >= QUIET).max(before.and_then(|then| then.pause));
+        let servers = info.sent > 0 && info.last_sent < info.last_received;
+        let talk = Self { sent: info.sent, received: info.received, last_sent, servers, pause };
         (Some(talk), busy || socket.is_open() && pause.is_some_and(|pause| silence < LEAST.max(pause * PAUSES)))
     }
 }

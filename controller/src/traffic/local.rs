@@ -28,7 +28,7 @@ use crate::plan::policy::drain_timeout;
 /// knows them saves another.
 const PATIENCE: Duration = Duration::from_millis(40);
 /// A companion has so long beyond `drain_timeout`.
-const COMPANION_MARGIN: Duration = Duration::from_secs(30);
+const COMPANION_MARGIN: Duration = Duration::from_mins(10);
 
 /// How requests in flight are counted.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +120,10 @@ impl LocalSenses {
         let revision = spec.map(ServiceSpec::revision);
         let (mut probes, mut counts) = (BTreeSet::new(), BTreeSet::new());
         let new = |replica: &Replica| revision.as_ref() == Some(&replica.revision);
-        let successors = replicas.iter().any(|replica| replica.state == State::Running && new(replica));
+        // Another name than the spec's own where a dependency is part of it.
+        let wanted = memory.history.last().map(|record| &record.revision);
+        let succeeds = |replica: &Replica| spec.is_some() && wanted == Some(&replica.revision);
+        let successors = replicas.iter().any(|replica| replica.state == State::Running && succeeds(replica));
         let mut awaited: Vec<BoxFuture<'static, ()>> = Vec::new();
         for replica in replicas.iter().filter(|replica| replica.state == State::Running) {
             // Its own revision's word: another may ask at a place that this one does not have.
@@ -132,7 +135,7 @@ impl LocalSenses {
                 if !memory.revocable.contains(&replica.id) {
                     continue;
                 }
-            } else if successors && !new(replica) {
+            } else if successors && !succeeds(replica) {
                 counts.insert(replica.id.clone());
                 self.listen(service, own, replica);
             }
@@ -160,7 +163,11 @@ impl LocalSenses {
             }
             if let Some(task) = tasks.counts.get(&replica.id) {
                 let known = self.paths.iter().map(|path| path.in_flight(service, replica)).max().unwrap_or_default();
-                replica.in_flight = match in_flight(&task.seen.borrow(), replica, begin) {
+                let counts = self.paths.iter().any(|path| path.counts(service));
+                let seen = task.seen.borrow();
+                replica.in_flight = match in_flight(&seen, replica, begin) {
+                    // Nobody else tells a stream that pauses from a connection that is only kept.
+                    InFlight::Count(0) if known == 0 && seen.too_new && !counts => InFlight::Unknown,
                     InFlight::Count(seen) => InFlight::Count(seen.max(known)),
                     _ if known > 0 => InFlight::Count(known),
                     unknown => unknown,

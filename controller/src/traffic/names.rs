@@ -39,6 +39,7 @@ pub struct Names {
     board: Arc<Board>,
     // How long an answer is used at most.
     life: Duration,
+    began: Instant,
     asked: Mutex<BTreeMap<ServiceName, Instant>>,
     turn: AtomicUsize,
 }
@@ -60,7 +61,7 @@ impl Names {
     /// is a second.
     pub fn new(board: Arc<Board>, cache: Duration) -> Arc<Self> {
         let life = cache.max(TTL) + MARGIN;
-        Arc::new(Self { board, life, asked: Mutex::default(), turn: AtomicUsize::new(0) })
+        Arc::new(Self { board, life, began: Instant::now(), asked: Mutex::default(), turn: AtomicUsize::new(0) })
     }
 
     /// Answers on this address, by UDP and TCP, until it is dropped.
@@ -187,6 +188,10 @@ impl Path for Names {
     fn standing(&self, service: &ServiceName, _: &Replica, serves: bool, shown: Option<Shown>) -> Standing {
         let asked = self.lock().get(service).is_some_and(|at| at.elapsed() < ASKED);
         match shown {
+            // Withdrawn by the process before this one, whose answers may still be in use.
+            None if !serves && self.began.elapsed() < self.life => {
+                Standing::before(self.began + self.life, "the last answers to its name")
+            }
             _ if !asked => Standing::Unused,
             Some(shown) if !serves => {
                 let until = if shown.serving { Instant::now() } else { shown.since } + self.life;
@@ -323,6 +328,8 @@ mod tests {
         }))
         .unwrap();
         let standing = |serves| names.standing(&service, &replica, serves, names.board.shown(&service, "id1"));
+        assert!(matches!(standing(false), Standing::Pending { .. }), "the process before this one may have answered");
+        tokio::time::advance(TTL + MARGIN).await;
         assert_eq!(standing(false), Standing::Unused, "nobody has asked");
         ask(&names, "web.shop", "10.1.0.99");
         assert_eq!(standing(true), Standing::Settled);

@@ -57,6 +57,11 @@ pub trait Path: Send + Sync {
         0
     }
 
+    /// Whether this path counts what is under way on the service's replicas itself.
+    fn counts(&self, _: &ServiceName) -> bool {
+        false
+    }
+
     /// What people are told of this path, if requests for the service come by it.
     fn about(&self, service: &ServiceName) -> Option<TrafficPath>;
 

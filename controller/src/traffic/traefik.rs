@@ -32,6 +32,7 @@ pub struct Traefik {
     /// Traefik's `providers.providersThrottleDuration`.
     throttle: Duration,
     by_file: bool,
+    began: Instant,
     taken: Mutex<Taken>,
 }
 
@@ -62,7 +63,7 @@ impl Taken {
 impl Traefik {
     /// A configuration of what `board` shows, for a Traefik that applies changes at most every `throttle`.
     pub fn new(board: Arc<Board>, throttle: Duration, by_file: bool) -> Arc<Self> {
-        Arc::new(Self { board, throttle, by_file, taken: Mutex::default() })
+        Arc::new(Self { board, throttle, by_file, began: Instant::now(), taken: Mutex::default() })
     }
 
     /// The configuration, for Traefik's HTTP provider. Nothing before all services were looked at: Traefik keeps what it
@@ -132,12 +133,21 @@ impl Path for Traefik {
     /// The one who leaves is waited for: handed over, and then as long as Traefik may take to apply it. The one who comes
     /// need not be: until it is applied, requests go to those who stay.
     fn standing(&self, service: &ServiceName, _: &Replica, serves: bool, shown: Option<Shown>) -> Standing {
-        let ours = self.board.labels().get(service).is_some_and(|revisions| revisions.values().any(config::concerns));
-        let Some(shown) = shown.filter(|_| ours) else { return Standing::Unused };
+        // Whose labels are not known yet may be ours.
+        if self.board.labels().get(service).is_some_and(|revisions| !revisions.values().any(config::concerns)) {
+            return Standing::Unused;
+        }
+        // What the process before this one handed over may be in force.
+        let begin = self.began + POLL + self.throttle + MARGIN;
+        let before_us = || match Standing::before(begin, "Traefik to hear of this controller") {
+            pending @ Standing::Pending { .. } if !serves => pending,
+            _ => Standing::Unused,
+        };
+        let Some(shown) = shown else { return before_us() };
         let taken = self.lock();
         let polled = taken.at.back().is_some_and(|(_, at)| at.elapsed() < GONE);
         if !self.by_file && !polled {
-            return Standing::Unused;
+            return before_us();
         }
         if serves {
             return Standing::Settled;
@@ -173,4 +183,31 @@ fn write(path: &std::path::Path, text: &str) -> std::io::Result<()> {
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
     file.persist(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_process_before_this_one_handed_over_is_waited_out() {
+        let (board, service) = (Arc::new(Board::default()), ServiceName::new("shop", "web"));
+        let replica: Replica = serde_json::from_value(serde_json::json!({
+            "id": "id1", "name": "shop-web-1", "number": 1, "service": {"project": "shop", "name": "web"}, "revision": "r",
+            "generation": 1, "created_at": "2026-01-01T00:00:00Z", "state": "running"
+        }))
+        .unwrap();
+        let throttle = Duration::from_secs(2);
+        for by_file in [true, false] {
+            let traefik = Traefik::new(Arc::clone(&board), throttle, by_file);
+            assert_eq!(traefik.standing(&service, &replica, true, None), Standing::Unused);
+            let leaving = || traefik.standing(&service, &replica, false, None);
+            assert!(matches!(leaving(), Standing::Pending { .. }), "its labels are not even known yet");
+            tokio::time::advance(POLL + throttle + MARGIN).await;
+            assert_eq!(leaving(), Standing::Unused);
+        }
+        board.put_labels(&service, [("r".to_owned(), [("a".to_owned(), "b".to_owned())].into())].into());
+        let traefik = Traefik::new(board, throttle, true);
+        assert_eq!(traefik.standing(&service, &replica, false, None), Standing::Unused, "Traefik does not know it");
+    }
 }

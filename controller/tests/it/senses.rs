@@ -213,7 +213,7 @@ fn a_stream_counts_through_its_pauses_and_every_connection_is_open() {
     }
     let begin = Instant::now();
     while look().busy > 0 {
-        assert!(begin.elapsed() < 3 * pause, "it has ended");
+        assert!(begin.elapsed() < Duration::from_secs(10), "it has ended");
         std::thread::sleep(moment);
     }
     drop((pair, idle));

@@ -192,12 +192,15 @@ async fn an_address_only_shows() {
     let address = free.local_addr().unwrap();
     drop(free);
     tokio::spawn(composed::api::serve_tcp(Arc::new(Board::default()), address));
-    let mut stream = loop {
-        match tokio::net::TcpStream::connect(address).await {
-            Ok(stream) => break stream,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+    let reached = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match tokio::net::TcpStream::connect(address).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
         }
-    };
+    });
+    let mut stream = reached.await.expect("it is served");
     let request =
         "POST /v1/services/shop/web/undo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();

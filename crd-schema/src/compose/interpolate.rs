@@ -204,8 +204,9 @@ impl Filling<'_> {
             (Some('-'), None) | (Some('+'), Some(_)) => self.fill(operator.as_str(), depth + 1),
             (Some('+'), None) => Ok(String::new()),
             (Some('?'), None) => {
-                let reason = self.fill(operator.as_str(), depth + 1)?;
-                let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+                // As it is written: what it is filled with may be a secret.
+                let reason = operator.as_str();
+                let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 let state = if not_empty { "not set or empty" } else { "not set" };
                 Err(Wrong::new(format!("the variable `{name}` is required and {state}{reason}"), SET_HELP))
             }

@@ -98,7 +98,7 @@ pub(super) fn consistent(services: &[(Node, Node, Service)], tree: &Node, inacti
         let mut missing = |section: &str, used: &str, known: &[&str], place: Place| {
             let help = match advice::nearest(used, known) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("add `{used}:` to the `{section}` at the top of the file"),
+                None => format!("add `{used}` to the `{section}` at the top of the file"),
             };
             let message = format!("services.{name} uses `{used}`, which is not in the file's {section}");
             problems.push(Problem::new(place, message, Some(help.into())));

@@ -78,6 +78,10 @@ fn main() -> ExitCode {
     std::fs::write(dir.join("report.svg"), picture(&lines)).expect("the picture can be written");
     std::fs::write(dir.join("report.md"), table(&lines)).expect("the table can be written");
     println!("\n{}\nwritten to {}", table(&lines), dir.display());
+    if lines.is_empty() {
+        eprintln!("error: none of the ways could be shown");
+        return ExitCode::from(3);
+    }
     let promised: Vec<_> = WAYS.iter().filter(|way| way.is_promised()).map(|way| way.name()).collect();
     ExitCode::from(u8::from(lines.iter().any(|l| l.counts.failed > 0 && promised.contains(&l.way.as_str()))))
 }
@@ -150,13 +154,16 @@ fn run(way: Way, replicas: u32, own: f64, wish: &Wish) -> Result<Line, String> {
     } else {
         let web = proxy.labelled(service(replicas));
         world.write(&web);
-        let controller = Controller::start_with(&world, &proxy.options);
-        controller.converged("web", "", secs(60));
+        let _controller = Controller::start_with(&world, &proxy.options);
+        // By Docker's word, here and below: asking the status would make this a follower of it, for whom a rollout waits.
+        within(secs(60), "the first revision", || {
+            let now = world.ids("web");
+            e2e::that(now.len() == replicas as usize, || format!("{now:?}"))
+        });
         proxy.start();
         under_load(&proxy, wish, |version| {
             let old = world.ids("web");
             world.write(&web.clone().env("VERSION", version));
-            // By Docker's word: asking the status would make this a follower of it, for whom a rollout waits.
             within(secs(180), "a rollout", || {
                 let now = world.ids("web");
                 e2e::that(now.len() == replicas as usize && now.is_disjoint(&old), || format!("{now:?}"))

@@ -130,7 +130,7 @@ fn s21_a_front_of_three() {
             none_failed(&format!("3 to 1 to 3, and a rollback, {whose}"), &load.stop());
         }
 
-        let load = Load::start(at, "/", RATE, Use::Mixed);
+        let load = Load::start(at, "/", RATE / 3, Use::Mixed);
         std::thread::sleep(millis(500));
         let victim = world.ids("web").pop_first().unwrap();
         world.docker.run(&["kill", &victim]);

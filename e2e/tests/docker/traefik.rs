@@ -31,6 +31,7 @@ fn web(replicas: u32, latency: &str) -> Service {
 /// Three rollouts under so many requests a second through Traefik, with its throttle and what composed is told of it.
 fn rollouts(world: &World, (replicas, latency, rate): (u32, &str, u32), throttle: &str, by_api: bool) {
     if let Err(why) = Traefik::program() {
+        assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "{why}");
         return say(&format!("  SKIPPED: Traefik cannot be installed: {why}"));
     }
     let view = world.path("v.sock");
@@ -108,6 +109,7 @@ fn s20_traefik_through_the_view_by_its_api() {
 /// A phase may be over before anybody has seen it: those that follow it are named, too.
 fn away(world: &World, new: bool, phases: &[&str], end: impl FnOnce(&mut Controller)) {
     if let Err(why) = Traefik::program() {
+        assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "{why}");
         return say(&format!("  SKIPPED: Traefik cannot be installed: {why}"));
     }
     let view = world.path("v.sock");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::pool::{Pool, Servers, Want};
 use super::reach::{Place, Reach};
@@ -83,7 +83,9 @@ impl<S: Source> Keeper<S> {
                 Err(why) => why,
             };
             tracing::debug!(?place, "HAProxy's runtime API: {error}");
-            self.tell(&Taken { trouble: Some(error), ..Taken::default() });
+            // What was under way goes on, with nobody to count it.
+            let busy = self.taken.borrow().busy.clone();
+            self.tell(&Taken { trouble: Some(error), busy, ..Taken::default() });
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(AGAIN.1),
                 // Another process of it, perhaps.
@@ -97,6 +99,7 @@ impl<S: Source> Keeper<S> {
     async fn serve(&mut self, runtime: &mut Runtime) -> io::Result<End> {
         let backends = runtime.backends().await?;
         let mut done: Wish = None;
+        let mut looked = Instant::now();
         loop {
             for nudge in &mut self.nudges {
                 nudge.mark_unchanged();
@@ -106,6 +109,7 @@ impl<S: Source> Keeper<S> {
                 if let Some(pools) = &wish {
                     let taken = bring(runtime, pools).await?;
                     self.tell(&taken);
+                    looked = Instant::now();
                 }
                 done = wish;
             }
@@ -114,7 +118,13 @@ impl<S: Source> Keeper<S> {
             }
             let pace = if self.taken.borrow().busy.is_empty() { LOOK } else { BUSY_LOOK };
             tokio::select! {
-                look = timeout(pace, news(&mut self.nudges)) => if look.is_err() { done = None },
+                look = timeout_at(looked + pace, news(&mut self.nudges)) => if look.is_err() {
+                    looked = Instant::now();
+                    if runtime.is_stopping().await? {
+                        return Err(io::Error::other("this process of HAProxy is stopping: another has taken its place"));
+                    }
+                    done = None;
+                },
                 () = self.taken.closed() => return Ok(End::Unwanted),
             }
         }

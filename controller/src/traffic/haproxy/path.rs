@@ -228,6 +228,10 @@ impl Path for Haproxies {
         all.map(|one| one.taken.borrow().busy.get(short(&replica.id)).copied().unwrap_or_default()).sum()
     }
 
+    fn counts(&self, service: &ServiceName) -> bool {
+        self.lock().services.contains_key(service)
+    }
+
     fn about(&self, service: &ServiceName) -> Option<TrafficPath> {
         let inner = self.lock();
         let (path, detail) = match &inner.services.get(service)?.way {

@@ -88,6 +88,11 @@ impl Runtime {
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
+    /// Whether this process only finishes what it has: after a reload the next one is asked by the same way in.
+    pub(super) async fn is_stopping(&mut self) -> io::Result<bool> {
+        Ok(self.ask("show info").await?.lines().any(|line| line.trim() == "Stopping: 1"))
+    }
+
     /// The names of all backends.
     pub(super) async fn backends(&mut self) -> io::Result<Vec<String>> {
         let answer = self.ask("show backend").await?;

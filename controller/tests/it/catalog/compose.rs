@@ -138,6 +138,56 @@ fn variables_that_are_gone_are_missed_until_the_compose_file_changes() {
     assert_eq!(files.catalog.problems, Vec::<String>::new());
 }
 
+/// `.env` may also say which Compose files there are.
+#[test]
+fn variables_that_name_the_compose_files_are_missed_as_well() {
+    let base = "name: shop\nservices:\n  web: {image: \"web:${TAG:-none}\"}\n";
+    let mut files = Files::new(&[
+        ("compose.yaml", base),
+        ("prod.yaml", "services: {api: {image: \"api:1\"}}\n"),
+        (".env", "TAG=1\nCOMPOSE_FILE=compose.yaml:prod.yaml\n"),
+    ]);
+    assert_eq!(names(&files.catalog), ["shop/api", "shop/web"]);
+    files.remove(".env");
+    files.read();
+    assert_eq!(
+        (names(&files.catalog), files.image("web")),
+        (vec!["shop/api".into(), "shop/web".into()], "web:1".into())
+    );
+    assert!(files.catalog.problems.join("\n").contains(".env of compose.yaml had variables"));
+}
+
+/// Beside a Compose file, too, a document that cannot be read, is cut short or is empty removes nothing.
+#[test]
+fn what_may_have_been_a_document_beside_a_compose_file_removes_nothing() {
+    let own = "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {project: shop, name: own}\nspec: {image: x}\n";
+    let begin = || Files::new(&[("compose.yaml", TWO), ("sub/own.yaml", own)]);
+    let held = |files: &Files| matches!(files.desired("own", &["own", "web", "api"]), Desired::Held(_));
+    for (name, text) in [("sub/own.yml", ""), ("sub/own.yml", "apiVersion: compo"), ("sub/own.yml", "apiV")] {
+        let mut files = begin();
+        files.remove("sub/own.yaml");
+        files.write(name, text);
+        files.read();
+        assert!(held(&files), "{text:?}");
+        // The same for a process that has not known it.
+        files.catalog = Catalog::empty(false);
+        files.read();
+        assert!(held(&files), "{text:?}, after a restart");
+    }
+    let mut files = begin();
+    files.remove("sub/own.yaml");
+    files.write("sub/other.yaml", "apiVersion: apps/v1\nkind: Deployment\n");
+    files.read();
+    assert!(!held(&files), "somebody else's file says nothing");
+    // A directory that may not be looked into: as the walk tells it, since nothing is locked for root.
+    let mut files = begin();
+    let mut reading = read(files.path());
+    reading.files.retain(|(file, _)| file != "sub/own.yaml");
+    reading.passed_by = vec!["sub".to_owned()];
+    files.catalog = Catalog::new(&reading, &files.catalog);
+    assert!(matches!(files.desired("own", &["own"]), Desired::Run(_)), "{:?}", files.catalog.problems);
+}
+
 #[test]
 fn a_service_that_left_the_file_is_removed_and_other_projects_are_left_alone() {
     let mut files = Files::new(&[("compose.yaml", TWO)]);

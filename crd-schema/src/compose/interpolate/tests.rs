@@ -48,7 +48,7 @@ fn what_is_no_template_is_refused() {
         ("${SET!x}", "no operator"),
         ("${SET:x}", "no operator"),
         ("${SET:}", "no operator"),
-        ("${NONE:?tell $SET}", "required and not set or empty: tell value"),
+        ("${NONE:?tell $SET}", "required and not set or empty: tell $SET"),
         ("${NONE?}", "required and not set"),
         ("${EMPTY:?}", "required and not set or empty"),
     ] {

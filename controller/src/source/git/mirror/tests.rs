@@ -120,10 +120,12 @@ async fn who_does_not_answer_is_given_up_with_all_that_was_started() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let git = Git { protocol: "http", ..scene.mirror().await.git.clone() };
     let url = format!("http://{}/x.git", listener.local_addr().unwrap());
-    let error = git.run(&["ls-remote", "--", &url], Duration::from_millis(300)).await.unwrap_err();
+    let error = git.run(&["ls-remote", "--", &url], Duration::from_secs(3)).await.unwrap_err();
     assert!(matches!(&error, GitError::Slow(verb, _) if verb == "ls-remote"), "{error}");
     // The helper that has the connection is gone, too.
-    let (mut stream, _) = listener.accept().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (mut stream, _) = listener.accept().expect("it had begun to ask");
+    stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut request = Vec::new();
     let ended = stream.read_to_end(&mut request);
