@@ -98,6 +98,10 @@ fn sections(port: u16, mode: FrontMode, front: &Front, timeouts: &FrontTimeouts,
             incoming += "    option forwardfor\n";
             incoming += &format!("    http-request {wait}\n");
             onward += "    http-reuse safe\n";
+            // A connection that is used again may have ended in the same moment: what is safe to repeat is asked again, as
+            // nginx and Traefik do.
+            onward += "    retry-on conn-failure empty-response\n";
+            onward += "    http-request disable-l7-retry unless METH_GET\n";
         }
         FrontMode::Tcp => {
             // Longer than the wait itself, which ends it.

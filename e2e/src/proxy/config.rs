@@ -103,7 +103,7 @@ impl Proxy {
                     "global\n  maxconn 4000\nresolvers composed\n  nameserver one 127.0.0.1:{other}\n  hold valid 1s\n  \
                      hold nx 0s\n  hold obsolete 0s\n  timeout resolve 1s\n  timeout retry 300ms\ndefaults\n  mode http\n  timeout connect 2s\n  \
                      timeout client 30s\n  timeout server 30s\nfrontend in\n  bind 127.0.0.1:{port}\n  default_backend web\n\
-                     backend web\n  balance roundrobin\n  server-template web 10 {name}:8080 resolvers composed init-addr none\n"
+                     backend web\n  balance roundrobin\n  option http-server-close\n  server-template web 10 {name}:8080 resolvers composed init-addr none\n"
                 );
                 self.arguments = vec!["-db".to_owned(), "-f".to_owned(), file("haproxy.cfg", &text)];
                 self.options = dns();

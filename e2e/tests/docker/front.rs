@@ -173,10 +173,15 @@ fn inside(world: &World) -> SocketAddr {
     within(secs(30), "one front runs", || {
         let running = world.running("web-front");
         let [one] = running.as_slice() else { return Err(format!("{running:?}")) };
-        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let address = world.docker.run(&["inspect", "--format", format, &one.id]);
-        format!("{address}:8080").parse().map_err(|_| "it has no address".to_owned())
+        Ok(address(world, &one.id))
     })
+}
+
+/// Port 8080 of a container by its address in its only network.
+fn address(world: &World, container: &str) -> SocketAddr {
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = world.docker.run(&["inspect", "--format", format, container]);
+    format!("{address}:8080").parse().expect("an address")
 }
 
 /// The first replica of a revision on trial has its share of the requests, and is gone at once when it is called off.
@@ -323,7 +328,7 @@ fn s22_a_front_is_added_and_taken_away() {
 }
 
 /// Figures: what a front costs beside a HAProxy with the same settings and its servers in its file. One after the other,
-/// again and again, in one run. The other one runs on the host, one bridge nearer to client and replicas: not like for like yet.
+/// again and again, in one run.
 #[test]
 #[ignore = "figures, not promises"]
 fn s24_what_a_front_costs() {
@@ -343,16 +348,16 @@ fn s24_what_a_front_costs() {
         let lines = config.lines().filter(|line| !line.contains("lua") && !line.contains("stats socket"));
         let mut alone: String = lines.map(|line| format!("{line}\n")).collect();
         for (nth, one) in world.running("web").iter().enumerate() {
-            let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-            let address = world.docker.run(&["inspect", "--format", format, &one.id]);
-            alone += &format!("    server s{nth} {address}:8080\n");
+            alone += &format!("    server s{nth} {}\n", address(world, &one.id));
         }
-        let own = free_port();
         let file = world.path("alone.cfg");
-        std::fs::write(&file, alone.replace("bind *:8080", &format!("bind {own}"))).unwrap();
-        let child = std::process::Command::new("haproxy").arg("-db").arg("-f").arg(&file).spawn().unwrap();
-        e2e::program::janitor(child.id());
-        let _own = Own(child);
+        std::fs::write(&file, alone).unwrap();
+        // As far away as the front: the same image, in a container on the same network.
+        let (network, file) = (format!("{}_default", world.project), format!("{}:/alone.cfg:ro", file.display()));
+        let name = format!("{}-alone", world.project);
+        let place = ["run", "--detach", "--name", &name, "--network", &network, "--volume", &file];
+        world.docker.run(&[&place[..], &[&haproxy, "haproxy", "-db", "-f", "/alone.cfg"]].concat());
+        let own = address(world, &name);
         std::thread::sleep(secs(1));
         let mut ratios = Vec::new();
         for _ in 0..7 {
