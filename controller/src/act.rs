@@ -59,6 +59,10 @@ async fn one(
             memory.revocable.remove(&target.id);
             Ok(())
         }
+        Verb::Adopt { target, revision } => {
+            memory.adopted.insert(target.id.clone(), revision.clone());
+            Ok(())
+        }
         Verb::Conclude { revision, outcome, failure } => {
             match failure {
                 Some((reason, message)) => memory.fail(revision, *reason, message.clone(), now()),

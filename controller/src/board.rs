@@ -147,6 +147,14 @@ impl Board {
         (serving.collect(), *self.version.borrow())
     }
 
+    /// Whether the loop answers for a container: it serves or has served, or is on its way out.
+    pub fn follows(&self, id: &str) -> bool {
+        let inner = self.lock();
+        let mut instances = inner.statuses.values().flat_map(|status| &status.instances);
+        inner.shown.values().any(|all| all.contains_key(id))
+            || instances.any(|instance| instance.id == id && instance.phase == "Draining")
+    }
+
     /// Notes that somebody reads the statuses who may send requests to the endpoints.
     pub fn note_reader(&self) {
         self.lock().last_read = Some(Instant::now());

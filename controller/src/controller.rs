@@ -15,9 +15,9 @@ use crate::act::{self, Deed};
 use crate::board::{Board, LabelsOf};
 use crate::clock::Clock;
 use crate::dependencies::{in_the_way, unmet};
-use crate::engine::{Claim, Engine, EngineError, Scope};
+use crate::engine::{Asked, Claim, Engine, EngineError, Scope};
 use crate::front;
-use crate::model::{Desired, Key, Memory, Replica, ServiceName, Snapshot};
+use crate::model::{Desired, DesiredService, Key, Memory, Replica, ServiceName, Snapshot};
 use crate::orders::Undo;
 use crate::plan;
 use crate::reconcile::{self, Pass};
@@ -78,6 +78,10 @@ struct Shared {
     refused: Mutex<BTreeMap<String, String>>,
     // Since when the documents of services with containers are missed.
     missed: Mutex<BTreeMap<ServiceName, jiff::Timestamp>>,
+    // Services with containers that Docker Compose made and that were adopted.
+    adopted: Mutex<BTreeSet<ServiceName>>,
+    // Those, and all that are wanted: the services of which what Compose made counts.
+    compose: Mutex<Arc<BTreeSet<ServiceName>>>,
     // What is to be undone in the next pass: to which revision.
     undone: Mutex<BTreeMap<ServiceName, Option<String>>>,
     // What was found or lost on the engine and not looked at since, with how often that failed.
@@ -88,6 +92,8 @@ impl Controller {
     /// Reconciles until `shutdown` says so. Readings of the files come in through `readings`.
     pub async fn run(self, mut readings: mpsc::Receiver<Reading>, mut shutdown: watch::Receiver<bool>) {
         let shared = Arc::new(Shared {
+            adopted: Mutex::new(self.state.adopted()),
+            compose: Mutex::default(),
             c: self,
             catalog: Mutex::default(),
             memories: Mutex::default(),
@@ -208,8 +214,26 @@ impl Shared {
         let doubtful = catalog.doubt_changed(&before) || !services.is_empty();
         let known = if doubtful { lock(&self.owned).clone() } else { BTreeSet::new() };
         *lock(&self.catalog) = Some(catalog);
+        self.count_composes();
         let services = services.into_iter().chain(known).map(Key::Service);
         services.chain(projects.into_iter().map(Key::Project)).collect()
+    }
+
+    /// Makes up anew of which services what Compose made counts.
+    fn count_composes(&self) {
+        let all = self.catalog().names().chain(&*lock(&self.adopted)).cloned().collect();
+        *lock(&self.compose) = Arc::new(all);
+    }
+
+    /// Notes whether a service has adopted containers.
+    fn note_adopted(&self, name: &ServiceName, memory: &Memory) {
+        let mut adopted = lock(&self.adopted);
+        let any = !memory.adopted.is_empty();
+        let news = if any { adopted.insert(name.clone()) } else { adopted.remove(name) };
+        drop(adopted);
+        if news && !self.catalog().knows(name) {
+            self.count_composes();
+        }
     }
 
     fn push_all(&self, queue: &mut Queue) {
@@ -308,12 +332,14 @@ impl Shared {
             Err(error) => return Err(error.to_string()),
         }
         let catalog = self.catalog();
-        let mut scope = Scope { services: Some(BTreeSet::new()), images: BTreeSet::new() };
+        let compose = Arc::clone(&lock(&self.compose));
+        let mut scope = Scope { services: Some(BTreeSet::new()), compose, ..Scope::default() };
         for key in keys {
             let Key::Service(name) = key else { continue };
             self.recall(name);
             if let Some(service) = catalog.service(name) {
                 scope.images.insert(service.spec.image.clone());
+                scope.asked.insert(name.clone(), asked(&catalog, service));
                 let memories = lock(&self.memories);
                 let memory = memories.get(name);
                 let earlier = memory.and_then(|memory| memory.last_available(&service.revision));
@@ -390,6 +416,7 @@ impl Shared {
         let mut news = self.publish(name, &decision.status);
         let outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
         self.save(name, &decided, &memory);
+        self.note_adopted(name, &memory);
         lock(&self.memories).insert(name.clone(), memory);
         self.report(name, &outcome.deeds);
         let error = outcome.error().cloned();
@@ -479,6 +506,7 @@ impl Shared {
     fn forget(&self, name: &ServiceName) -> Next {
         lock(&self.memories).remove(name);
         lock(&self.missed).remove(name);
+        self.note_adopted(name, &Memory::default());
         self.c.state.forget(name);
         self.open([Key::Project(name.project.clone())]);
         self.c.board.withdraw(name);
@@ -522,6 +550,13 @@ impl Shared {
             self.c.board.record(event, deed.action.verb.kind(), deed.error.is_none());
         }
     }
+}
+
+/// What containers of a service are compared with that Docker Compose made.
+pub fn asked(catalog: &Catalog, service: &DesiredService) -> Asked {
+    let project = &service.name.project;
+    let context = reconcile::context(project, &catalog.project(project), std::iter::once(&service.spec));
+    Asked { spec: service.spec.clone(), context }
 }
 
 /// The labels of those revisions that somebody runs.

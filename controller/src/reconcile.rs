@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::act::{Deed, Now, act};
 use crate::engine::{Context, Engine, EngineError};
-use crate::model::{Desired, DesiredProject, DesiredService, Memory, Observed, ServiceName, Snapshot};
+use crate::model::{Desired, DesiredProject, DesiredService, Memory, Observed, Replica, ServiceName, Snapshot};
 use crate::plan::action::{Plan, Verb};
 use crate::plan::{self, policy::Policy};
 use crate::traffic::Senses;
@@ -73,6 +73,7 @@ impl Pass<'_> {
     /// Observe and plan.
     pub async fn decide(&self, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> Decision {
         let mut observed = self.observed(snapshot, memory);
+        memory.identify(self.running(), &mut observed.replicas);
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
         memory.notice(self.running(), &observed, self.now);
         let plan = plan::plan(self.desired, &observed, memory, self.now);
@@ -107,7 +108,7 @@ impl Pass<'_> {
         let named = spec.into_iter().chain(memory.history.iter().map(|record| &record.spec)).map(|spec| &spec.image);
         let images = named.filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
         Observed {
-            replicas: snapshot.replicas.get(self.service).cloned().unwrap_or_default(),
+            replicas: self.replicas(snapshot, memory),
             images: images.collect(),
             missing: spec.map_or_else(Vec::new, |spec| {
                 plan::project::missing(&self.service.project, self.project, spec, snapshot)
@@ -115,6 +116,14 @@ impl Pass<'_> {
             refused: self.refused.clone(),
             unmet: self.unmet.clone(),
         }
+    }
+
+    /// Those that Compose made count where the service is wanted, or where they were adopted before.
+    fn replicas(&self, snapshot: &Snapshot, memory: &Memory) -> Vec<Replica> {
+        let mut replicas = snapshot.replicas.get(self.service).cloned().unwrap_or_default();
+        let wanted = self.running().is_some();
+        replicas.retain(|one| wanted || one.compose.is_none() || memory.adopted.contains_key(&one.id));
+        replicas
     }
 
     fn status(&self, observed: &Observed, memory: &Memory, plan: &Plan) -> ServiceStatus {

@@ -1,6 +1,7 @@
 //! The state directory: what is remembered of each service and what was last shown of it, one JSON file each. Losing it
 //! makes the controller slower, never unsafe; a file that cannot be read is as good as lost, and said so once.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,21 @@ impl StateDir {
             tracing::warn!(%service, path = %path.display(), %error, "the memory cannot be read and is begun anew");
             Memory::default()
         })
+    }
+
+    /// The services with containers that Docker Compose made and that were adopted: their labels do not tell.
+    pub fn adopted(&self) -> BTreeSet<ServiceName> {
+        let Some(root) = self.root.as_ref().map(|root| root.join("services")) else {
+            return BTreeSet::new();
+        };
+        let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let name = |entry: &std::fs::DirEntry| entry.file_name().into_string().ok();
+        let projects = entries(&root).filter_map(|project| Some((name(&project)?, project.path())));
+        let services = projects.flat_map(|(project, path)| {
+            let files = entries(&path).filter_map(|file| Some(name(&file)?.strip_suffix(".json")?.to_owned()));
+            files.map(move |service| ServiceName::new(&project, service)).collect::<Vec<_>>()
+        });
+        services.filter(|service| !self.load(service).adopted.is_empty()).collect()
     }
 
     /// Remembers `memory`: whole or not at all, whatever happens meanwhile.

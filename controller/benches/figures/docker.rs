@@ -147,7 +147,7 @@ impl Bench {
     }
 
     async fn replicas(&self, service: &ServiceName) -> Vec<Replica> {
-        let scope = Scope { services: Some([service.clone()].into()), images: std::collections::BTreeSet::new() };
+        let scope = Scope { services: Some([service.clone()].into()), ..Scope::default() };
         self.docker.observe(&scope).await.unwrap().replicas.remove(service).unwrap_or_default()
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::args::{Common, Read};
 use super::places;
 use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, print_data, print_out, say_notes};
+use crate::controller;
 use crate::dependencies::unmet;
 use crate::engine::Scope;
 use crate::model::{Desired, ServiceName};
@@ -104,14 +105,18 @@ pub async fn intents(
 ) -> Result<Vec<Intent>, crate::engine::EngineError> {
     let mut memories = BTreeMap::new();
     let mut images = BTreeSet::new();
+    let mut asked = BTreeMap::new();
     for name in catalog.names() {
         let memory = session.state.load(name);
-        let wanted = catalog.service(name).map(|service| service.spec.image.clone());
-        images.extend(wanted);
+        if let Some(service) = catalog.service(name) {
+            images.insert(service.spec.image.clone());
+            asked.insert(name.clone(), controller::asked(catalog, service));
+        }
         images.extend(memory.history.iter().map(|record| record.spec.image.clone()));
         memories.insert(name.clone(), memory);
     }
-    let snapshot = session.engine.observe(&Scope { services: None, images }).await?;
+    let compose = Arc::new(catalog.names().cloned().chain(session.state.adopted()).collect());
+    let snapshot = session.engine.observe(&Scope { services: None, images, compose, asked }).await?;
     let mut intents = Vec::new();
     let projects: BTreeSet<_> = catalog.names().map(|name| name.project.clone()).collect();
     for name in &projects {

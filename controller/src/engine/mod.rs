@@ -5,8 +5,9 @@ pub mod docker;
 pub mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crd_schema::{Network, Volume};
+use crd_schema::{Network, ServiceSpec, Volume};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 use crate::model::{Key, ServiceName, Snapshot};
@@ -19,6 +20,19 @@ pub struct Scope {
     pub services: Option<BTreeSet<ServiceName>>,
     /// The images whose state is wanted.
     pub images: BTreeSet<String>,
+    /// The services whose containers count as ours if Docker Compose made them.
+    pub compose: Arc<BTreeSet<ServiceName>>,
+    /// What those are compared with.
+    pub asked: BTreeMap<ServiceName, Asked>,
+}
+
+/// What is asked for of a service, as far as an engine can tell whether a container is it.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The specification.
+    pub spec: ServiceSpec,
+    /// What it leans on.
+    pub context: Context,
 }
 
 /// What an action needs to know beyond itself: its project's networks and volumes.

@@ -81,6 +81,9 @@ pub struct Memory {
     /// How many requests were ended because `drain_timeout` had passed.
     #[serde(default)]
     pub cut: u64,
+    /// The containers that Docker Compose made and that are this controller's since, with the revision that each stands for.
+    #[serde(default)]
+    pub adopted: BTreeMap<String, String>,
 }
 
 /// One revision of a service.
@@ -208,6 +211,7 @@ impl Memory {
         let there = |id: &String| observed.replicas.iter().any(|replica| replica.id == *id);
         self.sightings.retain(|id, _| there(id));
         self.withdrawn.retain(|id, _| there(id));
+        self.adopted.retain(|id, _| there(id));
         self.revocable.retain(|id| there(id));
     }
 
@@ -245,6 +249,7 @@ impl Memory {
             cautious_until,
             progress_since,
             cut,
+            adopted,
             sightings: _,
             revocable: _,
             pulling: _,
@@ -253,7 +258,7 @@ impl Memory {
             back_since: _,
         } = self;
         let timers = (cautious_until, progress_since, withdrawn, serving);
-        (generation, digest, history, failure, trouble, foreign_names, (pulled, cut), timers)
+        (generation, digest, history, failure, trouble, foreign_names, (pulled, cut, adopted), timers)
     }
 
     /// The record of a revision.

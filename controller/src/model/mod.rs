@@ -1,6 +1,7 @@
 //! NOUNS. What the controller thinks in: keys, desired and observed state, replicas, and what is remembered of a
 //! service. Pure: no I/O, no clock, no decisions.
 
+mod adopt;
 mod desired;
 mod key;
 mod memory;
@@ -11,4 +12,4 @@ pub use desired::{Desired, DesiredProject, DesiredService};
 pub use key::{Key, ServiceName};
 pub use memory::{Failure, HISTORY, Memory, Outcome, RevisionRecord, Sighting, Trouble};
 pub use observed::{ImageState, Observed, Snapshot};
-pub use replica::{Health, InFlight, Pending, Probe, Replica, Rotation, State};
+pub use replica::{Comparison, Health, InFlight, Pending, Probe, Replica, Rotation, State};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ServiceName;
 
-/// One container of a service that carries this controller's labels.
+/// One container of a service: it carries this controller's labels, or Docker Compose made it for that service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Replica {
     /// The engine's full id: every call that changes something names a container by it.
@@ -18,7 +18,7 @@ pub struct Replica {
     pub number: u32,
     /// The service it belongs to.
     pub service: ServiceName,
-    /// The revision it was created from.
+    /// The revision it was created from; of one that Compose made, the revision that it stands for.
     pub revision: String,
     /// The generation it was created for.
     pub generation: u64,
@@ -63,6 +63,21 @@ pub struct Replica {
     /// The host's process id of its main process; 0 when it is not running.
     #[serde(default)]
     pub pid: u32,
+    /// Docker Compose made it: how it compares with what is asked for now. `None`: this controller made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compose: Option<Comparison>,
+}
+
+/// How a container that Docker Compose made compares with what is asked for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Comparison {
+    /// Nothing is asked for, or not known.
+    Unknown,
+    /// It is what would be made.
+    Same,
+    /// It differs in these keys; for people, and without values that may be secret.
+    Differs(Vec<String>),
 }
 
 /// The engine's word for what a container is doing.

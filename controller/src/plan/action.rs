@@ -74,6 +74,13 @@ pub enum Verb {
     /// Take a withdrawn replica back into traffic: it is wanted again, and nothing was begun that cannot be undone.
     /// Recorded, as the withdrawal was.
     Readmit(Target),
+    /// Take over a container that Docker Compose made. Recorded, not an engine call.
+    Adopt {
+        /// Which.
+        target: Target,
+        /// The revision that it stands for.
+        revision: String,
+    },
     /// Begin to run the pre-stop hooks, one after the other, inside the container.
     PreStop {
         /// Which.
@@ -167,7 +174,7 @@ pub struct WaitingOn {
 impl Verb {
     /// Whether it is only written down: no engine call, so no engine event follows it.
     pub fn is_record(&self) -> bool {
-        matches!(self, Self::Withdraw(_) | Self::Readmit(_) | Self::Conclude { .. })
+        matches!(self, Self::Withdraw(_) | Self::Readmit(_) | Self::Adopt { .. } | Self::Conclude { .. })
     }
 
     /// The kind of action, for counting.
@@ -178,6 +185,7 @@ impl Verb {
             Self::Start(_) => "start",
             Self::Withdraw(_) => "withdraw",
             Self::Readmit(_) => "readmit",
+            Self::Adopt { .. } => "adopt",
             Self::PreStop { .. } => "pre_stop",
             Self::DisableRestart(_) => "disable_restart",
             Self::Stop { .. } => "stop",
@@ -199,6 +207,7 @@ impl fmt::Display for Verb {
             Self::Start(target) => write!(f, "start {}", target.name),
             Self::Withdraw(target) => write!(f, "withdraw {}", target.name),
             Self::Readmit(target) => write!(f, "readmit {}", target.name),
+            Self::Adopt { target, .. } => write!(f, "adopt {}", target.name),
             Self::PreStop { target, .. } => write!(f, "run pre_stop in {}", target.name),
             Self::DisableRestart(target) => write!(f, "switch off the restart policy of {}", target.name),
             Self::Stop { target, cut: 0 } => write!(f, "stop {}", target.name),

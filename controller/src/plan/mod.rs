@@ -23,7 +23,7 @@ use std::time::Duration;
 use crd_schema::status::Reason;
 use jiff::Timestamp;
 
-use crate::model::{Desired, DesiredService, Memory, Observed, Outcome, Replica, ServiceName, State};
+use crate::model::{Comparison, Desired, DesiredService, Memory, Observed, Outcome, Replica, ServiceName, State};
 
 use action::{Blueprint, Plan, Verb};
 use cast::{Cast, Member};
@@ -85,6 +85,7 @@ impl Scene<'_> {
 
 fn run(scene: &Scene<'_>) -> Plan {
     let mut plan = Plan::default();
+    adopt(&mut plan, scene);
     let goal = match goal(scene) {
         Ok(goal) => goal,
         Err(frozen) => {
@@ -118,6 +119,19 @@ fn run(scene: &Scene<'_>) -> Plan {
     roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
     plan
+}
+
+/// What Docker Compose made for this service is this controller's from now on, as it is or to be replaced.
+fn adopt(plan: &mut Plan, scene: &Scene<'_>) {
+    for replica in scene.observed.replicas.iter().filter(|replica| !scene.memory.has_adopted(replica)) {
+        let cause = match &replica.compose {
+            Some(Comparison::Differs(keys)) => format!("docker compose made it; it differs in {}", keys.join(", ")),
+            _ if replica.revision == scene.desired.revision => "docker compose made it as its document asks".to_owned(),
+            _ => "docker compose made it".to_owned(),
+        };
+        let target = Member::leaving(replica).target();
+        plan.act(Verb::Adopt { target, revision: replica.revision.clone() }, cause);
+    }
 }
 
 /// Those who leave go on; the last one that failed is kept.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use composed::model::{
-    Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe, Replica,
-    RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
+    Comparison, Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe,
+    Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
 };
 use composed::plan::policy::Policy;
 use composed::plan::{Scene, plan, status};
@@ -94,6 +94,12 @@ struct Seen {
     /// Those who send requests take in what is shown of it within so long.
     #[serde(default)]
     rotation: Option<ComposeDuration>,
+    /// Docker Compose made it; it differs in these keys.
+    #[serde(default)]
+    compose: Option<Vec<String>>,
+    /// It was adopted as what its revision says.
+    #[serde(default)]
+    adopted: bool,
 }
 
 struct Case {
@@ -118,7 +124,7 @@ impl Case {
         desired.one_shot = world.one_shot;
         let old_image = world.old_image.clone().unwrap_or_else(|| "web:1".to_owned());
         let old = ServiceSpec { image: old_image.clone(), ..desired.spec.clone() };
-        let memory = memory(&desired, &old, &world, now);
+        let mut memory = memory(&desired, &old, &world, now);
         let known = [desired.spec.image.clone(), old_image.clone()].map(|image| (image, ImageState::Absent));
         let here = world.images.clone().unwrap_or_else(|| vec![desired.spec.image.clone(), old_image]);
         let here = here.into_iter().map(|image| (image.clone(), ImageState::Present(format!("sha256:{image}"))));
@@ -128,9 +134,12 @@ impl Case {
                 ImageState::PullFailed { at: now - ago.get(), message: "manifest unknown".to_owned(), count: 1 };
             images.insert(desired.spec.image.clone(), failed);
         }
-        let replica = |seen: &Seen| seen.replica(&desired, &old, now);
+        let mut replicas: Vec<Replica> = world.replicas.iter().map(|seen| seen.replica(&desired, &old, now)).collect();
+        let adopted = world.replicas.iter().zip(&replicas).filter(|(seen, _)| seen.adopted);
+        memory.adopted = adopted.map(|(_, replica)| (replica.id.clone(), replica.revision.clone())).collect();
+        memory.identify(Some(&desired), &mut replicas);
         let observed = Observed {
-            replicas: world.replicas.iter().map(replica).collect(),
+            replicas,
             images,
             missing: world.missing.clone(),
             refused: world.refused.clone(),
@@ -281,6 +290,10 @@ impl Seen {
             addresses: BTreeMap::new(),
             ports: BTreeMap::new(),
             pid: 0,
+            compose: self.compose.clone().map(|differs| match differs.is_empty() {
+                true => Comparison::Same,
+                false => Comparison::Differs(differs),
+            }),
         }
     }
 }

@@ -333,7 +333,7 @@ impl Run {
         let now = self.now();
         let desired = self.desired();
         let images = ["good:1", "good:2", "good:3", "bad:1"].map(str::to_owned).into();
-        let scope = Scope { services: Some([self.name.clone()].into()), images };
+        let scope = Scope { services: Some([self.name.clone()].into()), images, ..Scope::default() };
         let state = Arc::new(Mutex::new(CallFault::default()));
         let hook_state = Arc::clone(&state);
         let mut rng = self.case.rng.fork();

@@ -1,5 +1,5 @@
-//! The verbs that change containers. Each looks first whether the container is ours: nothing without our instance
-//! label is ever changed, whatever the plan believes.
+//! The verbs that change containers. Each looks first whether the container is ours: nothing is ever changed that has
+//! neither our instance label nor was made by Docker Compose for nobody else, whatever the plan believes.
 
 use std::borrow::Cow;
 
@@ -133,8 +133,14 @@ impl Docker {
         let Some(container) = inspect(&self.api, &target.id).await? else {
             return Ok(None);
         };
-        let service = container_labels(&container).and_then(labels::service);
-        match service.filter(|_| self.owns(&container)) {
+        let labels = container_labels(&container);
+        let service = if self.owns(&container) {
+            labels.and_then(labels::service)
+        } else {
+            // One that was adopted: a plan names no other of these.
+            labels.and_then(labels::service_of_compose)
+        };
+        match service {
             Some(service) => Ok(Some((container, service))),
             None => Err(EngineError::Stale(format!("{} is not ours to change", target.name))),
         }

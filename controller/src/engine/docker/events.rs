@@ -174,10 +174,12 @@ impl Watch {
 
     /// A container's event carries its labels.
     fn hint_of_container(&self, attributes: &Labels) -> Hint {
-        if !labels::are_ours(Some(attributes), &self.instance) {
-            return Hint::Nothing;
-        }
-        labels::service(attributes).map_or(Hint::Nothing, |service| Hint::One(Key::Service(service)))
+        let service = if labels::are_ours(Some(attributes), &self.instance) {
+            labels::service(attributes)
+        } else {
+            labels::service_of_compose(attributes).filter(|service| self.seen.adopts(service))
+        };
+        service.map_or(Hint::Nothing, |service| Hint::One(Key::Service(service)))
     }
 
     /// A network's or volume's carries its name only. An unknown one may be the external one that a service waits for.

@@ -26,6 +26,11 @@ pub(super) const PROJECT: &str = "com.docker.compose.project";
 /// Compose's number of a container within its service.
 pub(super) const NUMBER: &str = "com.docker.compose.container-number";
 
+/// Compose's service.
+pub(super) const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+/// Compose's mark of what `docker compose run` made.
+const ONE_OFF: &str = "com.docker.compose.oneoff";
+const CONFIG_HASH: &str = "com.docker.compose.config-hash";
 const COMPOSE: &str = "com.docker.compose.";
 const OURS: &str = "dev.composed.";
 const VERSION: &str = concat!("composed-", env!("CARGO_PKG_VERSION"));
@@ -50,10 +55,10 @@ pub(super) fn of_container(
     });
     let mut put = |name: &str, value: String| labels.insert(name.to_owned(), value);
     put(PROJECT, print.service.project.clone());
-    put("com.docker.compose.service", print.service.name.clone());
+    put(COMPOSE_SERVICE, print.service.name.clone());
     put(NUMBER, print.number.to_string());
-    put("com.docker.compose.oneoff", "False".to_owned());
-    put("com.docker.compose.config-hash", print.revision.clone());
+    put(ONE_OFF, "False".to_owned());
+    put(CONFIG_HASH, print.revision.clone());
     put("com.docker.compose.depends_on", depends_on.collect::<Vec<_>>().join(","));
     put("com.docker.compose.version", VERSION.to_owned());
     if let Some(id) = image_id {
@@ -98,15 +103,34 @@ pub(super) fn service_named(value: &str) -> Option<ServiceName> {
     (!project.is_empty() && !name.is_empty()).then(|| ServiceName::new(project, name))
 }
 
+/// The service that Docker Compose made a container for, if nobody of ours did: neither this instance nor another.
+pub(super) fn service_of_compose(labels: &Labels) -> Option<ServiceName> {
+    let label = |name: &str| labels.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    // A `docker compose run` is no replica.
+    let is_one_off = label(ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let service = || Some(ServiceName::new(label(PROJECT)?, label(COMPOSE_SERVICE)?));
+    if is_one_off || labels.contains_key(INSTANCE) { None } else { service() }
+}
+
+/// The revision of a container that Compose made, until it is known what it stands for: after Compose's own hash of it.
+pub(super) fn revision_of_compose(labels: &Labels) -> String {
+    let hash = labels.get(CONFIG_HASH).map_or("", String::as_str);
+    format!("compose-{}", hash.get(..10).unwrap_or("unknown"))
+}
+
 /// The number that they give, 0 if none can be read.
 pub(super) fn number(labels: &Labels) -> u32 {
     labels.get(NUMBER).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
+/// Whether a label is Compose's or our own to write.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name.starts_with(COMPOSE) || name.starts_with(OURS)
+}
+
 /// People's own labels, which may not speak for Compose or for us.
 fn of_users(users: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, EngineError> {
-    let reserved = |name: &&String| name.starts_with(COMPOSE) || name.starts_with(OURS);
-    match users.keys().find(reserved) {
+    match users.keys().find(|name| is_reserved(name)) {
         Some(name) => Err(rejected(format!("the label `{name}` is composed's own to write; remove it"))),
         None => Ok(users.clone()),
     }
@@ -133,6 +157,20 @@ mod tests {
         assert_eq!(service(&labels(&[(SERVICE, "shop/web")])), Some(ServiceName::new("shop", "web")));
         assert_eq!(service(&labels(&[(SERVICE, "shop")])), None);
         assert_eq!(service(&labels(&[(SERVICE, "/web")])), None);
+    }
+
+    #[test]
+    fn what_compose_made_is_known_by_its_labels() {
+        let made = [(PROJECT, "shop"), (COMPOSE_SERVICE, "web"), (ONE_OFF, "False")];
+        let with = |more: (&'static str, &'static str)| labels(&[made.as_slice(), &[more]].concat());
+        let web = Some(ServiceName::new("shop", "web"));
+        assert_eq!(service_of_compose(&labels(&made)), web);
+        assert_eq!(service_of_compose(&labels(&made[..2])), web, "docker-compose v1 of old");
+        assert_eq!(service_of_compose(&labels(&made[..1])), None);
+        assert_eq!(service_of_compose(&with((ONE_OFF, "True"))), None);
+        assert_eq!(service_of_compose(&with((INSTANCE, "another"))), None);
+        assert_eq!(revision_of_compose(&with((CONFIG_HASH, "0123456789abcdef"))), "compose-0123456789");
+        assert_eq!(revision_of_compose(&labels(&made)), "compose-unknown");
     }
 
     #[test]

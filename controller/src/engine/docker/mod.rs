@@ -1,6 +1,7 @@
 //! The real engine: Docker, or what speaks its API from 1.41 on. The only user of bollard, which is pinned exactly: its
 //! 0.21 leaves the API version out of every path, `wire` puts it in, and 0.22 would double it.
 
+mod adopt;
 mod background;
 mod companion;
 mod connect;
@@ -113,7 +114,7 @@ impl Docker {
             Verb::CreateVolume { key, name } => self.create_volume(key, name, context).await,
             Verb::RemoveNetwork { name } => self.remove_network(name).await,
             // Records of the loop: nothing for an engine to do.
-            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Conclude { .. } => Ok(()),
+            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Adopt { .. } | Verb::Conclude { .. } => Ok(()),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One look: a list of all our containers, an inspect of each that was asked for, and the images, networks and volumes.
+//! One look: a list of all our containers, an inspect of each that was asked for, and the images, networks and volumes. What
+//! Docker Compose made of services that are wanted counts, too.
 //! Reads only, and remembers nothing that it decides by.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,6 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{
+    adopt,
     background::Jobs,
     connect::{Api, reference},
     errors::{Asked, reaction},
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::{
     engine::{EngineError, Scope},
-    model::{Health, ImageState, InFlight, Probe, Replica, Rotation, ServiceName, Snapshot, State},
+    model::{Comparison, Health, ImageState, InFlight, Probe, Replica, Rotation, ServiceName, Snapshot, State},
 };
 
 /// Calls in flight at once.
@@ -37,17 +39,19 @@ pub(super) struct Observer<'a> {
     pub(super) seen: &'a Seen,
 }
 
-/// A container of ours, from the list.
+/// A container that counts, from the list.
 struct Listed {
     id: String,
     service: ServiceName,
+    /// Docker Compose made it.
+    compose: bool,
 }
 
 impl Observer<'_> {
     /// One look. Also says which containers of ours there are, for whoever keeps notes on them.
     pub(super) async fn look(&self, scope: &Scope) -> Result<(Snapshot, BTreeSet<String>), EngineError> {
         let (replicas, images, networks, volumes) = futures_util::try_join!(
-            self.replicas(scope.services.as_ref()),
+            self.replicas(scope),
             self.images(&scope.images),
             self.networks(),
             self.volumes(),
@@ -59,15 +63,17 @@ impl Observer<'_> {
 
     async fn replicas(
         &self,
-        services: Option<&BTreeSet<ServiceName>>,
+        scope: &Scope,
     ) -> Result<(BTreeMap<ServiceName, Vec<Replica>>, BTreeSet<ServiceName>, BTreeSet<String>), EngineError> {
-        let listed = self.list().await?;
+        self.seen.compose(&scope.compose);
+        let listed = self.list(&scope.compose).await?;
         let owned = listed.iter().map(|one| one.service.clone()).collect();
         let ids = listed.iter().map(|one| one.id.clone()).collect();
         self.seen.containers(listed.iter().map(|one| (one.id.clone(), one.service.clone())).collect());
+        let services = scope.services.as_ref();
         let wanted = listed.into_iter().filter(|one| services.is_none_or(|all| all.contains(&one.service)));
         let found: Vec<Replica> = stream::iter(wanted)
-            .map(|one| self.replica(one))
+            .map(|one| self.replica(one, scope))
             .buffer_unordered(PARALLEL)
             .try_filter_map(|found| async move { Ok(found) })
             .try_collect()
@@ -82,25 +88,34 @@ impl Observer<'_> {
         Ok((replicas, owned, ids))
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, EngineError> {
-        let label = format!("{}={}", labels::INSTANCE, self.instance);
+    async fn list(&self, compose: &BTreeSet<ServiceName>) -> Result<Vec<Listed>, EngineError> {
+        // Ours have Compose's labels, too.
         let options = ListContainersOptions {
             all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
+            filters: Some(HashMap::from([("label".to_owned(), vec![labels::COMPOSE_SERVICE.to_owned()])])),
             ..ListContainersOptions::default()
         };
         let list = self.api.call(self.api.client.list_containers(Some(options))).await?;
-        let ours = list.into_iter().filter_map(|one| {
-            let service = labels::service(one.labels.as_ref()?)?;
-            Some(Listed { id: one.id?, service })
+        let count = list.into_iter().filter_map(|one| {
+            let all = one.labels.as_ref()?;
+            if labels::are_ours(Some(all), self.instance) {
+                return Some(Listed { id: one.id?, service: labels::service(all)?, compose: false });
+            }
+            let service = labels::service_of_compose(all).filter(|service| compose.contains(service))?;
+            Some(Listed { id: one.id?, service, compose: true })
         });
-        Ok(ours.collect())
+        Ok(count.collect())
     }
 
     /// `None` when it went away since the list.
-    async fn replica(&self, listed: Listed) -> Result<Option<Replica>, EngineError> {
-        let inspected = inspect(self.api, &listed.id).await?;
-        Ok(inspected.map(|container| replica(listed, container, &self.jobs)))
+    async fn replica(&self, listed: Listed, scope: &Scope) -> Result<Option<Replica>, EngineError> {
+        let Some(container) = inspect(self.api, &listed.id).await? else { return Ok(None) };
+        let compose = match (listed.compose, scope.asked.get(&listed.service)) {
+            (false, _) => None,
+            (true, None) => Some(Comparison::Unknown),
+            (true, Some(asked)) => Some(adopt::comparison(self.api, &container, &listed.service, asked).await?),
+        };
+        Ok(Some(Replica { compose, ..replica(listed, container, &self.jobs) }))
     }
 
     async fn images(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, ImageState>, EngineError> {
@@ -191,7 +206,7 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
     Replica {
         name: container.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
         number: labels::number(&labels),
-        revision: label(labels::REVISION),
+        revision: if listed.compose { labels::revision_of_compose(&labels) } else { label(labels::REVISION) },
         generation: label(labels::GENERATION).parse().unwrap_or(0),
         created_at: time(container.created.as_deref()).unwrap_or(Timestamp::UNIX_EPOCH),
         state: state(current),
@@ -207,6 +222,7 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         addresses: addresses.collect(),
         ports: ports(config.exposed_ports.unwrap_or_default(), network.ports.unwrap_or_default()),
         pid: current.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
+        compose: None,
         service: listed.service,
         id: listed.id,
     }

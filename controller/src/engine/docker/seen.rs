@@ -2,8 +2,8 @@
 //! decide anything: an event is a hint, and a missing entry costs one look too many.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::model::ServiceName;
@@ -17,12 +17,23 @@ struct Known {
     services: HashMap<String, ServiceName>,
     projects: HashMap<String, String>,
     images: HashMap<String, String>,
+    compose: Arc<BTreeSet<ServiceName>>,
 }
 
 impl Seen {
     /// Our containers of this moment, in place of those known before.
     pub(super) fn containers(&self, services: HashMap<String, ServiceName>) {
         self.known().services = services;
+    }
+
+    /// The services whose containers count if Docker Compose made them.
+    pub(super) fn compose(&self, services: &Arc<BTreeSet<ServiceName>>) {
+        self.known().compose = Arc::clone(services);
+    }
+
+    /// Whether a container of this service counts if Docker Compose made it.
+    pub(super) fn adopts(&self, service: &ServiceName) -> bool {
+        self.known().compose.contains(service)
     }
 
     /// One container of ours.

@@ -145,7 +145,7 @@ impl World {
         let before = self.log.len();
         self.log.push(verb.to_string());
         let done = match verb {
-            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Conclude { .. } => Ok(()),
+            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Adopt { .. } | Verb::Conclude { .. } => Ok(()),
             Verb::Pull { image, .. } => {
                 let takes = self.registry.get(image).map_or(Duration::from_secs(1), |(takes, _)| *takes);
                 let failures = self.pulls.get(image).map_or(0, |pull| pull.failures);
@@ -255,6 +255,7 @@ impl World {
             rotation: Rotation::Unfollowed,
             busy_with: None,
             pre_stop_done: false,
+            compose: None,
             addresses: BTreeMap::from([(
                 "default".to_owned(),
                 format!("10.0.{}.{}", self.next_id / 250, self.next_id % 250 + 2),

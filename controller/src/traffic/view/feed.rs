@@ -241,10 +241,10 @@ impl Feed {
         }
     }
 
-    /// Whether an event is about a container of this instance, by its labels.
+    /// Whether an event is about a container of this instance: by its labels, or because it was adopted.
     fn owner(&self, event: &Event) -> bool {
         let label = |name: &str| event.attributes.get(name).map(String::as_str);
-        event.kind == "container" && self.docker.owner(label).is_some()
+        event.kind == "container" && (self.docker.owner(label).is_some() || self.board.follows(&event.id))
     }
 
     /// Asks the engine what a container is. One that has gone meanwhile is known by its id alone.

@@ -89,10 +89,11 @@ impl View {
     fn show(&self, container: &mut Value, labels: &str, serving: &BTreeMap<String, ServiceName>) -> bool {
         let labels = container.pointer(labels);
         let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
-        if self.docker.owner(label).is_none() {
+        let id = container.get("Id").and_then(Value::as_str).unwrap_or_default();
+        // What Docker Compose made is shown as it is until the loop answers for it.
+        if self.docker.owner(label).is_none() && !self.board.follows(id) {
             return true;
         }
-        let id = container.get("Id").and_then(Value::as_str).unwrap_or_default();
         let shown = serving.contains_key(id);
         if shown {
             mask::healthy(container);

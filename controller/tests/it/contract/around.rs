@@ -30,7 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn image(stage: &dyn Stage, name: &str) -> ImageState {
-    let scope = Scope { services: Some([].into()), images: [name.to_owned()].into() };
+    let scope = Scope { services: Some([].into()), images: [name.to_owned()].into(), ..Scope::default() };
     observe(stage, scope).await.images.remove(name).expect("the image that was asked for")
 }
 

@@ -159,7 +159,7 @@ async fn a_pull_brings_an_image_and_says_so() {
     let Some(run) = Run::begin().await else { return };
     let stage = run.stage(0).await;
     let (image, _serving) = registry::serve(stage.project()).await;
-    let scope = Scope { services: Some([].into()), images: [image.clone()].into() };
+    let scope = Scope { services: Some([].into()), images: [image.clone()].into(), ..Scope::default() };
     let look = || async { stage.engine().observe(&scope).await.expect("observe").images.remove(&image) };
     let mut watched = Watched::begin(&stage).await;
     assert_eq!(look().await, Some(ImageState::Absent));
