@@ -96,8 +96,9 @@ fn networks(all: &mut Differences, container: &ContainerInspectResponse, expecte
     for (network, ought) in &wanted {
         let Some(is) = joined.get(network) else { continue };
         let (has, wants) = (sorted(is.aliases.as_deref()), sorted(ought.aliases.as_deref()));
-        // Compose adds the container's name, the engine its short id.
-        let own = |alias: &String| alias == name || id.starts_with(alias.as_str());
+        // Compose adds the container's name, the engine its short id or its hostname.
+        let hostname = container.config.as_ref().and_then(|config| config.hostname.as_ref());
+        let own = |alias: &String| alias == name || id.starts_with(alias.as_str()) || Some(alias) == hostname;
         let same = wants.iter().all(|alias| has.contains(alias))
             && has.iter().all(|alias| wants.contains(alias) || own(alias));
         all.unless(same, &format!("networks.{network}.aliases"));

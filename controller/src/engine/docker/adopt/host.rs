@@ -32,8 +32,10 @@ pub(super) fn compare(all: &mut Differences, is: &HostConfig, ought: &HostConfig
     if let Some(ought) = &ought.log_config {
         let is = is.log_config.clone().unwrap_or_default();
         let same_driver = ought.typ.is_none() || ought.typ == is.typ;
-        let options = |config: &Option<std::collections::HashMap<String, String>>| config.clone().unwrap_or_default();
-        all.unless(same_driver && options(&is.config) == options(&ought.config), "logging");
+        // Other options may be the engine's `log-opts`.
+        let has = is.config.unwrap_or_default();
+        let same = ought.config.iter().flatten().all(|(name, value)| has.get(name) == Some(value));
+        all.unless(same_driver && same, "logging");
     }
     map(all, "annotations", is.annotations.as_ref(), ought.annotations.as_ref());
     map(all, "storage_opt", is.storage_opt.as_ref(), ought.storage_opt.as_ref());

@@ -44,6 +44,7 @@ fn made(spec: Value) -> ContainerInspectResponse {
     for endpoint in networks.as_object_mut().expect("an object").values_mut() {
         let mut aliases = endpoint["Aliases"].as_array().cloned().unwrap_or_default();
         aliases.push(json!("aaaaaaaaaaaa"));
+        aliases.extend(config["Hostname"].as_str().map(Value::from));
         endpoint["Aliases"] = aliases.into();
         endpoint["IPAddress"] = json!("172.18.0.2");
     }
@@ -69,6 +70,9 @@ fn made(spec: Value) -> ContainerInspectResponse {
             host[key] = value;
         }
     };
+    if host["LogConfig"]["Config"].is_object() {
+        host["LogConfig"]["Config"]["max-file"] = json!("3");
+    }
     fill(&mut host, "ShmSize", json!(67_108_864));
     fill(&mut host, "Runtime", json!("runc"));
     fill(&mut host, "IpcMode", json!("private"));
