@@ -175,12 +175,12 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
     // A create that was refused says nothing against starting what could be created.
     let refused = scene.memory.trouble.as_ref().is_some_and(|trouble| trouble.reason == Reason::CreateFailed);
     let held = gate::backoff_until(scene, goal).filter(|until| scene.now < *until && !refused);
+    // One that was started meanwhile, too: its predecessor may have gone in the same moment.
+    let named = fixed_name(goal).filter(|name| names_free(&observed.replicas, name));
+    if let (Some(fixed), Some(member)) = (named, cast.keepers.first()) {
+        plan.act(Verb::Rename { target: member.target(), to: fixed.clone() }, "its container_name is free now");
+    }
     for (at, member) in standby.enumerate() {
-        if let Some(fixed) = fixed_name(goal).filter(|name| names_free(&observed.replicas, name)) {
-            let target = member.target();
-            let to = fixed.clone();
-            plan.act(Verb::Rename { target, to }, "its container_name is free now");
-        }
         if at >= step.start {
             let name = &member.replica.name;
             plan.wait(format!("a place for {name}: its predecessor is still there"), None);
