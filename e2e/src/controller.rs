@@ -238,6 +238,13 @@ pub fn apply(world: &World, path: &Path, more: &[&str]) -> Done {
     finish(command)
 }
 
+/// Runs `composed plan PATH`.
+pub fn plan(world: &World, path: &Path) -> Done {
+    let mut command = common(world, &world.socket());
+    command.arg("plan").arg(path);
+    finish(command)
+}
+
 /// As [`apply`], with a Docker address of one's own in the environment.
 pub fn apply_to(world: &World, path: &Path, docker_host: &str) -> Done {
     let mut command = common(world, &world.socket());

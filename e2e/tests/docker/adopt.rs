@@ -1,0 +1,193 @@
+//! A Compose project that runs already is handed over: nothing is restarted, and what changes later is rolled out under
+//! traffic.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+
+use e2e::controller::{Controller, plan};
+use e2e::haproxy::haproxy_or_skip;
+use e2e::load::{ALL, Load};
+use e2e::program::{compose, image};
+use e2e::proxy::free_port;
+use e2e::stage::{say, scenario};
+use e2e::world::{World, replace};
+use e2e::{secs, that, within};
+
+const SERVICES: [&str; 6] = ["web", "api", "worker", "db", "migrate", "proxy"];
+
+/// A project as teams have it: two services behind a reverse proxy, a worker, a database with its data, a migration
+/// that runs once. `version` says what each service's variable of that name is.
+fn project(world: &World, haproxy: &str, version: &BTreeMap<&str, u32>) -> String {
+    let check = "{test: [CMD, /composed, demo-app, check], interval: 500ms, timeout: 3s, retries: 3, start_period: 1s}";
+    let app = image("1");
+    let of = |service: &str| version.get(service).copied().unwrap_or(1);
+    let environment = |service: &str| format!("{{VERSION: \"{}\", ON_TERM: die, LATENCY_MS: \"20\"}}", of(service));
+    let config = world.path("haproxy.cfg");
+    format!(
+        "name: {project}
+services:
+  web:
+    image: {app}
+    labels: {{traefik.enable: \"true\", team: shop}}
+    environment: {web}
+    healthcheck: {check}
+    stop_grace_period: 5s
+    depends_on: [api]
+    deploy: {{replicas: 3, resources: {{limits: {{memory: 128M}}}}}}
+    x-composed: {{rollout: {{min_ready: 1s}}}}
+  api:
+    image: {app}
+    environment: {api}
+    healthcheck: {check}
+    networks: {{default: {{aliases: [backend]}}}}
+    depends_on:
+      migrate: {{condition: service_completed_successfully}}
+      db: {{condition: service_healthy}}
+    x-composed: {{rollout: {{min_ready: 1s}}}}
+  worker:
+    image: {app}
+    environment: {worker}
+    init: true
+    restart: unless-stopped
+    read_only: true
+    tmpfs: [/tmp]
+    x-composed: {{rollout: {{min_ready: 1s}}}}
+  db:
+    image: {app}
+    environment: {db}
+    healthcheck: {check}
+    volumes: [\"data:/data\"]
+    restart: always
+    stop_grace_period: 3s
+    x-composed: {{rollout: {{min_ready: 1s}}}}
+  migrate:
+    image: {app}
+    entrypoint: [/composed, --version]
+    environment: {migrate}
+  proxy:
+    image: {haproxy}
+    command: [haproxy, -db, -f, /haproxy.cfg]
+    environment: {proxy}
+    network_mode: host
+    volumes: [\"{config}:/haproxy.cfg:ro\"]
+    x-composed: {{rollout: {{min_ready: 1s}}}}
+volumes: {{data: {{}}}}
+",
+        project = world.project,
+        web = environment("web"),
+        api = environment("api"),
+        worker = environment("worker"),
+        db = environment("db"),
+        migrate = environment("migrate"),
+        proxy = environment("proxy"),
+        config = config.display(),
+    )
+}
+
+fn proxy_config(project: &str, dns: u16, at: u16) -> String {
+    let backend = |service: &str| {
+        format!(
+            "backend {service}\n  balance roundrobin\n  option http-server-close\n  server-template {service} 6 \
+             {service}.{project}.composed:8080 resolvers composed init-addr none\n"
+        )
+    };
+    format!(
+        "global\n  maxconn 4000\nresolvers composed\n  nameserver one 127.0.0.1:{dns}\n  hold valid 1s\n  hold nx 0s\n  \
+         hold obsolete 0s\n  timeout resolve 1s\n  timeout retry 300ms\ndefaults\n  mode http\n  timeout connect 2s\n  \
+         timeout client 30s\n  timeout server 30s\nfrontend in\n  bind 127.0.0.1:{at}\n  use_backend api if {{ hdr(host) api.test }}\n  \
+         default_backend web\n{}{}",
+        backend("web"),
+        backend("api")
+    )
+}
+
+/// Who there is, and since when it runs.
+fn all(world: &World) -> BTreeMap<String, String> {
+    let all = world.containers().into_iter().map(|one| {
+        let since = world.docker.run(&["inspect", "--format", "{{.State.StartedAt}}", &one.id]);
+        (one.id, format!("{} since {since}", one.name))
+    });
+    all.collect()
+}
+
+#[test]
+fn s25_a_running_compose_project_is_handed_over() {
+    scenario("25 a Compose project handed over", secs(420), |world| {
+        let Some(haproxy) = haproxy_or_skip("25 a Compose project handed over") else { return };
+        let program = match compose() {
+            Ok(program) => program,
+            Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
+        };
+        let (dns, at) = (free_port(), free_port());
+        std::fs::write(world.path("haproxy.cfg"), proxy_config(&world.project, dns, at)).unwrap();
+        let mut version = BTreeMap::new();
+        let file = world.desired().join("compose.yaml");
+        replace(&file, &project(world, &haproxy, &version));
+        let compose = |args: &[&str]| {
+            let output = Command::new(&program).arg("-f").arg(&file).args(args).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "compose {args:?}: {error}");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        compose(&["up", "--detach", "--wait"]);
+        let before = all(world);
+        assert_eq!(before.len(), 8, "{before:?}");
+
+        let told = plan(world, &world.desired());
+        assert!(!told.text.contains("create "), "nothing is to be made: {}", told.text);
+        let record = world.record();
+        let controller = Controller::start_with(world, &["--dns".to_owned(), format!("127.0.0.1:{dns}")]);
+        let done = |service: &str, limit| {
+            controller.reason(service, "NewRevisionAvailable", limit);
+        };
+        for service in SERVICES {
+            done(service, secs(30));
+        }
+        assert_eq!(all(world), before, "nobody was restarted");
+        assert_eq!(record.all(), [], "nothing was done to anybody");
+        let empty = |when: &str| {
+            let told = plan(world, &world.desired());
+            let nothing = told.text.matches("nothing to do").count();
+            assert_eq!(nothing, SERVICES.len(), "{when} a plan is empty: {}", told.text);
+        };
+        empty("after the handover");
+
+        let proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, at));
+        for host in ["web.test", "api.test"] {
+            within(secs(20), "an answer through the proxy", || Load::try_once(proxy, host));
+        }
+        let loads = ["web.test", "api.test"].map(|host| Load::start(proxy, host, 100, ALL));
+        for service in ["web", "api", "worker", "db", "migrate"] {
+            let others = |ids: BTreeMap<String, String>| -> BTreeMap<String, String> {
+                let name = format!("{}-{service}-", world.project);
+                ids.into_iter().filter(|(_, about)| !about.starts_with(&name)).collect()
+            };
+            let (rest, old) = (others(all(world)), world.all_of(service));
+            version.insert(service, 2);
+            replace(&file, &project(world, &haproxy, &version));
+            within(secs(90), &format!("{service} is replaced"), || {
+                let now = world.all_of(service);
+                let new = now.len() == old.len() && now.iter().all(|one| old.iter().all(|other| other.id != one.id));
+                that(new, || format!("{now:?}"))
+            });
+            done(service, secs(30));
+            assert_eq!(others(all(world)), rest, "with {service} nothing else changes");
+        }
+        for (load, service) in loads.into_iter().zip(["web", "api"]) {
+            let counts = load.stop();
+            say(&format!(
+                "  {service}: {} requests, {} failed, by version {:?}",
+                counts.sent, counts.failed, counts.served
+            ));
+            assert!(counts.sent > 1000 && counts.served.contains_key("2"), "{counts:?}");
+            assert_eq!(counts.failed, 0, "{:?}", counts.errors);
+        }
+        empty("in the end");
+        let shown = compose(&["ps", "--all", "--format", "{{.Name}}"]);
+        let mut shown: Vec<&str> = shown.lines().collect();
+        shown.sort_unstable();
+        let there = world.containers();
+        assert_eq!(shown, there.iter().map(|one| one.name.as_str()).collect::<Vec<_>>());
+    });
+}
