@@ -245,6 +245,16 @@ pub fn plan(world: &World, path: &Path) -> Done {
     finish(command)
 }
 
+/// Runs `composed plan` in a directory with a Compose project, with Compose's own options.
+pub fn plan_in(world: &World, dir: &Path, options: &[String]) -> Done {
+    let mut command = common(world, &world.socket());
+    command.arg("plan").args(options).arg("--host-dir").arg(dir).current_dir(dir);
+    if !options.iter().any(|option| option == "-f") {
+        command.arg(".");
+    }
+    finish(command)
+}
+
 /// As [`apply`], with a Docker address of one's own in the environment.
 pub fn apply_to(world: &World, path: &Path, docker_host: &str) -> Done {
     let mut command = common(world, &world.socket());

@@ -1,11 +1,13 @@
 //! A Compose project that runs already is handed over: nothing is restarted, and what changes later is rolled out under
 //! traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::controller::{Controller, plan};
+use e2e::check::containers;
+use e2e::controller::{Controller, plan, plan_in};
 use e2e::haproxy::haproxy_or_skip;
 use e2e::load::{ALL, Load};
 use e2e::program::{compose, image};
@@ -190,4 +192,136 @@ fn s25_a_running_compose_project_is_handed_over() {
         let there = world.containers();
         assert_eq!(shown, there.iter().map(|one| one.name.as_str()).collect::<Vec<_>>());
     });
+}
+
+/// Projects of the corpus that cannot be made on this engine, and why.
+const NOT_MADE: [(&str, &str); 11] = [
+    ("01-basic", "a hostname beside the host's UTS namespace"),
+    ("17-volumes", "paths of a host that is not this one"),
+    ("22-files", "paths of a host that is not this one"),
+    ("23-external", "networks of others"),
+    ("28-commands", "no command"),
+    ("31-casts", "an anonymous volume that is read-only"),
+    ("37-merge-forms", "paths that are not there"),
+    ("43-tags-and-extends", "capabilities that there are not"),
+    ("49-scalars", "options that the logging driver does not know"),
+    ("52-deep-includes", "paths that are not there"),
+    ("55-sizes-and-times", "less memory than the engine takes"),
+];
+
+/// Projects that ask composed for something that Compose does not know: a front.
+const DIFFERS: [&str; 1] = ["35-own"];
+
+/// What Compose makes of every project of the corpus is what composed would make: none of it would be replaced.
+#[test]
+fn s26_the_corpus_is_adopted_as_it_is() {
+    scenario("26 the corpus adopted", secs(900), |world| {
+        let program = match compose() {
+            Ok(program) => program,
+            Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
+        };
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crd-schema/tests/compose/corpus");
+        let mut projects: Vec<PathBuf> =
+            std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+        projects.retain(|path| path.is_dir());
+        projects.sort();
+        let mut images = Images { world, ours: BTreeSet::new() };
+        let (mut adopted, mut wrong, mut unmade) = (0, Vec::new(), Vec::new());
+        for project in &projects {
+            let name = project.file_name().unwrap().to_string_lossy().into_owned();
+            let dir = world.path("corpus").join(&name);
+            copy(project, &dir);
+            // A name of its own: what Compose has given up may still be made.
+            let number = name.split('-').next().unwrap_or_default();
+            let own_name = format!("{}-{number}", world.project);
+            let mut args = vec!["-p".to_owned(), own_name.clone()];
+            let own = std::fs::read_to_string(dir.join("args")).unwrap_or_default();
+            let own: Vec<&str> = own.split_whitespace().collect();
+            args.extend(own.chunks(2).filter(|pair| pair[0] != "-p").flatten().map(|word| (*word).to_owned()));
+            let compose = |more: &[&str]| {
+                let mut command = Command::new(&program);
+                let output =
+                    command.args(&args).args(more).current_dir(&dir).env_remove("COMPOSE_PROFILES").output().unwrap();
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                if output.status.success() {
+                    Ok(text)
+                } else {
+                    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+                }
+            };
+            images.have(compose(&["config", "--images"]).unwrap_or_default().lines());
+            let made = compose(&["create", "--pull", "never", "--quiet-pull"]);
+            match made {
+                Err(why) => unmade.push((name, why.trim().lines().last().unwrap_or_default().to_owned())),
+                Ok(_) => {
+                    let told = plan_in(world, &dir, &args);
+                    // What this engine is too old for is no difference that could be mended.
+                    let differs = told.text.lines().filter(|line| line.contains("it differs in"));
+                    let differs: Vec<&str> = differs.filter(|line| !line.contains("needs a newer engine")).collect();
+                    let meant = DIFFERS.contains(&name.as_str());
+                    let count = told.text.matches("docker compose made it").count();
+                    let containers = containers(&world.docker, &own_name);
+                    let there = containers.len();
+                    if told.code != 0 || meant == differs.is_empty() || count != there || there == 0 {
+                        wrong.push(format!("{name}: {count} of {containers:?}, {differs:?} {}", told.text));
+                    }
+                    adopted += count;
+                }
+            }
+            let label = format!("label=com.docker.compose.project={own_name}");
+            world.docker.each(&["ps", "-aq", "--filter", &label], &["rm", "-fv"]);
+            drop(compose(&["down", "--volumes"]));
+        }
+        unmade.retain(|(name, _)| NOT_MADE.iter().all(|(known, _)| known != name));
+        say(&format!(
+            "  {} projects, {adopted} containers; not made though they should be: {unmade:?}",
+            projects.len()
+        ));
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(unmade.is_empty() && adopted > 100, "{unmade:?}");
+    });
+}
+
+/// Images of these names: those that are here stay what they are, others are the demo application for as long as this lasts.
+struct Images<'w> {
+    world: &'w World,
+    ours: BTreeSet<String>,
+}
+
+impl Images<'_> {
+    fn have<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+            let docker = &self.world.docker;
+            if !docker.output(&["image", "inspect", name]).status.success() {
+                docker.run(&["tag", &image("1"), name]);
+                self.ours.insert(name.to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for Images<'_> {
+    fn drop(&mut self) {
+        for name in &self.ours {
+            drop(self.world.docker.output(&["rmi", name]));
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name());
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            // No engine gives an image a digest of our own.
+            let text = std::fs::read_to_string(&path).unwrap();
+            let plain: String = text
+                .split_inclusive('\n')
+                .map(|line| line.split("@sha256:").next().unwrap_or(line).trim_end().to_owned() + "\n")
+                .collect();
+            std::fs::write(to.join(name), if text.contains("@sha256:") { plain } else { text }).unwrap();
+        }
+    }
 }
