@@ -129,7 +129,7 @@ impl Pass<'_> {
     fn status(&self, observed: &Observed, memory: &Memory, plan: &Plan) -> ServiceStatus {
         let held = match self.desired {
             Desired::Run(desired) => {
-                let policy = &Policy::of(&desired.spec);
+                let policy = &Policy::with(&desired.spec, &observed.replicas);
                 let scene = plan::Scene { desired, observed, memory, policy, now: self.now };
                 return plan::status::status(&scene, plan, self.before);
             }

@@ -137,8 +137,15 @@ impl Bench {
         let name = service.container(number);
         let spec = Self::spec(&self.document("floor", 1, change, "500ms"));
         let revision = spec.revision();
-        let blueprint =
-            Blueprint { service: service.clone(), number, name: name.clone(), revision, generation: 1, spec };
+        let blueprint = Blueprint {
+            service: service.clone(),
+            number,
+            name: name.clone(),
+            revision,
+            generation: 1,
+            spec,
+            volumes: BTreeMap::new(),
+        };
         self.docker.apply(&Verb::Create(Box::new(blueprint)), context).await.unwrap();
         let made = self.replicas(service).await.into_iter().find(|replica| replica.name == name).unwrap();
         self.docker.apply(&Verb::Start(target(&made)), context).await.unwrap();

@@ -63,6 +63,9 @@ pub struct Replica {
     /// The host's process id of its main process; 0 when it is not running.
     #[serde(default)]
     pub pid: u32,
+    /// Its anonymous volumes, by where they are mounted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, String>,
     /// Docker Compose made it: how it compares with what is asked for now. `None`: this controller made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<Comparison>,

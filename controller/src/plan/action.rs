@@ -1,5 +1,6 @@
 //! What a plan is made of: actions, each one engine call or one record, with its cause; and what it waits for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crd_schema::{Hook, ServiceSpec, status::Reason};
@@ -160,6 +161,8 @@ pub struct Blueprint {
     pub generation: u64,
     /// What to make.
     pub spec: ServiceSpec,
+    /// The anonymous volumes that it has from the one whose place it takes, by where they are mounted.
+    pub volumes: BTreeMap<String, String>,
 }
 
 /// A thing waited for.
@@ -203,7 +206,15 @@ impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pull { image, .. } => write!(f, "pull {image}"),
-            Self::Create(print) => write!(f, "create {} (revision {})", print.name, print.revision),
+            Self::Create(print) => {
+                write!(f, "create {} (revision {})", print.name, print.revision)?;
+                let places: Vec<&str> = print.volumes.keys().map(String::as_str).collect();
+                if places.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " with its predecessor's data at {}", places.join(", "))
+                }
+            }
             Self::Start(target) => write!(f, "start {}", target.name),
             Self::Withdraw(target) => write!(f, "withdraw {}", target.name),
             Self::Readmit(target) => write!(f, "readmit {}", target.name),

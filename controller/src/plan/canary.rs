@@ -54,7 +54,9 @@ pub fn within(plan: &mut Plan, step: Step, scene: &Scene<'_>, goal: &Goal<'_>, c
         return Step { create, start: step.start.min(lack), withdraw: step.withdraw.min(idle), ..step };
     }
     let room = 1_usize.saturating_sub(cast.keepers.len());
-    let place = if scene.policy.surge == 0 { 1 } else { idle };
+    // More than are wanted: the first one of a trial that was broken off holds the place.
+    let surplus = cast.leavers.len().saturating_sub(scene.policy.replicas as usize);
+    let place = if scene.policy.surge == 0 { 1 } else { idle.max(surplus) };
     Step { create: step.create.min(room), start: step.start.min(1), withdraw: step.withdraw.min(place), ..step }
 }
 

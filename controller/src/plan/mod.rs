@@ -9,6 +9,7 @@ pub mod canary;
 pub mod cast;
 pub mod gate;
 pub mod hint;
+pub mod inherit;
 pub mod leave;
 pub mod phase;
 pub mod policy;
@@ -40,7 +41,10 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory, now: Timest
             plan
         }
         Desired::Gone(since) => gone(*since, observed, memory, now),
-        Desired::Run(desired) => run(&Scene { desired, observed, memory, policy: &Policy::of(&desired.spec), now }),
+        Desired::Run(desired) => {
+            let policy = &Policy::with(&desired.spec, &observed.replicas);
+            run(&Scene { desired, observed, memory, policy, now })
+        }
     }
 }
 
@@ -193,6 +197,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
     let open = step.create > 0 && gate::may_create(plan, scene, goal);
     if let Some(spec) = goal.spec.filter(|_| open) {
         let mut names = Names::of(&observed.replicas, scene.memory);
+        let mut inherited = inherit::volumes(scene, cast);
         for _ in 0..step.create {
             let (number, name) = names.next(scene.service(), goal);
             let blueprint = Blueprint {
@@ -202,6 +207,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
                 revision: goal.revision.to_owned(),
                 generation: goal.generation,
                 spec: spec.clone(),
+                volumes: inherited.next().unwrap_or_default(),
             };
             plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::Replica;
 use crd_schema::{FailureAction, Healthcheck, IntOrPercent, MountKind, Order, Rounding, ServiceSpec};
 
 /// Time from leaving traffic to the stop signal, at most (kamal-proxy, Argo).
@@ -58,9 +59,14 @@ pub struct Trial {
 impl Policy {
     /// The policy that `spec` asks for.
     pub fn of(spec: &ServiceSpec) -> Self {
+        Self::with(spec, &[])
+    }
+
+    /// The policy that `spec` asks for, where there are these replicas: what they have written must not be left behind.
+    pub fn with(spec: &ServiceSpec, there: &[Replica]) -> Self {
         let rollout = spec.rollout.clone().unwrap_or_default();
         let replicas = spec.replicas.unwrap_or(1);
-        let exclusive = exclusive(&spec.of_replicas());
+        let exclusive = exclusive(&spec.of_replicas()).or_else(|| owns_data(spec, there));
         let (stop_first, strategy) = match (rollout.order.unwrap_or_default(), exclusive) {
             (Order::StopFirst, _) => (true, "stop-first: asked for".to_owned()),
             (Order::StartFirst, _) => (false, "start-first: asked for".to_owned()),
@@ -137,13 +143,23 @@ fn exclusive(spec: &ServiceSpec) -> Option<String> {
         return Some("a fixed network address can belong to one container at a time".to_owned());
     }
     let writes = |mount: &&crd_schema::Mount| mount.kind == MountKind::Volume && !mount.read_only;
-    let volume = spec.volumes.iter().filter(writes).find_map(|mount| mount.source.as_ref());
+    let volume = spec.volumes.iter().find(writes).map(|mount| mount.source.as_ref().unwrap_or(&mount.target));
     match volume {
         Some(volume) if spec.replicas.unwrap_or(1) <= 1 => Some(format!(
             "one replica owns the data in volume {volume} (rollout.order: start-first if two may share it)"
         )),
         _ => None,
     }
+}
+
+/// The image's own volumes are known only by those that run: without a name their data stays with one container.
+fn owns_data(spec: &ServiceSpec, there: &[Replica]) -> Option<String> {
+    let one = spec.replicas.unwrap_or(1) <= 1;
+    let place =
+        there.iter().filter(|replica| replica.state.is_live()).find_map(|replica| replica.volumes.keys().next());
+    place.filter(|_| one).map(|place| {
+        format!("one replica owns the data in its volume without a name at {place} (rollout.order: start-first if it may be left behind)")
+    })
 }
 
 /// Whether its numbers are all known: those of the image's own healthcheck are not.

@@ -98,6 +98,7 @@ fn print(stage: &dyn Stage, kind: Kind, number: u32) -> Blueprint {
         revision: "r1".to_owned(),
         generation: 7,
         spec: stage.spec(kind),
+        volumes: std::collections::BTreeMap::new(),
     }
 }
 

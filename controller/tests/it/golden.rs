@@ -94,6 +94,9 @@ struct Seen {
     /// Those who send requests take in what is shown of it within so long.
     #[serde(default)]
     rotation: Option<ComposeDuration>,
+    /// Its anonymous volumes, by where they are mounted.
+    #[serde(default)]
+    volumes: BTreeMap<String, String>,
     /// Docker Compose made it; it differs in these keys.
     #[serde(default)]
     compose: Option<Vec<String>>,
@@ -157,7 +160,7 @@ impl Case {
         let plan = plan(&self.desired, &self.observed, &self.memory, self.now);
         let mut text = String::new();
         if let Desired::Run(desired) = &self.desired {
-            let policy = &Policy::of(&desired.spec);
+            let policy = &Policy::with(&desired.spec, &self.observed.replicas);
             let scene = Scene { desired, observed: &self.observed, memory: &self.memory, policy, now: self.now };
             let status = status::status(&scene, &plan, None);
             text += &format!("{}\n", status.strategy);
@@ -290,6 +293,7 @@ impl Seen {
             addresses: BTreeMap::new(),
             ports: BTreeMap::new(),
             pid: 0,
+            volumes: self.volumes.clone(),
             compose: self.compose.clone().map(|differs| match differs.is_empty() {
                 true => Comparison::Same,
                 false => Comparison::Differs(differs),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use composed::engine::sim::{Behaviour, Fault, Sim, World};
-use composed::engine::{Context, Engine, EngineError, Scope};
+use composed::engine::{Asked, Context, Engine, EngineError, Scope};
 use composed::model::{Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Outcome, ServiceName, State};
 use composed::plan::action::Verb;
 use composed::reconcile::Pass;
@@ -33,6 +33,8 @@ struct Case {
     surge: u32,
     unavailable: u32,
     stop_first: bool,
+    /// So many replicas that Docker Compose made run already, of this image.
+    compose: Option<(u32, String)>,
     healthcheck: bool,
     restart: bool,
     action: FailureAction,
@@ -132,7 +134,12 @@ impl Case {
             // Often in the middle of what goes on.
             at += Duration::from_millis(if rng.bool() { rng.u64(50..6000) } else { rng.u64(30_000..120_000) });
         }
-        match rng.u8(0..8) {
+        let compose = (rng.u8(0..4) == 0).then(|| {
+            let image = ["good:1", "good:2"][rng.usize(0..2)];
+            (rng.u32(1..=replicas), image.to_owned())
+        });
+        // Without its memory nobody knows that they are to go with their document.
+        match rng.u8(u8::from(compose.is_some())..8) {
             0 => script.push((at, Event::Wish(Wish { replicas, image: "good:1".to_owned(), gone: true, held: false }))),
             1 => {
                 let held = Wish { replicas, image: "good:2".to_owned(), gone: false, held: true };
@@ -143,6 +150,7 @@ impl Case {
         }
         let stop_first = rng.u8(0..4) == 0;
         Self {
+            compose,
             surge: rng.u32(0..=2),
             unavailable: rng.u32(0..=1),
             stop_first,
@@ -248,13 +256,21 @@ impl Run {
         }
         world.add_foreign("shop-other-1", start);
         world.add_foreign("unrelated", start);
+        let name = ServiceName::new("shop", "web");
+        if let Some((count, image)) = &case.compose {
+            world.images.insert(image.clone(), case.images[image].clone());
+            let made = Wish { replicas: *count, image: image.clone(), gone: false, held: false };
+            for number in 1..=*count {
+                world.add_compose(&name, number, &case.spec(&made), start - Duration::from_hours(1));
+            }
+        }
         let sim = Arc::new(Sim::new(world, Arc::new(move || *now.lock().unwrap()), "me"));
         let wish = Wish { replicas: 0, image: "good:1".to_owned(), gone: false, held: true };
         Self {
             case,
             sim,
             clock,
-            name: ServiceName::new("shop", "web"),
+            name,
             wish,
             desired: Desired::Held("not read yet".to_owned()),
             memory: Memory::default(),
@@ -333,7 +349,13 @@ impl Run {
         let now = self.now();
         let desired = self.desired();
         let images = ["good:1", "good:2", "good:3", "bad:1"].map(str::to_owned).into();
-        let scope = Scope { services: Some([self.name.clone()].into()), images, ..Scope::default() };
+        let compose = Arc::new([self.name.clone()].into());
+        let spec = match &desired {
+            Desired::Run(desired) => Some(desired.spec.clone()),
+            Desired::Gone(_) | Desired::Held(_) => None,
+        };
+        let asked = spec.map(|spec| (self.name.clone(), Asked { spec, ..Asked::default() })).into_iter().collect();
+        let scope = Scope { services: Some([self.name.clone()].into()), images, compose, asked };
         let state = Arc::new(Mutex::new(CallFault::default()));
         let hook_state = Arc::clone(&state);
         let mut rng = self.case.rng.fork();

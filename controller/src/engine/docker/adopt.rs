@@ -48,6 +48,7 @@ fn expected(minor: usize, service: &ServiceName, asked: &Asked) -> Result<Creati
         revision: String::new(),
         generation: 0,
         spec: asked.spec.clone(),
+        volumes: BTreeMap::new(),
     };
     let engine = Engine { minor, instance: "", image_id: None };
     create::creation(&print, &asked.context, engine)

@@ -80,7 +80,7 @@ pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>)
         domainname: spec.domainname.clone(),
         tty: flag(spec.tty),
         open_stdin: flag(spec.stdin_open),
-        host_config: Some(host_config(spec, context, engine, joined.mode)?),
+        host_config: Some(host_config(spec, &print.volumes, context, engine, joined.mode)?),
         networking_config: (!joined.first.is_empty())
             .then(|| NetworkingConfig { endpoints_config: Some(joined.first.into_iter().collect()) }),
         ..ContainerCreateBody::default()
@@ -90,6 +90,7 @@ pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>)
 
 fn host_config(
     spec: &ServiceSpec,
+    inherited: &BTreeMap<String, String>,
     context: &Context,
     engine: Engine<'_>,
     network_mode: String,
@@ -97,7 +98,8 @@ fn host_config(
     if !spec.annotations.is_empty() {
         engine.since(43, "annotations")?;
     }
-    let mounted = mounts::of(&spec.volumes, context, engine)?;
+    let mut mounted = mounts::of(&spec.volumes, context, engine)?;
+    mounts::inherit(&mut mounted, inherited);
     let config = HostConfig {
         network_mode: Some(network_mode),
         port_bindings: published(spec),

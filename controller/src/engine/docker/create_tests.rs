@@ -1,7 +1,7 @@
 //! The mapping of every key of a specification, from `golden/spec.json` to `golden/body.json` (`COMPOSED_GOLDEN=1`
 //! writes it anew), and its refusals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crd_schema::{Network, ServiceSpec, Volume};
 use serde_json::{Value, json};
@@ -24,7 +24,15 @@ fn spec(json: Value) -> ServiceSpec {
 
 fn print(spec: ServiceSpec) -> Blueprint {
     let service = ServiceName::new("shop", "web");
-    Blueprint { name: service.container(2), service, number: 2, revision: "5f0c".to_owned(), generation: 12, spec }
+    Blueprint {
+        name: service.container(2),
+        service,
+        number: 2,
+        revision: "5f0c".to_owned(),
+        generation: 12,
+        spec,
+        volumes: BTreeMap::new(),
+    }
 }
 
 fn context() -> Context {

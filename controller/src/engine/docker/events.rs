@@ -27,6 +27,7 @@ use super::{
     connect::Api,
     labels::{self, Labels},
     lease,
+    mounts::is_anonymous,
     seen::Seen,
 };
 use crate::model::Key;
@@ -285,11 +286,6 @@ fn hint_of_end(end: Result<Option<Key>, broadcast::error::RecvError>) -> Hint {
         Ok(Some(key)) => Hint::One(key),
         Ok(None) | Err(_) => Hint::Everything,
     }
-}
-
-/// An anonymous volume is named by 64 hexadecimal digits.
-fn is_anonymous(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn lost(error: &Error) -> String {

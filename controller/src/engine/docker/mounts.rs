@@ -1,8 +1,10 @@
 //! The mounts of a create body. Pure.
 
+use std::collections::BTreeMap;
+
 use bollard::models::{
-    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountTmpfsOptions,
-    MountType, MountVolumeOptions,
+    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountPoint,
+    MountTmpfsOptions, MountType, MountVolumeOptions,
 };
 use crd_schema::{Mount, MountKind};
 
@@ -16,6 +18,36 @@ pub(super) struct Mounts {
     pub(super) binds: Vec<String>,
     /// Everything else: here a missing host directory is an error.
     pub(super) mounts: Vec<EngineMount>,
+}
+
+/// Whether the engine gave a volume its name: 64 hexadecimal digits.
+pub(super) fn is_anonymous(volume: &str) -> bool {
+    volume.len() == 64 && volume.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Where a volume without a name of its own is mounted, and its name.
+pub(super) fn anonymous(point: &MountPoint) -> Option<(String, String)> {
+    let name = point.name.as_ref().filter(|name| point.typ.as_deref() == Some("volume") && is_anonymous(name))?;
+    Some((point.destination.clone()?, name.clone()))
+}
+
+/// Volumes of these names in place of those that the engine would make, wherever there is no other mount.
+pub(super) fn inherit(all: &mut Mounts, volumes: &BTreeMap<String, String>) {
+    for (place, volume) in volumes {
+        let bound = all.binds.iter().any(|line| line.split(':').nth(1) == Some(place.as_str()));
+        match all.mounts.iter_mut().find(|mount| mount.target.as_ref() == Some(place)) {
+            Some(mount) if mount.typ == Some(MountType::VOLUME) && mount.source.is_none() => {
+                mount.source = Some(volume.clone());
+            }
+            None if !bound => all.mounts.push(EngineMount {
+                typ: Some(MountType::VOLUME),
+                source: Some(volume.clone()),
+                target: Some(place.clone()),
+                ..EngineMount::default()
+            }),
+            Some(_) | None => {}
+        }
+    }
 }
 
 /// The mounts of a service.

@@ -17,6 +17,7 @@ use super::{
     connect::{Api, reference},
     errors::{Asked, reaction},
     labels::{self, Labels},
+    mounts,
     seen::Seen,
 };
 use crate::{
@@ -222,6 +223,7 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         addresses: addresses.collect(),
         ports: ports(config.exposed_ports.unwrap_or_default(), network.ports.unwrap_or_default()),
         pid: current.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
+        volumes: container.mounts.iter().flatten().filter_map(mounts::anonymous).collect(),
         compose: None,
         service: listed.service,
         id: listed.id,

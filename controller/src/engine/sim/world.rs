@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crd_schema::ServiceSpec;
+use crd_schema::{MountKind, ServiceSpec};
 use jiff::Timestamp;
 
 use super::container::{Behaviour, Container};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
-use crate::model::{Health, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName, Snapshot, State};
+use crate::model::{
+    Comparison, Health, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+};
 use crate::plan::action::{Blueprint, Verb};
 
 /// The whole simulated engine.
@@ -85,17 +87,26 @@ impl World {
                 health: container.health(now),
                 probe: container.probe(now),
                 busy_with: container.busy_with(),
+                compose: container.replica.compose.as_ref().map(|_| compare(container, scope)),
                 ..container.replica.clone()
             };
+            if seen.compose.is_some() && !scope.compose.contains(&seen.service) {
+                continue;
+            }
             replicas.entry(seen.service.clone()).or_default().push(seen);
         }
         Snapshot {
             replicas,
-            owned: self.containers.services().cloned().collect(),
+            owned: self.containers.services().filter(|service| self.counts(service, scope)).cloned().collect(),
             images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
             networks: self.networks.clone(),
             volumes: self.volumes.clone(),
         }
+    }
+
+    /// Whether a service has a container that is ours, or that Compose made and that counts.
+    fn counts(&self, service: &ServiceName, scope: &Scope) -> bool {
+        scope.compose.contains(service) || self.containers.of(service).any(|one| one.replica.compose.is_none())
     }
 
     fn image(&self, image: &str) -> ImageState {
@@ -196,6 +207,29 @@ impl World {
         }
     }
 
+    /// A container that Docker Compose made of a specification, running since then; its proxy, if there is one, knows it.
+    pub fn add_compose(&mut self, service: &ServiceName, number: u32, spec: &ServiceSpec, since: Timestamp) {
+        let name = service.container(number);
+        let blueprint = Blueprint {
+            service: service.clone(),
+            number,
+            name: name.clone(),
+            revision: "compose-0123456789".to_owned(),
+            generation: 0,
+            spec: spec.clone(),
+            volumes: BTreeMap::new(),
+        };
+        let behaviour = self.images.get(&spec.image).cloned().unwrap_or_default();
+        self.insert(&blueprint, behaviour, true, since);
+        let id = self.containers.named(&name).map(|one| one.replica.id.clone());
+        if let Some(container) = id.and_then(|id| self.containers.get_mut(&id)) {
+            container.replica.compose = Some(Comparison::Unknown);
+            container.replica.state = State::Running;
+            container.replica.started_at = Some(since);
+            container.told = container.behaviour.lag.map(|_| (true, since));
+        }
+    }
+
     /// A container of somebody else.
     pub fn add_foreign(&mut self, name: &str, now: Timestamp) {
         let service = ServiceName::new("foreign", name);
@@ -206,6 +240,7 @@ impl World {
             revision: String::new(),
             generation: 0,
             spec: ServiceSpec::default(),
+            volumes: BTreeMap::new(),
         };
         self.insert(&blueprint, Behaviour::default(), false, now);
     }
@@ -255,6 +290,7 @@ impl World {
             rotation: Rotation::Unfollowed,
             busy_with: None,
             pre_stop_done: false,
+            volumes: volumes(blueprint, &id),
             compose: None,
             addresses: BTreeMap::from([(
                 "default".to_owned(),
@@ -330,4 +366,22 @@ impl World {
         let found = self.containers.get_mut(id).filter(|container| container.ours);
         found.ok_or_else(|| EngineError::Stale(format!("no such container: {id}")))
     }
+}
+
+/// How a container that Compose made compares with what is asked for.
+fn compare(container: &Container, scope: &Scope) -> Comparison {
+    match scope.asked.get(&container.replica.service) {
+        None => Comparison::Unknown,
+        Some(asked) if asked.spec.revision() == container.spec.revision() => Comparison::Same,
+        Some(_) => Comparison::Differs(vec!["image".to_owned()]),
+    }
+}
+
+/// The anonymous volumes of a new container: those that it is given, and new ones, named after it.
+fn volumes(blueprint: &Blueprint, id: &str) -> BTreeMap<String, String> {
+    let mounts = blueprint.spec.volumes.iter();
+    let nameless = mounts.filter(|mount| mount.kind == MountKind::Volume && mount.source.is_none());
+    let mut volumes: BTreeMap<String, String> = nameless.map(|mount| (mount.target.clone(), id.to_owned())).collect();
+    volumes.extend(blueprint.volumes.clone());
+    volumes
 }

@@ -2,7 +2,7 @@
 
 use composed::engine::Scope;
 use composed::model::{Health, Pending, ServiceName, State};
-use composed::plan::action::{Target, Verb};
+use composed::plan::action::{Blueprint, Target, Verb};
 use crd_schema::{Hook, RestartPolicy};
 use futures_util::FutureExt;
 
@@ -14,6 +14,7 @@ use super::{
 pub(super) fn cases() -> Vec<Case> {
     promises![
         what_is_created_is_observed,
+        a_volume_without_a_name_is_handed_on,
         creating_twice_makes_one,
         a_started_one_runs_and_becomes_healthy,
         starting_twice_is_starting_once,
@@ -36,6 +37,21 @@ pub(super) fn cases() -> Vec<Case> {
         only_the_services_asked_for_are_shown_in_full,
         records_never_reach_the_engine,
     ]
+}
+
+async fn a_volume_without_a_name_is_handed_on(stage: &dyn Stage) {
+    let mount = serde_json::json!({"type": "volume", "target": "/data"});
+    let mut first = print(stage, Kind::Serves, 1);
+    first.spec.volumes = vec![serde_json::from_value(mount).expect("a mount")];
+    apply(stage, Verb::Create(Box::new(first.clone()))).await.expect("create");
+    let volumes = replicas(stage).await.remove(0).volumes;
+    assert_eq!(volumes.keys().collect::<Vec<_>>(), ["/data"]);
+    let second = Blueprint { volumes: volumes.clone(), ..print(stage, Kind::Serves, 2) };
+    let third = Blueprint { spec: first.spec.clone(), ..second.clone() };
+    apply(stage, Verb::Create(Box::new(second))).await.expect("create, where the image has the volume");
+    let third = Blueprint { number: 3, name: third.service.container(3), ..third };
+    apply(stage, Verb::Create(Box::new(third))).await.expect("create, where the document has it");
+    assert_eq!(replicas(stage).await.into_iter().map(|one| one.volumes).collect::<Vec<_>>(), vec![volumes; 3]);
 }
 
 async fn what_is_created_is_observed(stage: &dyn Stage) {

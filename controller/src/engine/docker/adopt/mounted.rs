@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bollard::models::{HostConfig, ImageConfig, Mount, MountPoint, MountType};
 
+use super::super::mounts::is_anonymous;
 use super::{Differences, unlike};
 
 /// What is mounted at a place.
@@ -57,9 +58,9 @@ fn found(point: &MountPoint) -> Option<(String, Mounted)> {
     Some((bare(point.destination.as_ref()?), mounted))
 }
 
-/// A name of 64 hexadecimal digits is the engine's.
+/// One to which the engine gave its name is anonymous.
 fn volume(name: String, writes: bool) -> Mounted {
-    let anonymous = name.is_empty() || (name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let anonymous = name.is_empty() || is_anonymous(&name);
     if anonymous { Mounted::Anonymous { writes } } else { Mounted::Volume { name, writes } }
 }
 
