@@ -192,7 +192,8 @@ impl Shared {
     }
 
     fn catalog(&self) -> Arc<Catalog> {
-        let empty = || Arc::new(Catalog::empty(self.c.confirm_deletion));
+        let begin = || Catalog::empty(self.c.confirm_deletion).knowing(self.c.state.load_made_of());
+        let empty = || Arc::new(begin());
         lock(&self.catalog).clone().unwrap_or_else(empty)
     }
 
@@ -213,6 +214,7 @@ impl Shared {
         let (services, projects) = catalog.changed(&before);
         let doubtful = catalog.doubt_changed(&before) || !services.is_empty();
         let known = if doubtful { lock(&self.owned).clone() } else { BTreeSet::new() };
+        self.remember(&catalog);
         *lock(&self.catalog) = Some(catalog);
         self.count_composes();
         let services = services.into_iter().chain(known).map(Key::Service);
@@ -233,6 +235,12 @@ impl Shared {
         drop(adopted);
         if news && !self.catalog().knows(name) {
             self.count_composes();
+        }
+    }
+
+    fn remember(&self, catalog: &Catalog) {
+        if let Err(error) = self.c.state.save_made_of(&catalog.made_of()) {
+            tracing::warn!(%error, "what Compose projects are made of could not be saved");
         }
     }
 
@@ -508,6 +516,9 @@ impl Shared {
         lock(&self.missed).remove(name);
         self.note_adopted(name, &Memory::default());
         self.c.state.forget(name);
+        let catalog = self.catalog();
+        catalog.forget(name);
+        self.remember(&catalog);
         self.open([Key::Project(name.project.clone())]);
         self.c.board.withdraw(name);
         Next::At(None)

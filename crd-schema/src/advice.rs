@@ -123,7 +123,7 @@ const NETWORK: &[(&str, &str)] =
 
 /// The known word nearest to what was written, if it is near: the same but for case, `_` and `-`, or within a third of
 /// its length in edits.
-pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let bare = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
     if word.len() > 64 || known.len() > 1000 {
         return None; // no slip of the pen, or among too many to tell; and the distance would be dear

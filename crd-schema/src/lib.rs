@@ -19,6 +19,7 @@ pub mod status;
 mod types;
 mod yaml;
 
+pub use advice::nearest;
 pub use diagnostic::Diagnostic;
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, parse_bytes};
 pub use schema::{schema, settings_schema};

@@ -134,7 +134,7 @@ impl Document<'_> {
 }
 
 /// A path without `.` and `..`, by its words alone: it may be another host's.
-pub(super) fn plain(path: &Path) -> PathBuf {
+pub fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

@@ -6,6 +6,7 @@ mod contract;
 mod git;
 mod golden;
 mod haproxies;
+mod imports;
 mod memory;
 mod promises;
 mod questions;

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{OWN, prune};
 use super::sources::MAX_PROBLEMS;
-use super::tree::{entries, entries_mut, map, put};
+use super::tree::{entries, entries_mut, map, put, take};
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Place, Problem};
 use crate::{MountKind, Object, Project, ProjectSpec, Service, advice, check};
 
 /// Reads the networks and volumes of a tree, and the rollout defaults under its `x-composed`.
-pub(super) fn read(project: &str, tree: &Node) -> Result<Project, Vec<Problem>> {
+/// With them, what is written of them.
+pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Problem>> {
     let place = tree.first();
     let mut spec = Vec::new();
     let mut problems = Vec::new();
@@ -49,12 +50,12 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<Project, Vec<Problem>> 
             return Err(problems);
         }
     };
-    let whole =
+    let mut whole =
         map(vec![("metadata", map(vec![("name", Node::quoted(project, place))], place)), ("spec", spec_node)], place);
     let object = Object::Project(Project::new(project, spec));
     problems.extend(check::check(&object, &whole));
-    match object {
-        Object::Project(project) if problems.is_empty() => Ok(project),
+    match (object, take(&mut whole, "spec")) {
+        (Object::Project(project), Some((_, written))) if problems.is_empty() => Ok((project, written)),
         _ => Err(problems),
     }
 }

@@ -10,7 +10,7 @@ use crate::parse::collect;
 use crate::yaml::{Kind, Node, Problem};
 use crate::{Object, Service, ServiceSpec, check};
 
-/// Reads a service whose environment is resolved. `tree` describes the networks and so on that it uses; `is_there`
+/// Reads a service whose environment is resolved; with it, its specification as it is written. `tree` describes the networks and so on that it uses; `is_there`
 /// tells which services are active.
 pub(super) fn read(
     project: &str,
@@ -18,7 +18,7 @@ pub(super) fn read(
     mut service: Node,
     tree: &Node,
     is_there: &dyn Fn(&str) -> bool,
-) -> Result<Service, Vec<Problem>> {
+) -> Result<(Service, Node), Vec<Problem>> {
     let name = key.text().unwrap_or_default();
     let shown = format!("services.{name}");
     if !matches!(service.kind, Kind::Map(_)) {
@@ -63,11 +63,11 @@ pub(super) fn read(
     spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));
     let metadata =
         map(vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))], key.place);
-    let whole = map(vec![("metadata", metadata), ("spec", service)], key.place);
+    let mut whole = map(vec![("metadata", metadata), ("spec", service)], key.place);
     let object = Object::Service(Service::new(project, name, spec));
     problems.extend(check::check(&object, &whole).into_iter().map(in_compose));
-    match object {
-        Object::Service(service) if problems.is_empty() => Ok(service),
+    match (object, take(&mut whole, "spec")) {
+        (Object::Service(service), Some((_, written))) if problems.is_empty() => Ok((service, written)),
         _ => Err(problems),
     }
 }
