@@ -27,6 +27,7 @@ pub use types::{
     attach::{Dependency, DependencyCondition, EnvFile, NetworkAttachment},
     deploy::{Deploy, Limits, Reservations, Resources},
     environment::Environment,
+    file::ContainerFile,
     front::{
         Drain, Front, FrontMode, FrontPort, FrontTimeouts, Generated, GeneratedFile, HaproxyDriver, ProxyProtocol,
         Sticky, Traffic,

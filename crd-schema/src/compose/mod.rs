@@ -130,7 +130,8 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
 type Read = (Vec<Located>, BTreeSet<String>);
 
 fn read(request: &Request, loader: &mut Loader<'_>) -> Result<Read, Vec<Problem>> {
-    let at = |paths: &[String], place: Place| paths.iter().map(|path| (path::join(".", path), place)).collect::<Vec<_>>();
+    let at =
+        |paths: &[String], place: Place| paths.iter().map(|path| (path::join(".", path), place)).collect::<Vec<_>>();
     let here = |paths: &[String]| at(paths, Place::START);
     let mut variables = if request.env_files.is_empty() {
         loader.default_variables(".", Place::START, &request.variables)?
@@ -182,7 +183,7 @@ fn objects(
         let read = loader.environment(&mut service, &model.variables);
         let read = read.and_then(|env_files| loader.labels(&mut service).map(|()| env_files));
         let read = read.and_then(|env_files| {
-            let (read, written) = service::read(name, key, service.clone(), tree, &is_there)?;
+            let (read, written) = service::read(name, key, service.clone(), tree, &model.variables, &is_there)?;
             Ok((read, loader.origin(&written, env_files)))
         });
         match read {
@@ -202,9 +203,8 @@ fn objects(
     };
     let mut services: Vec<_> = services.into_iter().zip(origins).collect();
     services.sort_by(|((a, ..), _), ((b, ..), _)| a.text().cmp(&b.text()));
-    let services = services
-        .into_iter()
-        .map(|((key, _, service), origin)| located(key.place, Object::Service(service), origin));
+    let services =
+        services.into_iter().map(|((key, _, service), origin)| located(key.place, Object::Service(service), origin));
     let project = located(tree.first(), Object::Project(project), loader.origin(&written, Vec::new()));
     Ok([project].into_iter().chain(services).collect())
 }

@@ -13,6 +13,7 @@ use super::{
     attach::{Dependency, EnvFile, NetworkAttachment},
     deploy::Deploy,
     environment::Environment,
+    file::ContainerFile,
     front::{Front, Generated, Traffic},
     health::{Healthcheck, Hook, Readiness},
     is_false,
@@ -280,6 +281,9 @@ pub struct ServiceSpec {
     /// Proxies that people run themselves and composed tells who serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Files that are put into each container before its first start, such as configs and secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ContainerFile>,
     /// What composed itself adds to services that it makes up. Refused in documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]

@@ -33,6 +33,7 @@ fn context() -> Context {
         project: "shop".to_owned(),
         networks: ["back", "front"].map(network).into(),
         volumes: [("data".to_owned(), ("shop_data".to_owned(), Volume::default()))].into(),
+        ..Context::default()
     }
 }
 
