@@ -42,6 +42,8 @@ fn main() -> anyhow::Result<ExitCode> {
             Verb::Status(args) => status::status(&args, &cli.common).await,
             Verb::History(args) => status::history(&args, &cli.common).await,
             Verb::Undo(args) => status::undo(&args, &cli.common).await,
+            Verb::Pause(args) => status::pause(&args, true, &cli.common).await,
+            Verb::Resume(args) => status::pause(&args, false, &cli.common).await,
             Verb::Events(args) => status::events(&args, &cli.common).await,
             Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
             Verb::Demo => demo::demo(&cli.common).await,

@@ -103,6 +103,11 @@ pub enum Verb {
     /// Have a running controller go back to an earlier revision of a service at once. Its document says something else
     /// then, and has its way again with its next change.
     Undo(Undo),
+    /// Have a running controller leave services alone: what runs goes on, nothing is begun or changed. It lasts over
+    /// restarts.
+    Pause(Pause),
+    /// End that.
+    Resume(Pause),
     /// Show what a running controller did last, and why.
     Events(Output),
     /// Check files without an engine. Exit code 2 if one is invalid.
@@ -306,6 +311,13 @@ pub struct History {
     /// Print data instead of a table.
     #[arg(long, short, value_enum)]
     pub output: Option<Format>,
+}
+
+/// `composed pause` and `composed resume`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// The services: `name` or `project/name`. Default: all of them.
+    pub services: Vec<String>,
 }
 
 /// `composed undo`.

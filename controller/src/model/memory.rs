@@ -78,6 +78,9 @@ pub struct Memory {
     /// When the rollout last came nearer to its end.
     #[serde(default)]
     pub progress_since: Option<Timestamp>,
+    /// Since when somebody has paused it by hand.
+    #[serde(default)]
+    pub paused: Option<Timestamp>,
     /// How many requests were ended because `drain_timeout` had passed.
     #[serde(default)]
     pub cut: u64,
@@ -250,6 +253,7 @@ impl Memory {
             progress_since,
             cut,
             adopted,
+            paused,
             sightings: _,
             revocable: _,
             pulling: _,
@@ -258,7 +262,7 @@ impl Memory {
             back_since: _,
         } = self;
         let timers = (cautious_until, progress_since, withdrawn, serving);
-        (generation, digest, history, failure, trouble, foreign_names, (pulled, cut, adopted), timers)
+        (generation, digest, history, failure, trouble, foreign_names, (pulled, cut, adopted, paused), timers)
     }
 
     /// The record of a revision.
@@ -336,6 +340,16 @@ impl Memory {
         }
         let found = self.record(&present).zip(self.record(&earlier));
         found.ok_or_else(|| "no revision of it is remembered".to_owned())
+    }
+
+    /// Pauses it by hand, or ends that: then a rollout has the whole of its time again. Whether that changes anything.
+    pub fn pause(&mut self, on: bool, now: Timestamp) -> bool {
+        let changes = self.paused.is_some() != on;
+        if changes {
+            self.paused = on.then_some(now);
+            self.progress_since = self.progress_since.map(|since| since.max(now));
+        }
+        changes
     }
 
     fn notice_time(&mut self, now: Timestamp) {

@@ -85,14 +85,19 @@ impl Scene<'_> {
 
 fn run(scene: &Scene<'_>) -> Plan {
     let mut plan = Plan::default();
+    if let Some(paused) = target::paused(scene.desired, scene.memory) {
+        if !Cast::of(scene, &scene.desired.revision).complete(scene.policy) {
+            plan.wait(paused, None);
+        }
+        finish(&mut plan, scene);
+        return plan;
+    }
     adopt(&mut plan, scene);
     let goal = match goal(scene) {
         Ok(goal) => goal,
         Err(frozen) => {
             plan.wait(frozen, None);
-            for replica in scene.observed.replicas.iter().filter(|r| scene.memory.withdrawn.contains_key(&r.id)) {
-                leave::leave(&mut plan, &Member::leaving(replica), scene.memory, false, scene.now);
-            }
+            finish(&mut plan, scene);
             return plan;
         }
     };
@@ -131,6 +136,13 @@ fn adopt(plan: &mut Plan, scene: &Scene<'_>) {
         };
         let target = Member::leaving(replica).target();
         plan.act(Verb::Adopt { target, revision: replica.revision.clone() }, cause);
+    }
+}
+
+/// What is under way goes on to its end: those who were withdrawn leave.
+fn finish(plan: &mut Plan, scene: &Scene<'_>) {
+    for replica in scene.observed.replicas.iter().filter(|r| scene.memory.withdrawn.contains_key(&r.id)) {
+        leave::leave(plan, &Member::leaving(replica), scene.memory, false, scene.now);
     }
 }
 

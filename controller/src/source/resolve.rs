@@ -35,6 +35,7 @@ pub(super) fn resolve(
     let mut made = Made { document: spec.digest(), filled: BTreeSet::new() };
     if let Some(project) = project {
         document.declared(&spec, project)?;
+        spec.paused |= project.spec.paused;
         if let Some(defaults) = &project.spec.rollout {
             spec.rollout = Some(spec.rollout.unwrap_or_default().or(defaults));
         }

@@ -8,6 +8,7 @@ mod golden;
 mod haproxies;
 mod imports;
 mod memory;
+mod pause;
 mod promises;
 mod questions;
 mod senses;

@@ -9,7 +9,7 @@ use crate::parse::collect;
 use crate::yaml::{Kind, Node, Place, Problem};
 use crate::{MountKind, Object, Project, ProjectSpec, Service, advice, check};
 
-/// Reads the networks and volumes of a tree, and the rollout defaults under its `x-composed`.
+/// Reads the networks and volumes of a tree, and what of its `x-composed` is for all services.
 /// With them, what is written of them.
 pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Problem>> {
     let place = tree.first();
@@ -29,10 +29,10 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Pr
     }
     if let Some((key, own)) = tree.get(OWN) {
         for (rule, value) in entries(own) {
-            if rule.text() == Some("rollout") {
+            if matches!(rule.text(), Some("rollout" | "paused")) {
                 spec.push((rule.clone(), value.clone()));
             } else {
-                let message = "only `rollout` stands in the file's own x-composed".to_owned();
+                let message = "only `rollout` and `paused` stand in the file's own x-composed".to_owned();
                 let help = "move it into the `x-composed` of a service";
                 problems.push(Problem::new(rule.place, message, Some(help.into())));
             }

@@ -266,6 +266,9 @@ pub struct ServiceSpec {
     /// How the service moves from one revision to the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// Begin and change nothing: what runs goes on as it is, and is shown.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
     /// composed's own probe of a replica, over the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,

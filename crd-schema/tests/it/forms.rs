@@ -238,6 +238,7 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             "files",
             json!([{"path": "/etc/a", "content": "b"}, {"path": "/run/secrets/t", "content": "c", "uid": 1, "gid": 2, "mode": "0o400"}]),
         ),
+        ("paused: true", "paused", json!(true)),
         ("expose: ['80']\nfront: http", "front", json!({"mode": "http"})),
         (
             "front: {mode: tcp, image: 'haproxy:2.6', ports: {8080: {mode: http}, 9090: null}, proxy_protocol: v2, accept_proxy: true, max_connections: 100, timeouts: {connect: 1s, client: 2m, server: 120s, queue: 500ms, http_keep_alive: 5s}, sticky: {cookie: SRV}}",

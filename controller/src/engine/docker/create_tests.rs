@@ -82,7 +82,20 @@ fn the_document_has_every_key_of_the_schema() {
     used.insert(&front);
     let traffic = "traffic".to_owned(); // the controller's own
     used.insert(&traffic);
+    let paused = "paused".to_owned(); // the controller's own
+    used.insert(&paused);
+    let files = "files".to_owned(); // put there after the creation; has a test of its own
+    used.insert(&files);
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&&String>::new());
+}
+
+#[test]
+fn what_is_put_into_a_container_is_in_no_label() {
+    let files =
+        json!({"files": [{"path": "/run/secrets/token", "content": "hunter2"}, {"path": "/b", "content": "c"}]});
+    let body = body(minimal(files), 44);
+    assert!(!body.to_string().contains("hunter2") && !body.to_string().contains("/run/secrets"), "{body}");
+    assert_eq!(body["Labels"]["dev.composed.put"], "2");
 }
 
 #[test]
