@@ -55,7 +55,6 @@ const SERVICE: &[(&str, &str)] = &[
     ),
     ("models", LATER),
     ("name", "write the service's name in `metadata: {name: ...}`"),
-    ("post_start", "only `pre_stop` is supported; run it from the image's entrypoint"),
     ("profiles", "every document is in force; leave the file out, or set `replicas: 0`"),
     ("provider", "composed runs containers only; remove it"),
     ("pull_refresh_after", "composed never pulls by the clock: a new revision is a new spec; name the new image"),

@@ -102,10 +102,9 @@ pub async fn pause(args: &Pause, on: bool, common: &Common) -> anyhow::Result<Ex
         return Ok(ExitCode::from(unknown(asked)));
     }
     let is_paused = |status: &ServiceStatus| status.condition(ConditionType::Paused).is_some();
-    let asked = |status: &&ServiceStatus| match all {
-        // Of all, those that it is news to.
-        true => is_paused(status) != on,
-        false => args.services.iter().any(|asked| is_called(status, asked)),
+    // Of all, those that it is news to.
+    let asked = |status: &&ServiceStatus| {
+        if all { is_paused(status) != on } else { args.services.iter().any(|asked| is_called(status, asked)) }
     };
     let mut code = CONVERGED;
     let verb = if on { "pause" } else { "resume" };

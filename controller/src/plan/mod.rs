@@ -23,7 +23,9 @@ use std::time::Duration;
 use crd_schema::status::Reason;
 use jiff::Timestamp;
 
-use crate::model::{Comparison, Desired, DesiredService, Memory, Observed, Outcome, Replica, ServiceName, State};
+use crate::model::{
+    Comparison, Desired, DesiredService, Memory, Observed, Outcome, PostStart, Replica, ServiceName, State,
+};
 
 use action::{Blueprint, Plan, Verb};
 use cast::{Cast, Member};
@@ -120,6 +122,7 @@ fn run(scene: &Scene<'_>) -> Plan {
     }
     let step = rollout::step(&cast, scene.policy);
     let step = canary::within(&mut plan, step, scene, &goal, &cast);
+    greet(&mut plan, scene);
     part(&mut plan, scene, &cast, &step);
     roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
@@ -136,6 +139,21 @@ fn adopt(plan: &mut Plan, scene: &Scene<'_>) {
         };
         let target = Member::leaving(replica).target();
         plan.act(Verb::Adopt { target, revision: replica.revision.clone() }, cause);
+    }
+}
+
+/// Those that have just begun to run get their post-start hooks.
+fn greet(plan: &mut Plan, scene: &Scene<'_>) {
+    let Scene { observed, memory, .. } = *scene;
+    for replica in observed.replicas.iter().filter(|replica| replica.state == State::Running) {
+        let due = memory.post_start.get(&replica.id) == Some(&PostStart::Begun);
+        let here = memory.post_start_here.contains(&replica.id);
+        let under_way = replica.busy_with.is_some() || replica.post_start.is_some();
+        let leaves = memory.withdrawn.contains_key(&replica.id);
+        if let Some(record) = memory.record(&replica.revision).filter(|_| due && here && !under_way && !leaves) {
+            let hooks = record.spec.post_start.clone();
+            plan.act(Verb::PostStart { target: Member::leaving(replica).target(), hooks }, "it has started");
+        }
     }
 }
 

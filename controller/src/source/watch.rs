@@ -103,7 +103,7 @@ impl Watched {
                 // One that has just gone is told by the one above it.
                 match watcher.watch(dir, RecursiveMode::NonRecursive) {
                     Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
-                    watched => watched?,
+                    result => result?,
                 }
             }
             Ok(watcher)

@@ -6,6 +6,7 @@ mod contract;
 mod git;
 mod golden;
 mod haproxies;
+mod hooks;
 mod imports;
 mod memory;
 mod pause;

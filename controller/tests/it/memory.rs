@@ -31,6 +31,7 @@ fn replica(wish: &DesiredService, health: Health, started_at: Timestamp) -> Repl
         rotation: Rotation::Unfollowed,
         busy_with: None,
         pre_stop_done: false,
+        post_start: None,
         compose: None,
         addresses: std::collections::BTreeMap::new(),
         ports: std::collections::BTreeMap::new(),

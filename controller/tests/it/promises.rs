@@ -125,6 +125,7 @@ impl Scene {
                 in_flight: InFlight::Count(0),
                 busy_with: None,
                 pre_stop_done: false,
+                post_start: None,
                 compose: None,
                 addresses: BTreeMap::new(),
                 ports: BTreeMap::new(),

@@ -277,6 +277,7 @@ pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
         rotation: Rotation::Unfollowed,
         busy_with: None,
         pre_stop_done: false,
+        post_start: None,
         compose: None,
         addresses: address.map(|address| ("net".to_owned(), address.to_owned())).into_iter().collect(),
         ports: [("8080/tcp".to_owned(), Vec::new())].into(),

@@ -272,6 +272,9 @@ pub struct ServiceSpec {
     /// composed's own probe of a replica, over the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,
+    /// Commands run in a replica once it is started, in order, before it may serve. One that fails fails the replica.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_start: Vec<Hook>,
     /// Commands run in a replica before `stop_signal`, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_stop: Vec<Hook>,

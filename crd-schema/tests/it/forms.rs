@@ -238,6 +238,11 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             "files",
             json!([{"path": "/etc/a", "content": "b"}, {"path": "/run/secrets/t", "content": "c", "uid": 1, "gid": 2, "mode": "0o400"}]),
         ),
+        (
+            "post_start: [{command: sh -c 'a b', user: root}]",
+            "post_start",
+            json!([{"command": ["sh", "-c", "a b"], "user": "root"}]),
+        ),
         ("paused: true", "paused", json!(true)),
         ("expose: ['80']\nfront: http", "front", json!({"mode": "http"})),
         (

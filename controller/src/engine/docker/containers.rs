@@ -78,6 +78,13 @@ impl Docker {
         Ok(())
     }
 
+    /// Begins to run its post-start hooks.
+    pub(super) async fn post_start(&self, target: &Target, hooks: &[Hook]) -> Result<(), EngineError> {
+        let (_, service) = self.ours(target).await?;
+        self.background.post_start(&self.api, &target.id, service, hooks.to_vec());
+        Ok(())
+    }
+
     /// Begins to run its pre-stop hooks.
     pub(super) async fn pre_stop(&self, target: &Target, hooks: &[Hook]) -> Result<(), EngineError> {
         let (_, service) = self.ours(target).await?;

@@ -84,6 +84,8 @@ fn the_document_has_every_key_of_the_schema() {
     used.insert(&traffic);
     let paused = "paused".to_owned(); // the controller's own
     used.insert(&paused);
+    let post_start = "post_start".to_owned(); // run after the start; has tests of its own
+    used.insert(&post_start);
     let files = "files".to_owned(); // put there after the creation; has a test of its own
     used.insert(&files);
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&&String>::new());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use composed::engine::docker::Docker;
 use composed::engine::{Claim, Context, Engine, Scope};
-use composed::model::{ImageState, Key, State};
+use composed::model::{HookEnd, ImageState, Key, State};
 use composed::plan::action::{Target, Verb};
 use crd_schema::{BindOptions, ContainerFile, Mount, MountKind, Network, Port, Volume};
 use futures_util::StreamExt;
@@ -343,6 +343,22 @@ async fn compose_sees_our_replicas() {
     ask(&["logs", "web"]).await;
     ask(&["exec", "-T", "--index", "2", "web", "/composed", "demo-app", "check"]).await;
     assert!(ask(&["ls", "-a"]).await.contains(stage.project()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_start_hook_that_fails_is_told_and_ends_the_others() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let target = started(&stage, Kind::Serves, 1).await;
+    let hook = |words: &[&str]| crd_schema::Hook {
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        ..crd_schema::Hook::default()
+    };
+    let hooks = vec![hook(&["/composed", "no-such-verb"]), hook(&["/composed", "--version"])];
+    apply(&stage, Verb::PostStart { target: target.clone(), hooks }).await.expect("post_start");
+    let done = until(&stage, &target, "done with its hooks", |replica| replica.post_start.is_some()).await;
+    let Some(HookEnd::Failed(why)) = done.post_start else { panic!("{:?}", done.post_start) };
+    assert_eq!(why, "`/composed` exited with code 2");
 }
 
 /// Configs and secrets: in the container before it starts, in no label, also when another process starts it.

@@ -112,7 +112,15 @@ pub(super) const KEYS: &[Key] = &[
     yes("service.ports.protocol"),
     yes("service.ports.published"),
     yes("service.ports.target"),
-    no("service.post_start", "only `pre_stop` is supported; run it from the image's entrypoint"),
+    note(
+        "service.post_start",
+        "once for each container that composed starts, before it may serve; a failure fails the replica",
+    ),
+    yes("service.post_start.command"),
+    yes("service.post_start.environment"),
+    yes("service.post_start.privileged"),
+    yes("service.post_start.user"),
+    yes("service.post_start.working_dir"),
     no(
         "service.pre_start",
         "run it as a service of its own that this one `depends_on` with `service_completed_successfully`",

@@ -82,7 +82,7 @@ fn every_key_of_the_schema_is_classified_and_no_other() {
 fn file(path: &str) -> Option<String> {
     let (section, rest) = path.split_once('.')?;
     let parts: Vec<_> = rest.split('.').map(|part| if part == "*" { "name" } else { part }).collect();
-    let listed = ["ports", "volumes", "configs", "secrets", "devices", "pre_stop"];
+    let listed = ["ports", "volumes", "configs", "secrets", "devices", "post_start", "pre_stop"];
     let mut value = "x".to_owned();
     for (at, part) in parts.iter().enumerate().rev() {
         value = format!("{{{part}: {value}}}");
