@@ -18,7 +18,7 @@ use crate::dependencies::{in_the_way, unmet};
 use crate::engine::{Asked, Claim, Engine, EngineError, Scope};
 use crate::front;
 use crate::model::{Desired, DesiredService, Key, Memory, Replica, ServiceName, Snapshot};
-use crate::orders::Undo;
+use crate::orders::{Order, Pause, Undo};
 use crate::plan;
 use crate::reconcile::{self, Pass};
 use crate::source::catalog::Catalog;
@@ -84,6 +84,8 @@ struct Shared {
     compose: Mutex<Arc<BTreeSet<ServiceName>>>,
     // What is to be undone in the next pass: to which revision.
     undone: Mutex<BTreeMap<ServiceName, Option<String>>>,
+    // What is to be paused in the next pass, or not any more.
+    paused: Mutex<BTreeMap<ServiceName, bool>>,
     // What was found or lost on the engine and not looked at since, with how often that failed.
     open: Mutex<BTreeMap<Key, u32>>,
 }
@@ -102,6 +104,7 @@ impl Controller {
             refused: Mutex::default(),
             missed: Mutex::default(),
             undone: Mutex::default(),
+            paused: Mutex::default(),
             open: Mutex::default(),
         });
         let mut queue = Queue::default();
@@ -123,9 +126,12 @@ impl Controller {
                         queue.push(key, Instant::now());
                     }
                 }
-                undo = shared.c.board.orders.next(), if shared.begun() => {
-                    queue.push(Key::Service(undo.service.clone()), Instant::now());
-                    shared.undo(undo);
+                order = shared.c.board.orders.next(), if shared.begun() => {
+                    queue.push(Key::Service(order.service().clone()), Instant::now());
+                    match order {
+                        Order::Undo(undo) => shared.undo(undo),
+                        Order::Pause(pause) => shared.pause(pause),
+                    }
                 }
                 Some(ended) = looks.join_next_with_id() => {
                     for (key, next) in ended_look(ended, &mut looked_for) {
@@ -192,7 +198,8 @@ impl Shared {
     }
 
     fn catalog(&self) -> Arc<Catalog> {
-        let empty = || Arc::new(Catalog::empty(self.c.confirm_deletion));
+        let begin = || Catalog::empty(self.c.confirm_deletion).knowing(self.c.state.load_made_of());
+        let empty = || Arc::new(begin());
         lock(&self.catalog).clone().unwrap_or_else(empty)
     }
 
@@ -213,6 +220,7 @@ impl Shared {
         let (services, projects) = catalog.changed(&before);
         let doubtful = catalog.doubt_changed(&before) || !services.is_empty();
         let known = if doubtful { lock(&self.owned).clone() } else { BTreeSet::new() };
+        self.remember(&catalog);
         *lock(&self.catalog) = Some(catalog);
         self.count_composes();
         let services = services.into_iter().chain(known).map(Key::Service);
@@ -233,6 +241,12 @@ impl Shared {
         drop(adopted);
         if news && !self.catalog().knows(name) {
             self.count_composes();
+        }
+    }
+
+    fn remember(&self, catalog: &Catalog) {
+        if let Err(error) = self.c.state.save_made_of(&catalog.made_of()) {
+            tracing::warn!(%error, "what Compose projects are made of could not be saved");
         }
     }
 
@@ -396,6 +410,11 @@ impl Shared {
         {
             tracing::warn!(service = %name, why, "it was not undone");
         }
+        let paused = lock(&self.paused).remove(name);
+        if let Some(on) = paused {
+            memory.pause(on, self.c.clock.now());
+        }
+        let desired = if_paused(desired, &memory);
         let lone = !catalog.knows(&front::name(name));
         let mut unmet = unmet(&self.c.board, name, &desired);
         unmet.extend(in_the_way(&self.c.board, name, &desired, lone));
@@ -465,6 +484,45 @@ impl Shared {
         answer.send(result).ok();
     }
 
+    /// Answers whether a service can be paused, or resumed; its next pass does it, and that of its front.
+    fn pause(&self, pause: Pause) {
+        let Pause { service, on, answer } = pause;
+        if answer.is_closed() {
+            return;
+        }
+        self.recall(&service);
+        let catalog = self.catalog();
+        let is_paused = lock(&self.memories).get(&service).is_some_and(|memory| memory.paused.is_some());
+        let will_be = lock(&self.paused).get(&service).copied().unwrap_or(is_paused);
+        let desired = catalog.service(&service);
+        let result = match (on, will_be, desired.filter(|desired| desired.spec.paused)) {
+            _ if !catalog.knows(&service) && !lock(&self.owned).contains(&service) => {
+                Err(format!("there is no service {service}"))
+            }
+            (true, true, _) => Err(format!("{service} is paused already")),
+            (false, false, None) => Err(format!("{service} is not paused")),
+            (false, false, Some(desired)) => {
+                Err(format!("{service} is paused by {}: remove `paused: true` there", desired.source))
+            }
+            (true, false, _) => Ok(format!("{service} is left alone until `composed resume {service}`")),
+            (false, true, Some(desired)) => {
+                Ok(format!("{service} is not paused by hand any more, but by {}", desired.source))
+            }
+            (false, true, None) => Ok(format!("{service} goes on")),
+        };
+        if result.is_ok() {
+            tracing::info!(%service, on, "paused by hand");
+            let front = front::name(&service);
+            let both = [service, front];
+            for name in both.into_iter().filter(|name| catalog.knows(name) || lock(&self.owned).contains(name)) {
+                self.wake([Key::Service(name.clone())]);
+                lock(&self.paused).insert(name, on);
+            }
+        }
+        // Whoever asked may have gone away.
+        answer.send(result).ok();
+    }
+
     async fn project(&self, name: &str, snapshot: &Snapshot) -> Next {
         let catalog = self.catalog();
         let desired = catalog.project(name);
@@ -508,6 +566,9 @@ impl Shared {
         lock(&self.missed).remove(name);
         self.note_adopted(name, &Memory::default());
         self.c.state.forget(name);
+        let catalog = self.catalog();
+        catalog.forget(name);
+        self.remember(&catalog);
         self.open([Key::Project(name.project.clone())]);
         self.c.board.withdraw(name);
         Next::At(None)
@@ -557,6 +618,16 @@ pub fn asked(catalog: &Catalog, service: &DesiredService) -> Asked {
     let project = &service.name.project;
     let context = reconcile::context(project, &catalog.project(project), std::iter::once(&service.spec));
     Asked { spec: service.spec.clone(), context }
+}
+
+/// A service that was paused by hand stays when its document is gone, too.
+fn if_paused(desired: Desired, memory: &Memory) -> Desired {
+    match (desired, memory.paused) {
+        (Desired::Gone(_), Some(since)) => Desired::Held(format!(
+            "its document is gone, but it was paused by hand at {since}: `composed resume` ends that"
+        )),
+        (desired, _) => desired,
+    }
 }
 
 /// The labels of those revisions that somebody runs.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use composed::cli::args::{Cli, LogFormat, Verb};
-use composed::cli::{app, apply, demo, plan, rootfs, run, session, status};
+use composed::cli::{app, apply, demo, import, plan, rootfs, run, session, status};
 use composed::traffic::companion::companion_main;
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +28,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Verb::DemoApp { check: Some(_) } => return Ok(app::check()),
         Verb::Companion { words } => return Ok(companion_main(words)),
         Verb::Validate(args) => return plan::validate(args, &cli.common),
+        Verb::Import(args) => return import::import(args, &cli.common),
         _ => {}
     }
     let quiet = !matches!(cli.verb, Verb::Run(_));
@@ -41,6 +42,8 @@ fn main() -> anyhow::Result<ExitCode> {
             Verb::Status(args) => status::status(&args, &cli.common).await,
             Verb::History(args) => status::history(&args, &cli.common).await,
             Verb::Undo(args) => status::undo(&args, &cli.common).await,
+            Verb::Pause(args) => status::pause(&args, true, &cli.common).await,
+            Verb::Resume(args) => status::pause(&args, false, &cli.common).await,
             Verb::Events(args) => status::events(&args, &cli.common).await,
             Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
             Verb::Demo => demo::demo(&cli.common).await,
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<ExitCode> {
             | Verb::Completions { .. }
             | Verb::OwnRootfs
             | Verb::Companion { .. }
+            | Verb::Import(_)
             | Verb::Validate(_) => Ok(ExitCode::SUCCESS),
         }
     })

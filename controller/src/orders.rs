@@ -10,8 +10,17 @@ use crate::model::ServiceName;
 /// Orders that wait for the loop.
 #[derive(Debug, Default)]
 pub struct Orders {
-    waiting: Mutex<VecDeque<Undo>>,
+    waiting: Mutex<VecDeque<Order>>,
     news: Notify,
+}
+
+/// What somebody asks for.
+#[derive(Debug)]
+pub enum Order {
+    /// Go back to an earlier revision.
+    Undo(Undo),
+    /// Leave it alone, or do not any more.
+    Pause(Pause),
 }
 
 /// Go back to an earlier revision until the document changes.
@@ -25,19 +34,52 @@ pub struct Undo {
     pub answer: oneshot::Sender<Result<String, String>>,
 }
 
+/// Begin and change nothing, until that is ended.
+#[derive(Debug)]
+pub struct Pause {
+    /// Of this service.
+    pub service: ServiceName,
+    /// It begins, or it ends.
+    pub on: bool,
+    /// What will be done, or why nothing is.
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+impl From<Undo> for Order {
+    fn from(undo: Undo) -> Self {
+        Self::Undo(undo)
+    }
+}
+
+impl From<Pause> for Order {
+    fn from(pause: Pause) -> Self {
+        Self::Pause(pause)
+    }
+}
+
+impl Order {
+    /// The service that it is about.
+    pub fn service(&self) -> &ServiceName {
+        match self {
+            Self::Undo(undo) => &undo.service,
+            Self::Pause(pause) => &pause.service,
+        }
+    }
+}
+
 impl Orders {
     /// Gives an order.
-    pub fn give(&self, undo: Undo) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(undo);
+    pub fn give(&self, order: impl Into<Order>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(order.into());
         self.news.notify_one();
     }
 
     /// The next order. Nothing is lost when the wait is given up.
-    pub async fn next(&self) -> Undo {
+    pub async fn next(&self) -> Order {
         loop {
-            let undo = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            if let Some(undo) = undo {
-                return undo;
+            let order = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            if let Some(order) = order {
+                return order;
             }
             self.news.notified().await;
         }

@@ -96,7 +96,8 @@ impl Pass<'_> {
         now: Now<'_>,
     ) -> Outcome {
         let Decision { observed, plan, status: before } = decision;
-        let deeds = act(engine, &plan, &self.context(&plan), memory, now).await;
+        let context = self.context(&plan, memory);
+        let deeds = act(engine, &plan, &context, memory, now).await;
         let status = self.status(&observed, memory, &plan);
         let status = ServiceStatus { traffic: before.traffic, hint: before.hint, ..status };
         Outcome { plan, deeds, status }
@@ -150,13 +151,20 @@ impl Pass<'_> {
         self.running().map(|desired| &desired.spec)
     }
 
-    fn context(&self, plan: &Plan) -> Context {
+    fn context(&self, plan: &Plan, memory: &Memory) -> Context {
         // A rollback makes replicas of another specification than the desired one.
         let made = plan.actions.iter().filter_map(|action| match &action.verb {
             Verb::Create(blueprint) => Some(&blueprint.spec),
             _ => None,
         });
-        context(&self.service.project, self.project, made)
+        let mut context = context(&self.service.project, self.project, made);
+        if plan.actions.iter().any(|action| matches!(action.verb, Verb::Start(_))) {
+            let remembered = memory.history.iter().map(|record| (&record.revision, &record.spec.files));
+            let wanted = self.running().map(|desired| (&desired.revision, &desired.spec.files));
+            let files = remembered.chain(wanted).filter(|(_, files)| !files.is_empty());
+            context.files = files.map(|(revision, files)| (revision.clone(), files.clone())).collect();
+        }
+        context
     }
 }
 

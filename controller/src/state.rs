@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use crd_schema::status::ServiceStatus;
 
 use crate::model::{Memory, ServiceName};
+use crate::source::made_of::Remembered;
+
+/// The file of what Compose projects were made of.
+const MADE_OF: &str = "compose.json";
 
 /// Where memories are kept; without a directory they live as long as the process.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +94,25 @@ impl StateDir {
             Some(path) => replace(&path, &serde_json::to_vec_pretty(status)?, false),
             None => Ok(()),
         }
+    }
+
+    /// What Compose projects were made of.
+    pub fn load_made_of(&self) -> Remembered {
+        let Some(Ok(text)) = self.room(MADE_OF).map(std::fs::read) else {
+            return Remembered::default();
+        };
+        serde_json::from_slice(&text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what Compose projects were made of cannot be read and is begun anew");
+            Remembered::default()
+        })
+    }
+
+    /// Remembers what Compose projects are made of, if it is something else than before.
+    pub fn save_made_of(&self, made_of: &Remembered) -> std::io::Result<()> {
+        let Some(path) = self.room(MADE_OF) else { return Ok(()) };
+        let text = serde_json::to_vec(made_of)?;
+        let same = std::fs::read(&path).map_or_else(|_| made_of.is_empty(), |before| before == text);
+        if same { Ok(()) } else { replace(&path, &text, true) }
     }
 
     /// Forgets `service`.

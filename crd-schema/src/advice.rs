@@ -55,7 +55,6 @@ const SERVICE: &[(&str, &str)] = &[
     ),
     ("models", LATER),
     ("name", "write the service's name in `metadata: {name: ...}`"),
-    ("post_start", "only `pre_stop` is supported; run it from the image's entrypoint"),
     ("profiles", "every document is in force; leave the file out, or set `replicas: 0`"),
     ("provider", "composed runs containers only; remove it"),
     ("pull_refresh_after", "composed never pulls by the clock: a new revision is a new spec; name the new image"),
@@ -123,7 +122,7 @@ const NETWORK: &[(&str, &str)] =
 
 /// The known word nearest to what was written, if it is near: the same but for case, `_` and `-`, or within a third of
 /// its length in edits.
-pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let bare = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
     if word.len() > 64 || known.len() > 1000 {
         return None; // no slip of the pen, or among too many to tell; and the distance would be dear

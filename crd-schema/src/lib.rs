@@ -19,6 +19,7 @@ pub mod status;
 mod types;
 mod yaml;
 
+pub use advice::nearest;
 pub use diagnostic::Diagnostic;
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, parse_bytes};
 pub use schema::{schema, settings_schema};
@@ -26,6 +27,7 @@ pub use types::{
     attach::{Dependency, DependencyCondition, EnvFile, NetworkAttachment},
     deploy::{Deploy, Limits, Reservations, Resources},
     environment::Environment,
+    file::ContainerFile,
     front::{
         Drain, Front, FrontMode, FrontPort, FrontTimeouts, Generated, GeneratedFile, HaproxyDriver, ProxyProtocol,
         Sticky, Traffic,

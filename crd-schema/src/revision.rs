@@ -14,6 +14,7 @@ const CONTROLLER_SIDE: &[&str] = &[
     "depends_on",
     "drain_timeout",
     "env_file",
+    "paused",
     "pre_stop",
     "pull_policy",
     "readiness",
@@ -39,9 +40,12 @@ impl ServiceSpec {
         name(&self.container_side())
     }
 
-    /// Names the whole spec in the same way: it changes with any key.
+    /// Names the whole spec in the same way: it changes with any key but `paused`, which is nothing that could fail or be
+    /// undone.
     pub fn digest(&self) -> String {
-        name(&Value::Object(self.whole()))
+        let mut whole = self.whole();
+        whole.remove("paused");
+        name(&Value::Object(whole))
     }
 
     fn whole(&self) -> Map<String, Value> {
@@ -130,6 +134,9 @@ mod tests {
         other.drain_timeout = Some(ComposeDuration::from_secs(1));
         assert_eq!(other.revision(), spec().revision());
         assert_ne!(other.digest(), spec().digest());
+        let digest = other.digest();
+        other.paused = true;
+        assert_eq!((other.revision(), other.digest()), (spec().revision(), digest));
         other.tty = true;
         assert_ne!(other.revision(), spec().revision());
     }

@@ -221,6 +221,8 @@ pub enum ConditionType {
     Progressing,
     /// A replica could not be created or does not live.
     ReplicaFailure,
+    /// Nothing is begun or changed, because somebody asked for that. Absent otherwise.
+    Paused,
 }
 
 /// Why a condition is what it is: a closed list.
@@ -244,7 +246,7 @@ pub enum Reason {
     RolledBack,
     /// There is no revision to go back to.
     RollbackImpossible,
-    /// The rollout failed and `failure_action` is `pause`.
+    /// The rollout failed and `failure_action` is `pause`, or somebody asked for a pause.
     Paused,
     /// Only the number of replicas changes.
     ScalingOnly,

@@ -171,7 +171,7 @@ impl Bench {
         Context {
             project: self.instance.clone(),
             networks: BTreeMap::from([("default".to_owned(), network)]),
-            volumes: BTreeMap::new(),
+            ..Context::default()
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::board::{Board, Health};
 use crate::model::ServiceName;
-use crate::orders::Undo;
+use crate::orders::{Pause, Undo};
 
 /// A reader that asks for news is answered after so long at the latest.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -43,7 +43,11 @@ pub struct Overview {
 pub async fn serve_unix(board: Arc<Board>, path: &Path) -> std::io::Result<()> {
     let (listener, _own) = socket::bind(path, "--socket").await?;
     // Who may use the socket may use the controller; a TCP address only shows.
-    let orders = Router::new().route("/v1/services/{project}/{name}/undo", post(undo)).with_state(Arc::clone(&board));
+    let orders = Router::new()
+        .route("/v1/services/{project}/{name}/undo", post(undo))
+        .route("/v1/services/{project}/{name}/pause", post(async |state, service| pause(state, service, true).await))
+        .route("/v1/services/{project}/{name}/resume", post(async |state, service| pause(state, service, false).await))
+        .with_state(Arc::clone(&board));
     axum::serve(listener, router(board).merge(orders)).await
 }
 
@@ -92,6 +96,20 @@ async fn undo(
     let (answer, answered) = oneshot::channel();
     let service = ServiceName::new(project, name);
     board.orders.give(Undo { service, to: query.get("to").cloned(), answer });
+    answer_of(answered).await
+}
+
+async fn pause(
+    State(board): State<Arc<Board>>,
+    axum::extract::Path((project, name)): axum::extract::Path<(String, String)>,
+    on: bool,
+) -> (StatusCode, String) {
+    let (answer, answered) = oneshot::channel();
+    board.orders.give(Pause { service: ServiceName::new(project, name), on, answer });
+    answer_of(answered).await
+}
+
+async fn answer_of(answered: oneshot::Receiver<Result<String, String>>) -> (StatusCode, String) {
     match tokio::time::timeout(ORDER, answered).await {
         Ok(Ok(Ok(done))) => (StatusCode::OK, done),
         Ok(Ok(Err(why))) => (StatusCode::CONFLICT, why),

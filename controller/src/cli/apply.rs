@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::args::{Apply, Common};
 use super::places;
 use super::progress::{Progress, Standing, standing};
-use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, Ways, fail, print_out, say_notes};
+use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, Ways, fail, known, print_out, say_notes};
 use super::table;
 use crate::api::{Overview, client};
 use crate::board::Board;
@@ -27,9 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Converges once.
 pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
+    if let Err(why) = places::named(args.path.as_deref(), &args.compose) {
+        return Ok(fail(INVALID, &why));
+    }
     let source = places::source(args.path.as_deref(), &args.compose, common);
     let reading = source.read();
-    let catalog = Catalog::new(&reading, &Catalog::empty(args.confirm_deletion));
+    let catalog = Catalog::new(&reading, &Catalog::empty(args.confirm_deletion).knowing(known(common).load_made_of()));
     say_notes(&catalog);
     if !catalog.problems.is_empty() {
         return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
@@ -64,7 +67,9 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
     };
     let controller = tokio::spawn(controller.run(received, stopped));
     let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
-    let concerns = |name: &ServiceName| (!reading.single || wanted.contains(name)) && catalog.minds(name);
+    let concerns = |name: &ServiceName| {
+        (!reading.single || wanted.contains(name)) && catalog.minds(name) && !catalog.is_orphan(name)
+    };
     let ended = tokio::select! {
         ended = converge(&board, &wanted, &concerns) => ended,
         () = tokio::time::sleep(args.timeout) => {

@@ -103,10 +103,17 @@ pub enum Verb {
     /// Have a running controller go back to an earlier revision of a service at once. Its document says something else
     /// then, and has its way again with its next change.
     Undo(Undo),
+    /// Have a running controller leave services alone: what runs goes on, nothing is begun or changed. It lasts over
+    /// restarts.
+    Pause(Pause),
+    /// End that.
+    Resume(Pause),
     /// Show what a running controller did last, and why.
     Events(Output),
     /// Check files without an engine. Exit code 2 if one is invalid.
     Validate(Read),
+    /// Write a Compose project as service files that come to the very same, with comments that say what is from where.
+    Import(Import),
     /// Print the JSON Schema of the files, for editors.
     Schema {
         /// That of the settings file (`run --config`).
@@ -144,7 +151,8 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Run {
     /// The directory with the desired-state files (any .yaml or .yml under it, and Compose files), or one file.
-    #[arg(required_unless_present_any = ["files", "git", "config"], conflicts_with = "files")]
+    /// Default: this directory, if there is a Compose file in it.
+    #[arg(conflicts_with = "files")]
     pub dir: Option<PathBuf>,
     /// What is asked of Compose projects.
     #[command(flatten)]
@@ -202,7 +210,7 @@ pub struct Compose {
     #[arg(long = "file", short = 'f', value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The project's name.
-    #[arg(long, short = 'p', value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, short = 'p', value_name = "NAME", value_parser = project_name)]
     pub project_name: Option<String>,
     /// Activate a profile; `*` is all of them.
     #[arg(long = "profile", value_name = "NAME")]
@@ -213,6 +221,9 @@ pub struct Compose {
     /// A variable for the Compose file, over those of files. composed's own environment is never looked at.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
+    /// Remove containers of the project that its Compose file has never asked for, such as those of service files.
+    #[arg(long)]
+    pub remove_orphans: bool,
     /// A directory outside the project's from which its files may be read (`extends`, `include`, `env_file`).
     #[arg(long = "allow", value_name = "DIR")]
     pub allowed: Vec<PathBuf>,
@@ -222,8 +233,8 @@ pub struct Compose {
 #[derive(Debug, Args)]
 pub struct Apply {
     /// A file, or a directory: with a directory services without a document are removed, and with a Compose file those
-    /// that its project no longer has.
-    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    /// that its project no longer has. Default: this directory, if there is a Compose file in it.
+    #[arg(conflicts_with = "files")]
     pub path: Option<PathBuf>,
     /// What is asked of Compose projects.
     #[command(flatten)]
@@ -242,8 +253,8 @@ pub struct Apply {
 /// A path, and how to print what comes of it.
 #[derive(Debug, Args)]
 pub struct Read {
-    /// A file or a directory.
-    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    /// A file or a directory. Default: this directory, if there is a Compose file in it.
+    #[arg(conflicts_with = "files")]
     pub path: Option<PathBuf>,
     /// What is asked of Compose projects.
     #[command(flatten)]
@@ -251,6 +262,24 @@ pub struct Read {
     /// Print data instead of text.
     #[arg(long, short, value_enum)]
     pub output: Option<Format>,
+}
+
+/// `composed import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The Compose file, or its directory. Default: this directory, if there is a Compose file in it.
+    #[arg(conflicts_with = "files")]
+    pub path: Option<PathBuf>,
+    /// What is asked of the project.
+    #[command(flatten)]
+    pub compose: Compose,
+    /// Where the files are written: one for each service, one for its variables if it has any, and `project.yaml` for
+    /// networks, volumes and rollout defaults.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Write over files that are there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// How to print.
@@ -284,6 +313,13 @@ pub struct History {
     pub output: Option<Format>,
 }
 
+/// `composed pause` and `composed resume`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// The services: `name` or `project/name`. Default: all of them.
+    pub services: Vec<String>,
+}
+
 /// `composed undo`.
 #[derive(Debug, Args)]
 pub struct Undo {
@@ -297,6 +333,13 @@ pub struct Undo {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<crd_schema::ComposeDuration, _> = text.parse();
     parsed.map(crd_schema::ComposeDuration::get).map_err(|error| error.to_string())
+}
+
+fn project_name(text: &str) -> Result<String, String> {
+    if crd_schema::compose::is_project_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("use lowercase letters, digits, `_` and `-`, and start with a letter or digit".to_owned())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -1,6 +1,9 @@
 //! Where things are when nobody says: the state directory, and the documents as the engine's host sees them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use crd_schema::compose::FILE_NAMES;
 
 use super::args::{Common, Compose};
 use crate::source::compose::Asked;
@@ -46,8 +49,20 @@ pub fn documents(path: Option<&Path>, compose: &Compose, common: &Common) -> Sou
         env_files: compose.env_files,
         variables: compose.variables.into_iter().collect(),
         allowed: compose.allowed,
+        remove_orphans: compose.remove_orphans,
     };
-    Source { path, compose: asked, host: HostDir::Same, name: host_name(common) }
+    Source { path, compose: asked, host: HostDir::Same, name: host_name(common), known: BTreeSet::new() }
+}
+
+/// Whether somebody said where the documents are. If nobody did, this directory is meant, like `docker compose` has it: but
+/// only with a Compose file in it.
+pub fn named(path: Option<&Path>, compose: &Compose) -> Result<(), String> {
+    let said = path.is_some() || !compose.files.is_empty();
+    if said || FILE_NAMES.iter().any(|name| Path::new(name).is_file()) {
+        return Ok(());
+    }
+    let names = FILE_NAMES.join(", ");
+    Err(format!("there is no Compose file in this directory ({names}): give a PATH, or a file with -f FILE"))
 }
 
 /// The same, with what is known of where they are on the engine's host.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::{Common, Read};
 use super::places;
-use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, print_data, print_out, say_notes};
+use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, known, print_data, print_out, say_notes};
 use crate::controller;
 use crate::dependencies::unmet;
 use crate::engine::Scope;
@@ -46,6 +46,9 @@ pub struct Step {
 
 /// Checks files.
 pub fn validate(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
+    if let Err(why) = places::named(args.path.as_deref(), &args.compose) {
+        return Ok(fail(INVALID, &why));
+    }
     let source = places::documents(args.path.as_deref(), &args.compose, common);
     let reading = source.read();
     let catalog = Catalog::new(&reading, &Catalog::empty(false));
@@ -55,7 +58,7 @@ pub fn validate(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
         let elsewhere: Vec<_> = elsewhere(&catalog).collect();
         print_data(&BTreeMap::from([("problems", &catalog.problems), ("elsewhere", &elsewhere)]), format)?;
     } else if catalog.problems.is_empty() {
-        print_out(&format!("{count} services in {} files are valid", reading.files.len()));
+        print_out(&valid(count, catalog.files()));
         elsewhere(&catalog).for_each(|line| print_out(&line));
     } else {
         eprintln!("{}", catalog.problems.join("\n\n"));
@@ -68,6 +71,12 @@ pub fn validate(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if valid { CONVERGED } else { INVALID }))
 }
 
+fn valid(services: usize, files: usize) -> String {
+    let some = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let verb = if services == 1 { "is" } else { "are" };
+    format!("{} in {} {verb} valid", some(services, "service"), some(files, "file"))
+}
+
 /// The services that are for other hosts.
 fn elsewhere(catalog: &Catalog) -> impl Iterator<Item = String> {
     catalog.elsewhere.iter().map(|(name, why)| format!("{name} {why}"))
@@ -75,8 +84,11 @@ fn elsewhere(catalog: &Catalog) -> impl Iterator<Item = String> {
 
 /// Says what would be done.
 pub async fn plan(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
+    if let Err(why) = places::named(args.path.as_deref(), &args.compose) {
+        return Ok(fail(INVALID, &why));
+    }
     let reading = places::source(args.path.as_deref(), &args.compose, common).read();
-    let catalog = Catalog::new(&reading, &Catalog::empty(false));
+    let catalog = Catalog::new(&reading, &Catalog::empty(false).knowing(known(common).load_made_of()));
     say_notes(&catalog);
     if !catalog.problems.is_empty() {
         return Ok(fail(INVALID, &catalog.problems.join("\n\n")));
@@ -205,4 +217,16 @@ fn text(intents: &[Intent]) -> String {
         lines.extend(intent.hint.iter().map(|hint| format!("  hint: {hint}")));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::valid;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(valid(1, 1), "1 service in 1 file is valid");
+        assert_eq!(valid(2, 1), "2 services in 1 file are valid");
+        assert_eq!(valid(0, 3), "0 services in 3 files are valid");
+    }
 }

@@ -17,8 +17,9 @@ use crate::api::{self, webhook};
 use crate::board::Board;
 use crate::controller::Controller;
 use crate::engine::EngineError;
-use crate::source::files::Reading;
+use crate::source::files::{Reading, Source};
 use crate::source::git;
+use crate::source::made_of;
 use crate::source::watch::watch as watch_files;
 use crate::state::StateDir;
 use crate::traffic::view::View;
@@ -39,6 +40,11 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
     if repositories.is_some() && args.compose != Compose::default() {
         let why =
             "-f, -p, --profile, --env-file, --env and --allow are for Compose files, which are not read from git yet";
+        return Ok(fail(INVALID, &why));
+    }
+    if repositories.is_none()
+        && let Err(why) = places::named(args.dir.as_deref(), &args.compose)
+    {
         return Ok(fail(INVALID, &why));
     }
     let board = Arc::new(Board::default());
@@ -82,7 +88,9 @@ async fn control(
             Err(error) => return fail(UNREACHABLE, &format!("there is no room for copies of repositories: {error}")),
         },
         (None, dir) => {
-            tokio::spawn(watch_files(places::source(dir.as_deref(), &args.compose, common), readings));
+            let known = made_of::by_name(&session.state.load_made_of());
+            let source = Source { known, ..places::source(dir.as_deref(), &args.compose, common) };
+            tokio::spawn(watch_files(source, readings));
             None
         }
     };

@@ -64,9 +64,7 @@ impl Session {
 
     /// The engine that the command line names, only to be looked at: nothing is made or started for it.
     pub async fn look(common: &Common, board: &Arc<Board>) -> Result<Self, EngineError> {
-        let dir = common.state_dir.clone().or_else(|| default_state_dir(common));
-        let state = dir.map_or_else(StateDir::default, |dir| StateDir::existing(&dir));
-        Self::on(common, board, state, None).await
+        Self::on(common, board, known(common), None).await
     }
 
     async fn on(
@@ -99,6 +97,12 @@ impl Session {
             }
         }
     }
+}
+
+/// The state directory, only to be looked at: none is made.
+pub fn known(common: &Common) -> StateDir {
+    let dir = common.state_dir.clone().or_else(|| default_state_dir(common));
+    dir.map_or_else(StateDir::default, |dir| StateDir::existing(&dir))
 }
 
 /// The state directory. One that was asked for must be there; without the default one it goes on.

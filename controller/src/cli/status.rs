@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crd_schema::status::{Event, ServiceStatus};
+use crd_schema::status::{ConditionType, Event, ServiceStatus};
+use hyper::StatusCode;
 
-use super::args::{Common, History, Output, Status, Undo};
+use super::args::{Common, History, Output, Pause, Status, Undo};
 use super::session::{CONVERGED, FAILED, UNREACHABLE, fail, print_data, print_out};
 use super::table;
 use crate::api::{Overview, client};
@@ -86,6 +87,41 @@ pub async fn history(args: &History, common: &Common) -> anyhow::Result<ExitCode
         print_out(&table::history(status));
     }
     Ok(ExitCode::from(CONVERGED))
+}
+
+/// Has services left alone, or not any more.
+pub async fn pause(args: &Pause, on: bool, common: &Common) -> anyhow::Result<ExitCode> {
+    let overview: Overview = match client::get(&common.socket, "/v1/services").await {
+        Ok((_, body)) => serde_json::from_slice(&body)?,
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    };
+    let all = args.services.is_empty();
+    if let Some(asked) =
+        args.services.iter().find(|asked| !overview.services.iter().any(|status| is_called(status, asked)))
+    {
+        return Ok(ExitCode::from(unknown(asked)));
+    }
+    let is_paused = |status: &ServiceStatus| status.condition(ConditionType::Paused).is_some();
+    // Of all, those that it is news to.
+    let asked = |status: &&ServiceStatus| {
+        if all { is_paused(status) != on } else { args.services.iter().any(|asked| is_called(status, asked)) }
+    };
+    let mut code = CONVERGED;
+    let verb = if on { "pause" } else { "resume" };
+    for status in overview.services.iter().filter(asked) {
+        let target = format!("/v1/services/{}/{}/{verb}", status.project, status.name);
+        match client::post(&common.socket, &target).await {
+            Ok((answer, body)) if answer.is_success() => print_out(&String::from_utf8_lossy(&body)),
+            // The front of a service goes with it.
+            Ok((StatusCode::CONFLICT, _)) if all => {}
+            Ok((_, body)) => {
+                eprintln!("error: {}", String::from_utf8_lossy(&body));
+                code = FAILED;
+            }
+            Err(error) => return Ok(fail(UNREACHABLE, &error)),
+        }
+    }
+    Ok(ExitCode::from(code))
 }
 
 /// Goes back to an earlier revision.

@@ -7,7 +7,7 @@ pub mod sim;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crd_schema::{Network, ServiceSpec, Volume};
+use crd_schema::{ContainerFile, Network, ServiceSpec, Volume};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 use crate::model::{Key, ServiceName, Snapshot};
@@ -44,6 +44,8 @@ pub struct Context {
     pub networks: BTreeMap<String, (String, Network)>,
     /// Volumes by key, with their engine name.
     pub volumes: BTreeMap<String, (String, Volume)>,
+    /// The files that are put into containers before their first start, by revision.
+    pub files: BTreeMap<String, Vec<ContainerFile>>,
 }
 
 /// Why the engine did not do it, as the three ways to go on.

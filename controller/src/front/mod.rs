@@ -88,6 +88,7 @@ pub fn of(service: &DesiredService, project: &DesiredProject) -> Option<DesiredS
         logging: spec.logging.clone(),
         platform: spec.platform.clone(),
         pull_policy: spec.pull_policy,
+        paused: spec.paused,
         replicas: (spec.replicas == Some(0)).then_some(0),
         generated: Some(Generated {
             front_of: service.name.name.clone(),

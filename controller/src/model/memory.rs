@@ -9,7 +9,7 @@ use crd_schema::status::{CommitStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{DesiredService, Health, ImageState, Observed, Probe, Replica, State};
+use super::{DesiredService, Health, HookEnd, ImageState, Observed, Probe, Replica, State};
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;
@@ -78,12 +78,38 @@ pub struct Memory {
     /// When the rollout last came nearer to its end.
     #[serde(default)]
     pub progress_since: Option<Timestamp>,
+    /// How far the post-start hooks of each container are that this controller starts and that has some.
+    #[serde(default)]
+    pub post_start: BTreeMap<String, PostStart>,
+    /// Those of them that are this process's to run.
+    #[serde(skip)]
+    pub post_start_here: BTreeSet<String>,
+    /// Since when somebody has paused it by hand.
+    #[serde(default)]
+    pub paused: Option<Timestamp>,
     /// How many requests were ended because `drain_timeout` had passed.
     #[serde(default)]
     pub cut: u64,
     /// The containers that Docker Compose made and that are this controller's since, with the revision that each stands for.
     #[serde(default)]
     pub adopted: BTreeMap<String, String>,
+}
+
+/// How far the post-start hooks of a container are. Each step is written down before it is taken, so that they run once at
+/// most, whatever happens to the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PostStart {
+    /// They will run when it runs.
+    Due,
+    /// They were begun.
+    Begun,
+    /// They have run.
+    Done,
+    /// One of them failed.
+    Failed(String),
+    /// The controller ended while they ran: nobody knows what they did.
+    Interrupted,
 }
 
 /// One revision of a service.
@@ -208,10 +234,13 @@ impl Memory {
             self.notice_replica(replica, believed, first_look && served, now);
             self.notice_end(replica, known, now);
         }
+        self.notice_post_start(observed);
         let there = |id: &String| observed.replicas.iter().any(|replica| replica.id == *id);
         self.sightings.retain(|id, _| there(id));
         self.withdrawn.retain(|id, _| there(id));
         self.adopted.retain(|id, _| there(id));
+        self.post_start.retain(|id, _| there(id));
+        self.post_start_here.retain(|id| there(id));
         self.revocable.retain(|id| there(id));
     }
 
@@ -225,6 +254,7 @@ impl Memory {
             waited: false,
             looked_at: None,
             back_since: None,
+            post_start_here: BTreeSet::new(),
             ..self.clone()
         }
     }
@@ -250,6 +280,9 @@ impl Memory {
             progress_since,
             cut,
             adopted,
+            paused,
+            post_start,
+            post_start_here: _,
             sightings: _,
             revocable: _,
             pulling: _,
@@ -258,7 +291,16 @@ impl Memory {
             back_since: _,
         } = self;
         let timers = (cautious_until, progress_since, withdrawn, serving);
-        (generation, digest, history, failure, trouble, foreign_names, (pulled, cut, adopted), timers)
+        (
+            generation,
+            digest,
+            history,
+            failure,
+            trouble,
+            foreign_names,
+            (pulled, cut, adopted, (paused, post_start)),
+            timers,
+        )
     }
 
     /// The record of a revision.
@@ -338,6 +380,16 @@ impl Memory {
         found.ok_or_else(|| "no revision of it is remembered".to_owned())
     }
 
+    /// Pauses it by hand, or ends that: then a rollout has the whole of its time again. Whether that changes anything.
+    pub fn pause(&mut self, on: bool, now: Timestamp) -> bool {
+        let changes = self.paused.is_some() != on;
+        if changes {
+            self.paused = on.then_some(now);
+            self.progress_since = self.progress_since.map(|since| since.max(now));
+        }
+        changes
+    }
+
     fn notice_time(&mut self, now: Timestamp) {
         if self.looked_at.is_none() {
             // The clock may have been set back meanwhile: what is remembered happened by now at the latest.
@@ -350,6 +402,32 @@ impl Memory {
             self.back_since = Some(now);
         }
         self.looked_at = Some(now);
+    }
+
+    /// What is due is begun by this process or by none: who finds hooks begun by another cannot tell what they did.
+    fn notice_post_start(&mut self, observed: &Observed) {
+        for replica in &observed.replicas {
+            let before = self.post_start.get(&replica.id);
+            let next = match (before, replica.state, &replica.post_start) {
+                (None, State::Created, _) => {
+                    let has = |record: &RevisionRecord| !record.spec.post_start.is_empty();
+                    self.record(&replica.revision).is_some_and(has).then_some(PostStart::Due)
+                }
+                (Some(PostStart::Due), State::Running, _) => {
+                    self.post_start_here.insert(replica.id.clone());
+                    Some(PostStart::Begun)
+                }
+                (Some(PostStart::Begun), _, Some(HookEnd::Done)) => Some(PostStart::Done),
+                (Some(PostStart::Begun), _, Some(HookEnd::Failed(why))) => Some(PostStart::Failed(why.clone())),
+                (Some(PostStart::Begun), _, None) if !self.post_start_here.contains(&replica.id) => {
+                    Some(PostStart::Interrupted)
+                }
+                _ => None,
+            };
+            if let Some(next) = next {
+                self.post_start.insert(replica.id.clone(), next);
+            }
+        }
     }
 
     fn notice_image(&mut self, desired: &DesiredService, observed: &Observed) {

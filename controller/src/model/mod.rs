@@ -10,6 +10,6 @@ mod replica;
 
 pub use desired::{Desired, DesiredProject, DesiredService};
 pub use key::{Key, ServiceName};
-pub use memory::{Failure, HISTORY, Memory, Outcome, RevisionRecord, Sighting, Trouble};
+pub use memory::{Failure, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, Trouble};
 pub use observed::{ImageState, Observed, Snapshot};
-pub use replica::{Comparison, Health, InFlight, Pending, Probe, Replica, Rotation, State};
+pub use replica::{Comparison, Health, HookEnd, InFlight, Pending, Probe, Replica, Rotation, State};

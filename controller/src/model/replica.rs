@@ -53,6 +53,9 @@ pub struct Replica {
     /// Whether its pre-stop hooks have run.
     #[serde(default)]
     pub pre_stop_done: bool,
+    /// How its post-start hooks ended, if this process ran them.
+    #[serde(default)]
+    pub post_start: Option<HookEnd>,
     /// Its address on each network.
     #[serde(default)]
     pub addresses: BTreeMap<String, String>,
@@ -190,4 +193,16 @@ pub enum Pending {
     Stop,
     /// The pre-stop hooks run.
     PreStop,
+    /// The post-start hooks run.
+    PostStart,
+}
+
+/// How hooks ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookEnd {
+    /// All of them well.
+    Done,
+    /// One of them failed, and this is what became of it.
+    Failed(String),
 }

@@ -82,6 +82,13 @@ pub enum Verb {
         /// The revision that it stands for.
         revision: String,
     },
+    /// Begin to run the post-start hooks, one after the other, inside the container.
+    PostStart {
+        /// Which.
+        target: Target,
+        /// What to run.
+        hooks: Vec<Hook>,
+    },
     /// Begin to run the pre-stop hooks, one after the other, inside the container.
     PreStop {
         /// Which.
@@ -189,6 +196,7 @@ impl Verb {
             Self::Withdraw(_) => "withdraw",
             Self::Readmit(_) => "readmit",
             Self::Adopt { .. } => "adopt",
+            Self::PostStart { .. } => "post_start",
             Self::PreStop { .. } => "pre_stop",
             Self::DisableRestart(_) => "disable_restart",
             Self::Stop { .. } => "stop",
@@ -219,6 +227,7 @@ impl fmt::Display for Verb {
             Self::Withdraw(target) => write!(f, "withdraw {}", target.name),
             Self::Readmit(target) => write!(f, "readmit {}", target.name),
             Self::Adopt { target, .. } => write!(f, "adopt {}", target.name),
+            Self::PostStart { target, .. } => write!(f, "run post_start in {}", target.name),
             Self::PreStop { target, .. } => write!(f, "run pre_stop in {}", target.name),
             Self::DisableRestart(target) => write!(f, "switch off the restart policy of {}", target.name),
             Self::Stop { target, cut: 0 } => write!(f, "stop {}", target.name),

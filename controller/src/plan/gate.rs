@@ -8,7 +8,7 @@ use crd_schema::PullPolicy;
 use crd_schema::status::Reason;
 use jiff::Timestamp;
 
-use crate::model::{ImageState, Observed, Outcome, ServiceName};
+use crate::model::{ImageState, Observed, Outcome, PostStart, ServiceName};
 
 use super::Scene;
 use super::action::{Plan, Verb};
@@ -104,6 +104,12 @@ pub fn verdict(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Result<Op
             Phase::Failed(Fault::Unhealthy) => return Err((Reason::Unhealthy, format!("{name} is unhealthy"))),
             Phase::Failed(Fault::Late) => {
                 return Err((Reason::Unhealthy, format!("{name} did not become healthy in time")));
+            }
+            // One that was interrupted says nothing about the revision.
+            Phase::Failed(Fault::PostStart) => {
+                if let Some(PostStart::Failed(why)) = memory.post_start.get(&member.replica.id) {
+                    return Err((Reason::StartFailed, format!("post_start of {name}: {why}")));
+                }
             }
             _ => {}
         }

@@ -52,6 +52,8 @@ fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
     let name = &replica.name;
     match replica.busy_with {
         Some(Pending::Stop) => return plan.wait(format!("{name} to stop"), None),
+        // Its end is near: a hook that is in the middle of something is let go on.
+        Some(Pending::PostStart) => return plan.wait(format!("post_start of {name} to end"), None),
         Some(Pending::PreStop) => return plan.wait(format!("pre_stop of {name} to end"), None),
         None => {}
     }

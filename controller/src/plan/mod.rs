@@ -24,7 +24,9 @@ use std::time::Duration;
 use crd_schema::status::Reason;
 use jiff::Timestamp;
 
-use crate::model::{Comparison, Desired, DesiredService, Memory, Observed, Outcome, Replica, ServiceName, State};
+use crate::model::{
+    Comparison, Desired, DesiredService, Memory, Observed, Outcome, PostStart, Replica, ServiceName, State,
+};
 
 use action::{Blueprint, Plan, Verb};
 use cast::{Cast, Member};
@@ -89,14 +91,19 @@ impl Scene<'_> {
 
 fn run(scene: &Scene<'_>) -> Plan {
     let mut plan = Plan::default();
+    if let Some(paused) = target::paused(scene.desired, scene.memory) {
+        if !Cast::of(scene, &scene.desired.revision).complete(scene.policy) {
+            plan.wait(paused, None);
+        }
+        finish(&mut plan, scene);
+        return plan;
+    }
     adopt(&mut plan, scene);
     let goal = match goal(scene) {
         Ok(goal) => goal,
         Err(frozen) => {
             plan.wait(frozen, None);
-            for replica in scene.observed.replicas.iter().filter(|r| scene.memory.withdrawn.contains_key(&r.id)) {
-                leave::leave(&mut plan, &Member::leaving(replica), scene.memory, false, scene.now);
-            }
+            finish(&mut plan, scene);
             return plan;
         }
     };
@@ -119,6 +126,7 @@ fn run(scene: &Scene<'_>) -> Plan {
     }
     let step = rollout::step(&cast, scene.policy);
     let step = canary::within(&mut plan, step, scene, &goal, &cast);
+    greet(&mut plan, scene);
     part(&mut plan, scene, &cast, &step);
     roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
@@ -135,6 +143,28 @@ fn adopt(plan: &mut Plan, scene: &Scene<'_>) {
         };
         let target = Member::leaving(replica).target();
         plan.act(Verb::Adopt { target, revision: replica.revision.clone() }, cause);
+    }
+}
+
+/// Those that have just begun to run get their post-start hooks.
+fn greet(plan: &mut Plan, scene: &Scene<'_>) {
+    let Scene { observed, memory, .. } = *scene;
+    for replica in observed.replicas.iter().filter(|replica| replica.state == State::Running) {
+        let due = memory.post_start.get(&replica.id) == Some(&PostStart::Begun);
+        let here = memory.post_start_here.contains(&replica.id);
+        let under_way = replica.busy_with.is_some() || replica.post_start.is_some();
+        let leaves = memory.withdrawn.contains_key(&replica.id);
+        if let Some(record) = memory.record(&replica.revision).filter(|_| due && here && !under_way && !leaves) {
+            let hooks = record.spec.post_start.clone();
+            plan.act(Verb::PostStart { target: Member::leaving(replica).target(), hooks }, "it has started");
+        }
+    }
+}
+
+/// What is under way goes on to its end: those who were withdrawn leave.
+fn finish(plan: &mut Plan, scene: &Scene<'_>) {
+    for replica in scene.observed.replicas.iter().filter(|r| scene.memory.withdrawn.contains_key(&r.id)) {
+        leave::leave(plan, &Member::leaving(replica), scene.memory, false, scene.now);
     }
 }
 

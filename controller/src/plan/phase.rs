@@ -3,7 +3,7 @@
 use crd_schema::RestartPolicy;
 use jiff::Timestamp;
 
-use crate::model::{Health, Probe, Replica, State};
+use crate::model::{Health, PostStart, Probe, Replica, State};
 
 use super::Scene;
 
@@ -37,6 +37,8 @@ pub enum Fault {
     Late,
     /// Paused by hand.
     Paused,
+    /// A post-start hook failed.
+    PostStart,
 }
 
 /// The phase of `replica`, and when time alone will change it.
@@ -79,6 +81,13 @@ fn running(scene: &Scene<'_>, replica: &Replica) -> (Phase, Option<Timestamp>) {
     };
     if replica.health == Health::Unhealthy {
         return (Phase::Failed(Fault::Unhealthy), None);
+    }
+    match scene.memory.post_start.get(&replica.id) {
+        Some(PostStart::Failed(_) | PostStart::Interrupted) => return (Phase::Failed(Fault::PostStart), None),
+        Some(PostStart::Due | PostStart::Begun) => {
+            return (Phase::Pending("to be done with its post_start".to_owned()), None);
+        }
+        Some(PostStart::Done) | None => {}
     }
     if let Some(since) = sighting.ready_since {
         let available_at = since + policy.min_ready;

@@ -13,7 +13,7 @@ use super::canary;
 use super::cast::Cast;
 use super::phase::{Fault, Phase, phase};
 use super::policy::Policy;
-use super::target::{GoalKind, failed, goal};
+use super::target::{GoalKind, failed, goal, paused};
 
 /// The status of a service that shall run. `before` is its last one: what stays keeps its time.
 pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) -> ServiceStatus {
@@ -44,8 +44,10 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
     let available = available(&status, policy);
     let progressing = progressing(scene, &cast, plan);
     let failure = replica_failure(desired, memory, &cast);
+    let paused = paused(desired, memory).map(|why| (ConditionType::Paused, true, Reason::Paused, why));
     status.conditions = [available, progressing, failure]
         .into_iter()
+        .chain(paused)
         .map(|(kind, holds, reason, message)| Condition {
             kind,
             status: holds,
@@ -128,6 +130,9 @@ fn available(status: &ServiceStatus, policy: &Policy) -> Finding {
 fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
     let Scene { desired, observed, memory, policy, .. } = *scene;
     let kind = ConditionType::Progressing;
+    if let Some(why) = paused(desired, memory).filter(|_| !cast.complete(policy)) {
+        return (kind, false, Reason::Paused, why);
+    }
     let Some(failure) = failed(desired, memory) else {
         return if let Some(error) = desired.error.as_ref().filter(|_| cast.complete(policy)) {
             (kind, false, Reason::InvalidSpec, format!("the last valid version stays in force: {error}"))
@@ -235,6 +240,7 @@ fn reason_of(replica: &Replica, phase: &Phase) -> Option<String> {
         Phase::Joining(who) => Some(format!("waits for {who}")),
         Phase::Failed(Fault::Unhealthy) => Some("is unhealthy".to_owned()),
         Phase::Failed(Fault::Late) => Some("did not become healthy in time".to_owned()),
+        Phase::Failed(Fault::PostStart) => Some("its post_start has failed, or was interrupted".to_owned()),
         Phase::Failed(Fault::Paused) => Some("was paused by hand".to_owned()),
         Phase::Exited | Phase::Kept => match replica.state {
             crate::model::State::Exited(code) => Some(format!("exited with code {code}")),

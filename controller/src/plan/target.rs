@@ -31,6 +31,14 @@ pub enum GoalKind {
     Rollback,
 }
 
+/// Why nothing is begun or changed, if somebody asked for that.
+pub fn paused(desired: &DesiredService, memory: &Memory) -> Option<String> {
+    if desired.spec.paused {
+        return Some(format!("it is paused: {} says `paused: true`", desired.source));
+    }
+    memory.paused.map(|since| format!("it was paused by hand at {since}: `composed resume` ends that"))
+}
+
 /// The goal, or why everything stays as it is.
 pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
     let (desired, memory) = (scene.desired, scene.memory);

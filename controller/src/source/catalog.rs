@@ -2,13 +2,14 @@
 //! last valid version of a document stays in force, and nothing is removed while there is a doubt.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::compose::MadeOf;
 use super::files::Reading;
 use super::guard::Guard;
 use super::judge::Judge;
+use super::made_of::{Came, Remembered};
 use super::projects::Known;
 use super::resolve::Made;
 use crate::front;
@@ -38,8 +39,14 @@ pub struct Catalog {
     pub(super) understood: BTreeSet<String>,
     /// The fronts of services that go on without one.
     pub(super) ended_fronts: BTreeSet<ServiceName>,
-    /// What the last valid version of each Compose project was made of, by main file.
-    pub(super) made_of: BTreeMap<String, MadeOf>,
+    /// What the last valid version of each Compose project was made of, by the full path of its main file.
+    pub(super) made_of: Remembered,
+    /// The main files of the Compose projects, in full.
+    pub(super) mains: BTreeSet<PathBuf>,
+    /// The services that came from here.
+    pub(super) came: Came,
+    /// Containers of the project that did not come from here are removed, too.
+    pub(super) orphans_go: bool,
     /// The files that have been blank since the first reading.
     pub(super) blank: BTreeSet<String>,
 }
@@ -55,7 +62,14 @@ pub(super) struct Entry {
 impl Catalog {
     /// Judges a reading; what it cannot tell is taken from the catalog before it.
     pub fn new(reading: &Reading, before: &Self) -> Self {
-        let begin = Self { confirmed: before.confirmed, guard: before.guard.clone(), ..Self::default() };
+        let begin = Self {
+            confirmed: before.confirmed,
+            guard: before.guard.clone(),
+            made_of: before.made_of.clone(),
+            came: before.came.clone(),
+            orphans_go: reading.compose.orphans_go,
+            ..Self::default()
+        };
         let mut judge = Judge::new(reading, before, begin);
         judge.run();
         judge.catalog
@@ -64,6 +78,33 @@ impl Catalog {
     /// A catalog to begin with; with `confirmed`, services may vanish all at once.
     pub fn empty(confirmed: bool) -> Self {
         Self { confirmed, ..Self::default() }
+    }
+
+    /// The same, with what is remembered of Compose projects.
+    #[must_use]
+    pub fn knowing(self, made_of: Remembered) -> Self {
+        Self { made_of, ..self }
+    }
+
+    /// What is to be remembered of Compose projects.
+    pub fn made_of(&self) -> Remembered {
+        let mut made_of = self.made_of.clone();
+        for (main, made_of) in &mut made_of {
+            if self.mains.contains(main) {
+                made_of.services = self.came.by(main);
+            }
+        }
+        made_of
+    }
+
+    /// Forgets a service that is gone.
+    pub fn forget(&self, name: &ServiceName) {
+        self.came.forget(name);
+    }
+
+    /// How many files hold valid documents.
+    pub fn files(&self) -> usize {
+        self.understood.len()
     }
 
     /// The names of all services that are wanted.
@@ -78,6 +119,10 @@ impl Catalog {
             Some(Entry { desired: Ok(desired), .. }) => Desired::Run(desired.clone()),
             Some(Entry { desired: Err(why), .. }) => Desired::Held(why.clone()),
             None if !self.minds(name) => Desired::Held(format!("project {} is described elsewhere", name.project)),
+            None if self.is_orphan(name) => Desired::Held(format!(
+                "{name} is an orphan: no file here has ever asked for it, so it is left alone; remove it with \
+                 --remove-orphans, or by its own file"
+            )),
             None => match (self.leftover_front(name), self.removal_held(owned)) {
                 (Some(desired), _) => desired,
                 (None, Some(why)) => Desired::Held(why),
@@ -89,6 +134,13 @@ impl Catalog {
     /// Whether the project of this service is any business of these files.
     pub fn minds(&self, name: &ServiceName) -> bool {
         self.minded.as_ref().is_none_or(|projects| projects.contains(&name.project))
+    }
+
+    /// Whether a service of the one project that the path is of came from elsewhere.
+    pub fn is_orphan(&self, name: &ServiceName) -> bool {
+        let came = |name: &ServiceName| self.came.knows(name);
+        let here = came(name) || front::owner(name).is_some_and(|owner| came(&owner));
+        self.minded.is_some() && !self.orphans_go && !self.knows(name) && !here
     }
 
     /// Whether a document claims this name, valid or not.
@@ -146,7 +198,7 @@ impl Catalog {
         let of_owned = |name: &&ServiceName| {
             !self.services.contains_key(*name) && front::owner(name).is_some_and(|owner| owned.contains(&owner))
         };
-        let minded = |name: &&ServiceName| self.minds(name) && !of_owned(name);
+        let minded = |name: &&ServiceName| self.minds(name) && !self.is_orphan(name) && !of_owned(name);
         let owned: BTreeSet<_> = owned.iter().filter(minded).cloned().collect();
         let gone = owned.iter().filter(|name| !self.services.contains_key(*name)).cloned().collect();
         self.guard.note(&gone, owned.len())

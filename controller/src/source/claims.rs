@@ -2,8 +2,9 @@
 //! the projects are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use crd_schema::compose::{Request, load};
+use crd_schema::compose::{Located, Request, load};
 use crd_schema::{Object, Project, Service};
 
 use super::compose::Recorded;
@@ -47,7 +48,7 @@ impl Said {
 }
 
 /// Whether one of the documents of a text says that it is ours, or has only begun to: it may be half-written.
-fn says_ours(text: &str) -> bool {
+pub(super) fn says_ours(text: &str) -> bool {
     const KEY: &str = "apiVersion";
     const VALUE: &str = "composed.dev/";
     let whole = |line: &&str| !line.trim_start().starts_with('#') && !line.trim().is_empty();
@@ -72,21 +73,27 @@ impl Judge<'_> {
             Ok(bytes) if bytes.trim_ascii().is_empty() => return self.empty(file, content),
             Ok(_) => {}
         }
-        let before = self.before.made_of.get(file);
+        let main = self.reading.full(file);
         let mut files = Recorded::new(self.reading, file);
         let loaded = load(request, &mut files);
         let made_of = files.made_of();
-        let emptied = before.and_then(|before| made_of.emptied(before)).filter(|_| loaded.is_ok());
-        let kept = if loaded.is_ok() && emptied.is_none() { Some(&made_of) } else { before };
-        self.catalog.made_of.extend(kept.map(|made_of| (file.to_owned(), made_of.clone())));
-        if let Some(path) = emptied {
-            let path = path.display();
-            let why = "had variables and has none now: write it again, or change the Compose file with it";
-            return self.unreadable(file, content, &format!("error: {path} of {file} {why}"));
-        }
+        // Whoever confirms confirms what is there when the process begins.
+        let confirmed = self.catalog.confirmed && !self.before.begun;
+        let before = self.before.made_of.get(&main).filter(|_| !confirmed);
+        let emptied = before.and_then(|before| made_of.emptied(before, files.asked()));
         match loaded {
             Ok(loaded) => {
+                if let Some(path) = emptied {
+                    let why = format!(
+                        "error: {path} of {file} had variables and has none now, so the project stays as it is: write \
+                         it again, change the Compose file with it, or confirm by starting with --confirm-deletion"
+                    );
+                    self.unreadable(file, content, &why);
+                    return self.hold(file, &loaded.objects, &why);
+                }
+                self.catalog.made_of.insert(main, made_of);
                 self.catalog.understood.insert(file.to_owned());
+                self.profiles.extend(loaded.profiles);
                 let notes = loaded.notes.into_iter().map(|note| {
                     let help = note.help.map(|help| format!(" ({help})")).unwrap_or_default();
                     format!("warning: {}:{}:{}: {}{help}", note.file, note.line, note.column, note.message)
@@ -101,6 +108,69 @@ impl Judge<'_> {
                 self.unreadable(file, content, &each.join("\n"));
             }
         }
+    }
+
+    /// Services of a Compose project that this process has not known before, and that stay as they are.
+    fn hold(&mut self, file: &str, objects: &[Located], why: &str) {
+        for located in objects {
+            let Object::Service(service) = &located.object else { continue };
+            let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
+            if !self.before.knows(&name) {
+                self.keep(&name, file, why);
+            }
+        }
+    }
+
+    /// Compose files that belong to no project here: said, so that nobody waits for them.
+    pub(super) fn nested(&mut self) {
+        let notes = self.reading.compose.nested.iter().map(|(file, above)| {
+            format!(
+                "warning: {file} is passed by, since it is below the directory of {above}: `include` it there, or give \
+                 its own path"
+            )
+        });
+        self.catalog.notes.extend(notes);
+    }
+
+    /// Profiles that were asked for and that no service has. `docker compose` says nothing of them.
+    pub(super) fn unknown_profiles(&mut self) {
+        let requests = &self.reading.compose.requests;
+        if requests.keys().any(|file| self.broken.contains(file)) {
+            return; // It may have them.
+        }
+        let asked = requests.values().flat_map(|request| &request.profiles);
+        let unknown: BTreeSet<&String> = asked.filter(|name| *name != "*" && !self.profiles.contains(*name)).collect();
+        let known: Vec<&str> = self.profiles.iter().map(String::as_str).collect();
+        for name in unknown {
+            let help = match (crd_schema::nearest(name, &known), known.as_slice()) {
+                (Some(near), _) => format!("did you mean `{near}`?"),
+                (None, []) => "no service has any".to_owned(),
+                (None, known) => format!("there are: {}", known.join(", ")),
+            };
+            self.catalog.notes.push(format!("warning: --profile {name}: no service has this profile ({help})"));
+        }
+    }
+
+    /// Takes note of what the Compose projects were made of, and of which services came from here.
+    pub(super) fn remember(&mut self) {
+        let requests = &self.reading.compose.requests;
+        let full: BTreeMap<&String, PathBuf> = requests.keys().map(|file| (file, self.reading.full(file))).collect();
+        for main in full.values().filter(|main| !self.before.mains.contains(*main)) {
+            let services = self.before.made_of.get(main).map(|made_of| made_of.services.clone());
+            self.catalog.came.add(services.unwrap_or_default(), main);
+        }
+        let alone = full.values().next().filter(|_| self.reading.compose.alone);
+        for (name, entry) in &self.catalog.services {
+            if let Some(main) = full.get(&entry.file).or(alone) {
+                self.catalog.came.add([name.clone()], main);
+            }
+        }
+        // One that is not there any more is not missed after the next start. Of other paths nothing is known here.
+        let root = super::compose::absolute(&self.reading.root);
+        let named = requests.values().any(|request| request.named);
+        self.catalog.mains = full.into_values().collect();
+        let mains = &self.catalog.mains;
+        self.catalog.made_of.retain(|main, _| named || mains.contains(main) || !main.starts_with(&root));
     }
 
     /// Whether a file beside a Compose file is one of our documents: it says so, begins to, or was one.

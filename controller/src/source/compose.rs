@@ -2,12 +2,12 @@
 //! of. What is in them is judged in `judge`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
-use crd_schema::compose::{FILE_NAMES, Files, OVERRIDE_NAMES, Request, load};
+use crd_schema::compose::{FILE_NAMES, Files, Loaded, OVERRIDE_NAMES, Request, load};
 
 use super::files::{Content, Reading, content};
+use super::made_of::{MadeOf, digest};
 
 /// What the command line says about Compose projects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Asked {
     pub variables: BTreeMap<String, String>,
     /// `--allow`: directories outside the project's that its files may be in.
     pub allowed: Vec<PathBuf>,
+    /// `--remove-orphans`: containers of the project that its file never asked for go, too.
+    pub remove_orphans: bool,
 }
 
 /// The projects of a reading by their main files, and what else is to be known.
@@ -33,6 +35,10 @@ pub struct Projects {
     pub requests: BTreeMap<String, Request>,
     /// The path is that of one project: other projects are none of its business.
     pub alone: bool,
+    /// Containers of that project that its file never asked for go, too.
+    pub orphans_go: bool,
+    /// Compose files below the directory of another one that does not include them, with that other one.
+    pub nested: BTreeMap<String, String>,
 }
 
 impl Projects {
@@ -47,6 +53,20 @@ impl Projects {
     }
 }
 
+/// The Compose projects of a reading, by their main files; what is wrong with one, in words.
+pub fn loaded(reading: &Reading) -> Vec<(String, Result<Loaded, String>)> {
+    let each = reading.compose.requests.iter().map(|(main, request)| {
+        let loaded = load(request, &mut Recorded::new(reading, main)).map_err(|problems| {
+            let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            each.join("\n")
+        });
+        (main.clone(), loaded)
+    });
+    each.collect()
+}
+
+pub use super::resolve::plain;
+
 /// Whether a directory is that of a project.
 pub(super) fn is_project(dir: &Path) -> bool {
     FILE_NAMES.iter().any(|name| dir.join(name).is_file())
@@ -54,7 +74,11 @@ pub(super) fn is_project(dir: &Path) -> bool {
 
 /// Finds the projects of a reading, and reads the files that they are made of into it.
 pub(super) fn find(reading: &mut Reading, asked: &Asked) {
-    let mains = if asked.files.is_empty() { by_name(reading) } else { main_file(reading).into_iter().collect() };
+    let (mains, mut nested) = if asked.files.is_empty() {
+        by_name(reading)
+    } else {
+        (main_file(reading).into_iter().collect(), BTreeMap::new())
+    };
     let of_one = asked.name.is_some() || !asked.env_files.is_empty() || !asked.variables.is_empty();
     if mains.len() > 1 && of_one {
         let names = mains.iter().map(|(main, _)| main.as_str()).collect::<Vec<_>>().join(", ");
@@ -83,39 +107,48 @@ pub(super) fn find(reading: &mut Reading, asked: &Asked) {
         reading.single = false;
     }
     // What a Compose file is made of is no document.
-    let made_of: BTreeSet<PathBuf> = reading.env_files.keys().map(|path| super::resolve::plain(path)).collect();
-    let (requests, dir) = (&reading.compose.requests, super::resolve::plain(&reading.root));
+    let made_of: BTreeSet<PathBuf> = reading.env_files.keys().map(|path| plain(path)).collect();
+    let (requests, dir) = (&reading.compose.requests, plain(&reading.root));
+    nested.retain(|file, _| !made_of.contains(&dir.join(file)));
     reading.files.retain(|(file, _)| requests.contains_key(file) || !made_of.contains(&dir.join(file)));
+    reading.compose.nested = nested;
+    reading.compose.orphans_go = asked.remove_orphans;
 }
 
-/// The first of the names that Compose looks for in each directory, but for directories below one that has one: what is
-/// there is included, or is not ours. With it, the file that is merged over it.
-fn by_name(reading: &Reading) -> Vec<(String, Vec<String>)> {
+/// A main file, with those that are merged over it.
+type Main = (String, Vec<String>);
+
+/// The first of the names that Compose looks for in each directory, with the file that is merged over it; then those in
+/// directories below one that has one, with that one: what is there is included, or is not ours.
+fn by_name(reading: &Reading) -> (Vec<Main>, BTreeMap<String, String>) {
     if let Some((file, Ok(bytes))) = reading.files.first().filter(|_| reading.single) {
         let compose = crd_schema::compose::is_compose(&String::from_utf8_lossy(bytes));
-        return compose.then(|| (file.clone(), Vec::new())).into_iter().collect();
+        return (compose.then(|| (file.clone(), Vec::new())).into_iter().collect(), BTreeMap::new());
     }
     let mut by_dir: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (file, _) in &reading.files {
         let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
         by_dir.entry(dir).or_default().push(name);
     }
-    let mut mains: Vec<(String, Vec<String>)> = Vec::new();
-    let mut taken: Vec<String> = Vec::new();
+    let mut mains: Vec<Main> = Vec::new();
+    let mut nested = BTreeMap::new();
+    let mut taken: Vec<(String, String)> = Vec::new();
     for (dir, names) in by_dir {
         let first = |known: &[&'static str]| known.iter().find(|name| names.contains(*name)).copied();
         let Some(main) = first(&FILE_NAMES) else { continue };
-        if taken.iter().any(|above| above.is_empty() || dir.starts_with(&format!("{above}/"))) {
+        let shown = if dir.is_empty() { main.to_owned() } else { format!("{dir}/{main}") };
+        let below = |above: &str| above.is_empty() || dir.starts_with(&format!("{above}/"));
+        if let Some((_, above)) = taken.iter().find(|(above, _)| below(above)) {
+            nested.insert(shown, above.clone());
             continue;
         }
-        let shown = if dir.is_empty() { main.to_owned() } else { format!("{dir}/{main}") };
-        mains.push((shown, first(&OVERRIDE_NAMES).into_iter().map(str::to_owned).collect()));
-        taken.push(dir.to_owned());
+        mains.push((shown.clone(), first(&OVERRIDE_NAMES).into_iter().map(str::to_owned).collect()));
+        taken.push((dir.to_owned(), shown));
     }
-    mains
+    (mains, nested)
 }
 
-fn main_file(reading: &Reading) -> Option<(String, Vec<String>)> {
+fn main_file(reading: &Reading) -> Option<Main> {
     reading.files.first().map(|(file, _)| (file.clone(), Vec::new()))
 }
 
@@ -141,10 +174,11 @@ fn request(reading: &Reading, main: &str, others: Vec<String>, asked: &Asked) ->
     }
 }
 
-fn absolute(path: &Path) -> PathBuf {
+/// A path in full.
+pub(super) fn absolute(path: &Path) -> PathBuf {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     // Only the working directory could be missing, and then nothing else goes either.
-    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| super::resolve::plain(&path))
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| plain(&path))
 }
 
 fn real(path: &Path) -> Option<PathBuf> {
@@ -208,15 +242,6 @@ pub(super) struct Recorded<'a> {
     asked: BTreeSet<String>,
 }
 
-/// What the last valid version of a project was made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MadeOf {
-    /// Names the content of each of its Compose files.
-    documents: BTreeMap<String, u64>,
-    /// The files of variables that held some.
-    filled: BTreeSet<PathBuf>,
-}
-
 impl<'a> Recorded<'a> {
     pub(super) fn new(reading: &'a Reading, main: &'a str) -> Self {
         Self { reading, main, asked: BTreeSet::new() }
@@ -224,30 +249,23 @@ impl<'a> Recorded<'a> {
 
     /// What was asked for, after a project was read.
     pub(super) fn made_of(&self) -> MadeOf {
-        let mut documents = BTreeMap::new();
-        let mut filled = BTreeSet::new();
+        let mut made_of = MadeOf::default();
         for path in &self.asked {
             let full = self.reading.dir(self.main).join(path);
             let recorded = || self.reading.env_files.get(&full).and_then(Option::as_ref);
             let Some(Ok(content)) = main_content(self.reading, self.main, path).or_else(recorded) else { continue };
             if [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end)) {
-                let mut digest = DefaultHasher::new();
-                content.hash(&mut digest);
-                documents.insert(path.clone(), digest.finish());
+                made_of.documents.insert(path.clone(), digest(content));
             } else if content.split(|byte| *byte == b'\n').any(says_something) {
-                filled.insert(full);
+                made_of.filled.insert(path.clone());
             }
         }
-        MadeOf { documents, filled }
+        made_of
     }
-}
 
-impl MadeOf {
-    /// A file of variables that is empty or gone now, although the Compose files are what they were `before`: cut short
-    /// or not yet written, more likely than a wish. Which Compose files there are may have been its own word.
-    pub(super) fn emptied<'b>(&self, before: &'b Self) -> Option<&'b PathBuf> {
-        let same = |(path, digest): (&String, &u64)| before.documents.get(path).is_none_or(|before| before == digest);
-        before.filled.iter().find(|path| !self.filled.contains(*path) && self.documents.iter().all(same))
+    /// The paths that were asked for.
+    pub(super) fn asked(&self) -> &BTreeSet<String> {
+        &self.asked
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crd_schema::Object;
 
+use super::claims::says_ours;
 use super::compose::{self, Asked, Projects};
 use super::host::HostName;
 use super::origin::Origin;
@@ -27,6 +28,8 @@ pub struct Source {
     pub host: HostDir,
     /// Which services are for this host.
     pub name: HostName,
+    /// Compose files that were read before this process began, in full: one that is away is missed for a while.
+    pub known: BTreeSet<PathBuf>,
 }
 
 /// How the engine's host sees the directory of the documents.
@@ -77,54 +80,76 @@ impl Reading {
         let path = self.root.join(file);
         path.parent().map_or_else(|| self.root.clone(), Path::to_owned)
     }
+
+    /// A document file in full: the same in the next process.
+    pub(super) fn full(&self, file: &str) -> PathBuf {
+        compose::absolute(&self.root.join(file))
+    }
+
+    /// The Compose files in full: the main ones, and what is merged over them.
+    pub(super) fn by_name(&self) -> BTreeSet<PathBuf> {
+        let files = self.compose.requests.iter().flat_map(|(main, request)| {
+            let dir = self.dir(main);
+            request.files.iter().map(move |file| compose::absolute(&dir.join(file)))
+        });
+        files.collect()
+    }
 }
 
 impl<P: Into<PathBuf>> From<P> for Source {
     fn from(path: P) -> Self {
-        Self { path: path.into(), compose: Asked::default(), host: HostDir::Same, name: HostName::Any }
+        Self {
+            path: path.into(),
+            compose: Asked::default(),
+            host: HostDir::Same,
+            name: HostName::Any,
+            known: BTreeSet::new(),
+        }
     }
 }
 
 impl Source {
-    /// Where changes are to be noticed: directories, and whether what is below them counts. Below a Compose file it does
-    /// not: data may lie there, which changes all the time. The directories of the files that were read count.
-    pub(super) fn watched(&self, read: &Reading) -> BTreeSet<(PathBuf, bool)> {
-        let parent = |path: &PathBuf| match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let mut dirs: BTreeSet<PathBuf> = if self.path.is_dir() {
-            if !compose::is_project(&self.path) {
-                return [(self.path.clone(), true)].into();
-            }
-            [self.path.clone()].into()
-        } else {
-            self.compose.files.iter().chain([&self.path]).map(parent).collect()
-        };
-        dirs.extend(read.env_files.keys().map(parent).filter(|dir| dir.is_dir()));
-        dirs.into_iter().map(|dir| (dir, false)).collect()
-    }
-
     /// Reads it.
     pub fn read(&self) -> Reading {
-        let mut reading = Reading { host_name: self.name.clone(), ..look(&self.path, &self.compose) };
+        self.read_watched().0
+    }
+
+    /// Reads it, and says in which directories changes are to be noticed: those that were looked into for documents, and
+    /// those of all files that were read. Below a Compose file only these: data may lie there, which changes all the time.
+    pub(super) fn read_watched(&self) -> (Reading, BTreeSet<PathBuf>) {
+        let (mut reading, mut dirs) = look(&self.path, &self.compose);
+        reading.host_name = self.name.clone();
         match &self.host {
             HostDir::Same => {}
             HostDir::At(dir) => reading.host_root = Some(dir.clone()),
             HostDir::Unknown => reading.host_root = None,
         }
-        reading
+        let parent = |path: &Path| match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let named = self.compose.files.iter().chain(Some(&self.path).filter(|path| !path.is_dir()));
+        dirs.extend(named.map(|path| parent(path)));
+        dirs.extend(reading.env_files.keys().map(|path| parent(path)).filter(|dir| dir.is_dir()));
+        (reading, dirs)
+    }
+
+    /// Where changes are to be noticed before anything was read.
+    pub(super) fn root(&self) -> BTreeSet<PathBuf> {
+        [self.path.clone()].into()
     }
 }
 
 /// Reads all `.yaml` and `.yml` files under `path`, or the file `path` itself. Hidden files and directories are left
 /// out, so editors' swap files and Kubernetes' `..data` do no harm; links are followed.
 pub fn read(path: &Path) -> Reading {
-    look(path, &Asked::default())
+    look(path, &Asked::default()).0
 }
 
-fn look(path: &Path, asked: &Asked) -> Reading {
+/// The reading, and the directories of documents.
+fn look(path: &Path, asked: &Asked) -> (Reading, BTreeSet<PathBuf>) {
     let mut reading = Reading::default();
+    let mut dirs = BTreeSet::new();
     if path.is_file() || !asked.files.is_empty() {
         reading.single = true;
         reading.root = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -132,9 +157,13 @@ fn look(path: &Path, asked: &Asked) -> Reading {
         reading.files.push((name, content(path)));
     } else {
         path.clone_into(&mut reading.root);
+        dirs.insert(path.to_owned());
         let mut walk = Walk::default();
         match walk.all(path) {
-            Ok(()) => (reading.files, reading.passed_by) = (walk.files, walk.passed_by),
+            Ok(()) => {
+                dirs.extend(walk.dirs);
+                (reading.files, reading.passed_by) = (walk.files, walk.passed_by);
+            }
             Err(error) => reading.broken = Some(format!("{}: {error}", path.display())),
         }
         reading.files.sort_by(|a, b| a.0.cmp(&b.0));
@@ -144,13 +173,15 @@ fn look(path: &Path, asked: &Asked) -> Reading {
     reading.host_root = std::path::absolute(root).ok();
     read_env_files(&mut reading);
     compose::find(&mut reading, asked);
-    reading
+    (reading, dirs)
 }
 
 #[derive(Default)]
 struct Walk {
     files: Vec<(String, Content)>,
     passed_by: Vec<String>,
+    // Those that are looked into for documents; below a Compose file those that hold some.
+    dirs: BTreeSet<PathBuf>,
     // The real paths of the directories that were looked into: each once, however many links lead there.
     seen: BTreeSet<PathBuf>,
     links: BTreeSet<(String, PathBuf)>,
@@ -175,7 +206,10 @@ impl Walk {
         if depth > MAX_DEPTH || !self.seen.insert(dir.canonicalize()?) {
             return Ok(());
         }
-        let data = data || compose::is_project(dir);
+        if !data {
+            self.dirs.insert(dir.to_owned());
+        }
+        let below = data || compose::is_project(dir);
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -186,11 +220,15 @@ impl Walk {
             let shown = format!("{prefix}{name}");
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                self.directory(&path, &format!("{shown}/"), depth + 1, data)?;
+                self.directory(&path, &format!("{shown}/"), depth + 1, below)?;
             } else if path.is_dir() {
                 self.links.insert((shown, path));
             } else if is_document(&path) && (path.is_file() || !path.exists()) {
-                self.files.push((shown, content(&path)));
+                let content = content(&path);
+                if content.as_ref().is_ok_and(|bytes| says_ours(&String::from_utf8_lossy(bytes))) {
+                    self.dirs.insert(dir.to_owned());
+                }
+                self.files.push((shown, content));
             }
         }
         Ok(())

@@ -16,14 +16,16 @@ pub(super) struct Judge<'a> {
     pub(super) reading: &'a Reading,
     pub(super) before: &'a Catalog,
     pub(super) catalog: Catalog,
-    broken: BTreeSet<String>,
+    pub(super) broken: BTreeSet<String>,
     // A broken file that may describe any project.
     mystery: Option<String>,
+    /// The profiles that services of Compose projects have.
+    pub(super) profiles: BTreeSet<String>,
 }
 
 impl<'a> Judge<'a> {
     pub(super) fn new(reading: &'a Reading, before: &'a Catalog, catalog: Catalog) -> Self {
-        Self { reading, before, catalog, broken: BTreeSet::new(), mystery: None }
+        Self { reading, before, catalog, broken: BTreeSet::new(), mystery: None, profiles: BTreeSet::new() }
     }
 
     pub(super) fn run(&mut self) {
@@ -39,19 +41,21 @@ impl<'a> Judge<'a> {
             self.catalog.understood = self.before.understood.clone();
             self.catalog.blank = self.before.blank.clone();
             self.catalog.minded = self.before.minded.clone();
-            self.catalog.made_of = self.before.made_of.clone();
+            self.catalog.mains = self.before.mains.clone();
             self.catalog.begun = self.before.begun;
             self.catalog.ended_fronts = self.before.ended_fronts.clone();
             self.link();
             return;
         }
         self.passed_by();
+        self.nested();
         if self.reading.single {
             self.doubt("only one file is applied".to_owned());
         } else if self.reading.files.is_empty() {
             self.doubt("the directory holds no documents at all (confirm with --confirm-deletion)".to_owned());
         }
         let said = self.parse();
+        self.unknown_profiles();
         self.mind(&said);
         let Said { services, projects } = said;
         let projects = Projects::decide(projects, &self.before.projects, &self.broken, self.mystery.take());
@@ -84,6 +88,7 @@ impl<'a> Judge<'a> {
         self.catalog.projects = projects.known;
         self.fronts();
         self.link();
+        self.remember();
     }
 
     fn parse(&mut self) -> Said {

@@ -11,6 +11,7 @@ pub mod git;
 mod guard;
 pub mod host;
 mod judge;
+pub mod made_of;
 pub mod origin;
 mod projects;
 pub mod queue;

@@ -35,6 +35,7 @@ pub(super) fn resolve(
     let mut made = Made { document: spec.digest(), filled: BTreeSet::new() };
     if let Some(project) = project {
         document.declared(&spec, project)?;
+        spec.paused |= project.spec.paused;
         if let Some(defaults) = &project.spec.rollout {
             spec.rollout = Some(spec.rollout.unwrap_or_default().or(defaults));
         }
@@ -134,7 +135,7 @@ impl Document<'_> {
 }
 
 /// A path without `.` and `..`, by its words alone: it may be another host's.
-pub(super) fn plain(path: &Path) -> PathBuf {
+pub fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

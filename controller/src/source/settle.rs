@@ -1,10 +1,12 @@
 //! Files that were cut short: whoever writes in place is seen in the middle of it, and half a file may be a valid one
-//! that says less. What is a beginning of what was there is believed only if it stays.
+//! that says less. What is a beginning of what was there is believed only if it stays. So is a Compose file that is away:
+//! without it the others say something else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crd_schema::compose::FILE_NAMES;
 use tokio::time::Instant;
 
 use super::files::{Content, Reading};
@@ -12,17 +14,37 @@ use super::files::{Content, Reading};
 /// A file that was cut short is taken as it is after so long.
 pub const CUT_SHORT: Duration = Duration::from_secs(2);
 
+/// A Compose file, or one that is merged over it, is missed for so long: as long as a document.
+pub const GONE: Duration = crate::plan::MISSED;
+
 /// The last reading that was believed, and what is not believed yet.
 #[derive(Debug, Default)]
 pub struct Settle {
     last: Option<Reading>,
     cut: BTreeMap<PathBuf, (Vec<u8>, Instant)>,
+    /// The Compose files that are known by name.
+    known: BTreeSet<PathBuf>,
+    /// One of them that is away, and since when one is.
+    missed: Option<(PathBuf, Instant)>,
 }
 
 impl Settle {
+    /// One that knows of Compose files from before this process.
+    pub fn knowing(known: BTreeSet<PathBuf>) -> Self {
+        Self { known, ..Self::default() }
+    }
+
+    /// A Compose file that is away, while that is not believed.
+    pub fn missed(&self) -> Option<&Path> {
+        self.missed.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// What may be believed of a reading, if it differs from what was believed before. Files that were just cut short
     /// are in it as they were.
     pub fn believe(&mut self, mut reading: Reading, now: Instant) -> Option<Reading> {
+        if self.is_incomplete(&reading, now) {
+            return None;
+        }
         let mut cut = BTreeMap::new();
         if let Some(last) = &self.last {
             let before: BTreeMap<_, _> = last.files.iter().map(|(file, content)| (file, content)).collect();
@@ -58,9 +80,31 @@ impl Settle {
         Some(reading)
     }
 
-    /// When a file that was cut short will be believed.
+    /// When a file that was cut short, or is away, will be believed to be so.
     pub fn next_at(&self) -> Option<Instant> {
-        self.cut.values().map(|(_, since)| *since + CUT_SHORT).min()
+        let cut = self.cut.values().map(|(_, since)| *since + CUT_SHORT);
+        cut.chain(self.missed.as_ref().map(|(_, since)| *since + GONE)).min()
+    }
+
+    /// Whether a Compose file has just gone away.
+    fn is_incomplete(&mut self, reading: &Reading, now: Instant) -> bool {
+        // Then nothing is known of them; and where they are named, one that is not there is an error.
+        let named = reading.compose.requests.values().any(|request| request.named);
+        if reading.broken.is_some() || reading.single || named {
+            return false;
+        }
+        let found = reading.by_name();
+        let root = reading.full("");
+        let away = self.known.iter().filter(|path| path.starts_with(&root) && !found.contains(*path));
+        // Without the main file what is merged over it is not found either.
+        let is_main = |path: &PathBuf| path.file_name().is_some_and(|name| FILE_NAMES.iter().any(|main| name == *main));
+        let away = away.max_by_key(|path| is_main(path));
+        let since = self.missed.take().map_or(now, |(_, since)| since);
+        self.missed = away.map(|path| (path.clone(), since)).filter(|_| now < since + GONE);
+        if self.missed.is_none() {
+            self.known = found;
+        }
+        self.missed.is_some()
     }
 
     fn hold(
@@ -138,5 +182,41 @@ mod tests {
         assert_eq!(settle.next_at(), None);
         let other = reading(&[("a", "one: 3\n"), ("b", "2")]);
         assert_eq!(settle.believe(other.clone(), more), Some(other), "shorter and another is an edit");
+    }
+
+    #[test]
+    fn a_compose_file_that_is_away_is_missed_for_a_while_also_at_the_start() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
+        let read = || crate::source::files::read(dir.path());
+        write("compose.yaml", "services: {web: {image: x}}");
+        write("compose.override.yaml", "services: {web: {tty: true}}");
+        let (now, whole) = (Instant::now(), read());
+        for gone in ["compose.override.yaml", "compose.yaml"] {
+            let text = std::fs::read_to_string(path(gone)).expect("read");
+            let known = whole.by_name();
+            assert_eq!(known.len(), 2);
+            let begun = || {
+                let mut settle = Settle::default();
+                settle.believe(whole.clone(), now);
+                settle
+            };
+            for mut settle in [begun(), Settle::knowing(known)] {
+                std::fs::remove_file(path(gone)).expect("removed");
+                assert_eq!(settle.believe(read(), now), None, "{gone}");
+                assert_eq!(settle.missed(), Some(path(gone).as_path()));
+                assert_eq!(settle.next_at(), Some(now + GONE));
+                assert_eq!(settle.believe(read(), now + GONE / 2), None);
+                assert_eq!(settle.next_at(), Some(now + GONE), "its own time");
+                let later = now + GONE;
+                assert_eq!(settle.believe(read(), later), Some(read()), "a wish");
+                assert_eq!((settle.missed(), settle.next_at()), (None, None));
+                write(gone, &text);
+                assert_eq!(settle.believe(read(), later), Some(whole.clone()), "and back at once");
+            }
+        }
+        let elsewhere = [PathBuf::from("/srv/other/compose.yaml")].into();
+        assert_eq!(Settle::knowing(elsewhere).believe(whole.clone(), now), Some(whole), "nobody's business");
     }
 }

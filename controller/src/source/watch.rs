@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::files::{Reading, Source};
-use super::settle::Settle;
+use super::settle::{GONE, Settle};
 
 /// Changes closer together than this are read as one.
 pub const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -23,16 +23,14 @@ const RESCAN: Duration = Duration::from_secs(15);
 pub async fn watch(source: impl Into<Source>, readings: mpsc::Sender<Reading>) {
     let source = source.into();
     let (hint, mut hints) = mpsc::channel(1);
-    let mut watcher = Watched::new(source.watched(&Reading::default()), hint);
-    let mut settle = Settle::default();
+    let mut watcher = Watched::new(source.root(), hint);
+    let mut settle = Settle::knowing(source.known.clone());
     let mut rescan = Instant::now() + RESCAN;
+    let mut said = BTreeSet::new();
     loop {
         let from = source.clone();
-        let look = move || {
-            let reading = from.read();
-            (from.watched(&reading), reading)
-        };
-        let Ok((dirs, reading)) = tokio::task::spawn_blocking(look).await else {
+        let look = move || from.read_watched();
+        let Ok((reading, dirs)) = tokio::task::spawn_blocking(look).await else {
             return;
         };
         watcher.follow(dirs);
@@ -40,6 +38,10 @@ pub async fn watch(source: impl Into<Source>, readings: mpsc::Sender<Reading>) {
             && readings.send(reading).await.is_err()
         {
             return;
+        }
+        if let Some(missed) = settle.missed().filter(|missed| !said.contains(*missed)) {
+            tracing::warn!(file = %missed.display(), "a Compose file is away: nothing new is taken in for {GONE:?}");
+            said.insert(missed.to_owned());
         }
         let next = settle.next_at().map_or(rescan, |at| at.min(rescan));
         match tokio::time::timeout_at(next, hints.recv()).await {
@@ -64,23 +66,26 @@ async fn quiet(hints: &mut mpsc::Receiver<()>) {
 }
 
 struct Watched {
-    /// Directories, and whether what is below them counts.
-    paths: BTreeSet<(PathBuf, bool)>,
+    /// The directories, and what they are: another one may have taken the name.
+    dirs: BTreeSet<(PathBuf, Option<u64>)>,
     hint: mpsc::Sender<()>,
     watcher: Option<notify::RecommendedWatcher>,
 }
 
 impl Watched {
-    fn new(paths: BTreeSet<(PathBuf, bool)>, hint: mpsc::Sender<()>) -> Self {
-        let mut watched = Self { paths, hint, watcher: None };
+    fn new(dirs: BTreeSet<PathBuf>, hint: mpsc::Sender<()>) -> Self {
+        let mut watched = Self { dirs: known(dirs), hint, watcher: None };
         watched.renew();
         watched
     }
 
-    fn follow(&mut self, paths: BTreeSet<(PathBuf, bool)>) {
-        if self.paths != paths {
-            self.paths = paths;
+    /// Watches these instead, and asks for another look: what changed before they were watched was not noticed.
+    fn follow(&mut self, dirs: BTreeSet<PathBuf>) {
+        let dirs = known(dirs);
+        if self.dirs != dirs {
+            self.dirs = dirs;
             self.renew();
+            self.hint.try_send(()).ok();
         }
     }
 
@@ -94,9 +99,12 @@ impl Watched {
             }
         });
         let watcher = watcher.and_then(|mut watcher| {
-            for (path, deep) in &self.paths {
-                let mode = if *deep { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
-                watcher.watch(path, mode)?;
+            for (dir, _) in &self.dirs {
+                // One that has just gone is told by the one above it.
+                match watcher.watch(dir, RecursiveMode::NonRecursive) {
+                    Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                    result => result?,
+                }
             }
             Ok(watcher)
         });
@@ -104,9 +112,16 @@ impl Watched {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {
                 if self.watcher.take().is_some() {
-                    tracing::warn!(paths = ?self.paths, %error, "changes are not notified; the files are read every {RESCAN:?}");
+                    let dirs = self.dirs.len();
+                    tracing::warn!(dirs, %error, "changes are not notified; the files are read every {RESCAN:?}");
                 }
             }
         }
     }
+}
+
+fn known(dirs: BTreeSet<PathBuf>) -> BTreeSet<(PathBuf, Option<u64>)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = |dir: &PathBuf| std::fs::metadata(dir).ok().map(|about| about.ino());
+    dirs.into_iter().map(|dir| (inode(&dir), dir)).map(|(inode, dir)| (dir, inode)).collect()
 }

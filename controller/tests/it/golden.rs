@@ -290,6 +290,7 @@ impl Seen {
             },
             busy_with: self.stopping.then_some(Pending::Stop),
             pre_stop_done: self.pre_stop_done,
+            post_start: None,
             addresses: BTreeMap::new(),
             ports: BTreeMap::new(),
             pid: 0,

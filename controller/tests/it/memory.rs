@@ -32,6 +32,7 @@ fn replica(wish: &DesiredService, health: Health, started_at: Timestamp) -> Repl
         busy_with: None,
         pre_stop_done: false,
         volumes: std::collections::BTreeMap::new(),
+        post_start: None,
         compose: None,
         addresses: std::collections::BTreeMap::new(),
         ports: std::collections::BTreeMap::new(),

@@ -126,6 +126,7 @@ impl Scene {
                 busy_with: None,
                 pre_stop_done: false,
                 volumes: BTreeMap::new(),
+                post_start: None,
                 compose: None,
                 addresses: BTreeMap::new(),
                 ports: BTreeMap::new(),

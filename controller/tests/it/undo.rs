@@ -16,26 +16,26 @@ use composed::state::StateDir;
 use crd_schema::status::{ConditionType, Reason, RevisionOutcome, ServiceStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 
-fn reading(image: &str, more: &str) -> Reading {
+pub(super) fn reading(image: &str, more: &str) -> Reading {
     let text = format!(
         "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: web}}\nspec:\n  image: {image}\n  replicas: 2\n{more}"
     );
     Reading { files: vec![("web.yaml".to_owned(), Ok(text.into_bytes()))], ..Reading::default() }
 }
 
-fn web() -> ServiceName {
+pub(super) fn web() -> ServiceName {
     ServiceName::new("shop", "web")
 }
 
-struct Running {
-    board: Arc<Board>,
-    readings: mpsc::Sender<Reading>,
+pub(super) struct Running {
+    pub(super) board: Arc<Board>,
+    pub(super) readings: mpsc::Sender<Reading>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
-    fn on(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Self {
+    pub(super) fn on(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Self {
         let board = Arc::new(Board::default());
         let controller = Controller {
             engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
@@ -51,7 +51,7 @@ impl Running {
         Self { board, readings, stop, task }
     }
 
-    async fn wants(&self, image: &str, more: &str) {
+    pub(super) async fn wants(&self, image: &str, more: &str) {
         self.readings.send(reading(image, more)).await.unwrap();
     }
 
@@ -61,7 +61,7 @@ impl Running {
         tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
     }
 
-    async fn until(&self, done: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+    pub(super) async fn until(&self, done: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
         let mut version = self.board.version();
         let wait = tokio::time::timeout(Duration::from_mins(10), async {
             loop {
@@ -75,12 +75,12 @@ impl Running {
     }
 
     /// Waits until this image runs as the document wants it; returns its revision.
-    async fn converged(&self, image: &str) -> String {
+    pub(super) async fn converged(&self, image: &str) -> String {
         let newest = |status: &ServiceStatus| status.history.first().is_some_and(|record| record.image == image);
         self.until(|status| newest(status) && standing(status) == Standing::Converged).await.revision
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.send_replace(true);
         self.task.await.unwrap();
     }
@@ -94,7 +94,7 @@ fn is_back(status: &ServiceStatus, revision: &str) -> bool {
         && serving.iter().all(|instance| instance.revision == revision)
 }
 
-fn engine() -> (Arc<Sim>, Clock) {
+pub(super) fn engine() -> (Arc<Sim>, Clock) {
     let clock = Clock::system();
     let mut world = World::default();
     world.anything = Some(Behaviour::default());

@@ -90,3 +90,36 @@ async fn a_compose_file_alone_is_watched_with_what_stands_beside_it() {
     let (_, after) = next(&mut received, long).await.unwrap();
     assert!(after < SOON, "{after:?}");
 }
+
+/// A Compose project below the directory: its data is not watched, the service files below it are.
+#[tokio::test]
+async fn only_what_is_read_is_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for sub in ["shop/data", "shop/own", "plain"] {
+        std::fs::create_dir_all(at(sub)).unwrap();
+    }
+    let document = |image: &str| {
+        format!(
+            "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: own}}\nspec: {{image: {image}}}\n"
+        )
+    };
+    std::fs::write(at("shop/compose.yaml"), "name: shop\nservices: {web: {image: x}}\n").unwrap();
+    std::fs::write(at("shop/own/own.yaml"), document("own:1")).unwrap();
+    let (readings, mut received) = mpsc::channel(1);
+    tokio::spawn(watch(dir.path().to_owned(), readings));
+    let long = Duration::from_secs(14);
+    next(&mut received, long).await.unwrap();
+    tokio::time::sleep(4 * DEBOUNCE).await;
+    std::fs::write(at("shop/data/x.yaml"), "a: 1\n").unwrap();
+    assert!(next(&mut received, 4 * DEBOUNCE).await.is_none(), "data");
+    std::fs::write(at("shop/own/own.yaml"), document("own:22")).unwrap();
+    let (_, after) = next(&mut received, long).await.unwrap();
+    assert!(after < SOON, "a service file below a Compose file: {after:?}");
+    // A directory that comes later, and what is in it.
+    std::fs::create_dir_all(at("plain/new/deep")).unwrap();
+    tokio::time::sleep(4 * DEBOUNCE).await;
+    std::fs::write(at("plain/new/deep/api.yaml"), document("x").replace("own", "api")).unwrap();
+    let (_, after) = next(&mut received, long).await.unwrap();
+    assert!(after < SOON, "{after:?}");
+}

@@ -19,6 +19,7 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
         findings.add(&["spec", "stop_signal"], format!("`{signal}` is not a signal"), help);
     }
     mounts(spec, findings);
+    files(spec, findings);
     limits(spec, findings);
     for (index, file) in spec.env_file.iter().enumerate() {
         let path = ["spec", "env_file", &index.to_string(), "format"];
@@ -29,6 +30,37 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
             let path = ["spec", "env_file", &index.to_string()];
             findings.add(&path, "the path of an env_file is empty", "write a path, such as `./app.env`");
         }
+    }
+}
+
+fn files(spec: &ServiceSpec, findings: &mut Findings) {
+    let mut paths = Vec::new();
+    for (index, file) in spec.files.iter().enumerate() {
+        let place = ["spec", "files", &index.to_string()];
+        let plain =
+            file.path.starts_with('/') && !file.path.ends_with('/') && !file.path.split('/').any(|part| part == "..");
+        if !plain {
+            let message = format!("`{}` is not the absolute path of a file", file.path);
+            findings.add(&place, message, "write a path such as `/etc/app.conf`");
+        }
+        if paths.contains(&&file.path) {
+            findings.add(&place, format!("`{}` is put there twice", file.path), "keep one of the two");
+        }
+        let within = |target: &str| {
+            let target = target.trim_end_matches('/');
+            file.path.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mounts = spec.volumes.iter().map(|mount| mount.target.as_str());
+        let memory = spec.tmpfs.iter().map(|line| line.split(':').next().unwrap_or_default());
+        if let Some(target) = mounts.chain(memory).find(|target| within(target)) {
+            let message = format!("`{}` would be put below the mount on `{target}`", file.path);
+            findings.add(&place, message, "put it elsewhere, or mount a file of the host");
+        }
+        paths.push(&file.path);
+    }
+    if spec.read_only && !spec.files.is_empty() {
+        let help = "mount files of the host instead, or remove `read_only`";
+        findings.add(&["spec", "read_only"], "no file can be put into a root file system that is read-only", help);
     }
 }
 

@@ -63,9 +63,9 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
         healthcheck(check, findings);
     }
     readiness(spec, findings);
-    for (index, hook) in spec.pre_stop.iter().enumerate() {
-        if hook.command.is_empty() {
-            let path = ["spec", "pre_stop", &index.to_string(), "command"];
+    for (key, hooks) in [("post_start", &spec.post_start), ("pre_stop", &spec.pre_stop)] {
+        for (index, _) in hooks.iter().enumerate().filter(|(_, hook)| hook.command.is_empty()) {
+            let path = ["spec", key, &index.to_string(), "command"];
             findings.add(&path, "the command is empty", "write the program and its arguments");
         }
     }

@@ -4,6 +4,7 @@
 use super::interpolate::Variables;
 use super::model::Loader;
 use super::tree::{items, put, take};
+use crate::EnvFile;
 use crate::yaml::{Kind, Node, Place, Problem};
 
 /// A name, its value if it has one, and where it is written.
@@ -12,16 +13,24 @@ type Line = (String, Option<String>, Place);
 impl Loader<'_> {
     /// Replaces `environment` and `env_file` of a service by one map of values. A name alone has the value that the
     /// project's variables give it; without one it is not set.
-    pub(super) fn environment(&mut self, service: &mut Node, project: &Variables) -> Result<(), Vec<Problem>> {
+    /// Returns the files.
+    pub(super) fn environment(
+        &mut self,
+        service: &mut Node,
+        project: &Variables,
+    ) -> Result<Vec<EnvFile>, Vec<Problem>> {
         let files = take(service, "env_file").map(|(_, files)| files);
         let own = match service.get("environment") {
             Some((_, own)) => match lines(own) {
                 Some(own) => own,
-                None => return Ok(()), // refused where it is read
+                None => return Ok(Vec::new()), // refused where it is read
             },
-            None if files.is_none() => return Ok(()),
+            None if files.is_none() => return Ok(Vec::new()),
             None => Vec::new(),
         };
+        for (name, _, place) in own.iter().filter(|(name, value, _)| value.is_none() && project.contains_key(name)) {
+            self.sources.filled.note(*place, &format!("${{{name}}}"));
+        }
         let own = own.into_iter().map(|(name, value, place)| {
             let value = value.or_else(|| project.get(&name).cloned());
             (name, value, place)
@@ -32,8 +41,10 @@ impl Loader<'_> {
         let mut outer = variables.clone();
         outer.extend(project.clone());
         let mut merged: Vec<Line> = Vec::new();
+        let mut named = Vec::new();
         for file in files.iter().flat_map(items) {
             let Some((path, required, raw)) = env_file(file)? else { continue };
+            named.push(EnvFile { path: path.clone(), required, format: raw.then(|| "raw".to_owned()) });
             let before = variables.clone();
             if !self.read_variables(&path, file.first(), &outer, &mut variables, raw)? && required {
                 let message = format!("there is no env_file {}", self.sources.shown(&path));
@@ -45,7 +56,7 @@ impl Loader<'_> {
         }
         merged.extend(own);
         replace(service, "environment", merged);
-        Ok(())
+        Ok(named)
     }
 
     /// Replaces `labels` and `label_file` of a service by one map.

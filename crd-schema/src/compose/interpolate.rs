@@ -42,9 +42,27 @@ pub(super) struct Interpolation<'a> {
     pub(super) room: &'a mut usize,
     /// What texts were made of, where they differ: messages show the template in their place.
     pub(super) templates: &'a mut BTreeMap<String, String>,
+    /// Where texts were made with variables, and of what.
+    pub(super) filled: &'a mut Filled,
     /// Variables that are not set and have no default, where they are first used.
     pub(super) unset: BTreeMap<String, Place>,
     pub(super) problems: Vec<Problem>,
+}
+
+/// The templates of texts, by file, line and column.
+#[derive(Debug, Default)]
+pub(super) struct Filled(BTreeMap<(usize, usize, usize), String>);
+
+impl Filled {
+    /// Notes that what stands there was made of this template.
+    pub(super) fn note(&mut self, place: Place, template: &str) {
+        self.0.insert((place.file, place.line, place.column), template.to_owned());
+    }
+
+    /// The template of what stands there, if it has one.
+    pub(super) fn at(&self, place: Place) -> Option<&str> {
+        self.0.get(&(place.file, place.line, place.column)).map(String::as_str)
+    }
 }
 
 /// The room that a project has for its values.
@@ -69,6 +87,10 @@ impl Interpolation<'_> {
                     path.push(key.text().unwrap_or_default().to_owned());
                     self.fill(value, path);
                     path.pop();
+                    let template = value.text().and_then(|_| self.filled.at(value.place)).map(str::to_owned);
+                    if let Some(template) = template {
+                        self.filled.note(key.place, &template);
+                    }
                 }
             }
             Kind::Scalar { text, plain } => {
@@ -76,6 +98,9 @@ impl Interpolation<'_> {
                     match self.text(text, place) {
                         Ok(filled) => {
                             self.remember(&filled, text);
+                            if text.replace("$$", "").contains('$') {
+                                self.filled.note(place, text);
+                            }
                             *text = filled;
                             // A variable's value is text, whatever it looks like; the key may say otherwise.
                             *plain = false;

@@ -16,6 +16,7 @@ mod merge;
 mod model;
 mod mounted;
 mod names;
+mod origin;
 mod path;
 mod project;
 mod service;
@@ -29,6 +30,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::yaml::{Node, Place, Problem};
 use crate::{Diagnostic, Object};
 use model::{Loader, Model};
+pub use names::is_project_name;
+pub use origin::Origin;
 pub use sources::Files;
 use sources::{MAX_PROBLEMS, Sources};
 
@@ -68,6 +71,8 @@ pub struct Located {
     pub file: String,
     /// The line, from 1.
     pub line: usize,
+    /// Where its parts are written.
+    pub origin: Origin,
 }
 
 /// What a project's files say.
@@ -77,6 +82,8 @@ pub struct Loaded {
     pub objects: Vec<Located>,
     /// What is no error and yet hardly meant: variables that are not set.
     pub notes: Vec<Diagnostic>,
+    /// The profiles that its services have, active or not.
+    pub profiles: BTreeSet<String>,
 }
 
 /// Whether a text looks like a Compose file rather than like our own documents: it has `services` or `include` at its
@@ -98,9 +105,9 @@ pub fn is_compose(text: &str) -> bool {
 pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
     let main = request.files.first().map(String::as_str).unwrap_or_default();
     let sources = Sources::new(files, &request.shown, main);
-    let mut loader = Loader { sources, unset: BTreeMap::new(), including: Vec::new() };
+    let mut loader = Loader { sources, unset: BTreeMap::new(), set_at: BTreeMap::new(), including: Vec::new() };
     match read(request, &mut loader) {
-        Ok(objects) => {
+        Ok((objects, profiles)) => {
             let note = |(name, place): (&String, &Place)| {
                 let message = format!("the variable `{name}` is not set: it is empty");
                 let help =
@@ -108,7 +115,7 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
                 Problem::new(*place, message, Some(help.into()))
             };
             let notes = loader.unset.iter().map(note).collect();
-            Ok(Loaded { objects, notes: loader.sources.diagnostics(notes) })
+            Ok(Loaded { objects, notes: loader.sources.diagnostics(notes), profiles })
         }
         Err(mut problems) => {
             // A second one at the same place is a consequence of the first.
@@ -119,15 +126,21 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
     }
 }
 
-fn read(request: &Request, loader: &mut Loader<'_>) -> Result<Vec<Located>, Vec<Problem>> {
-    let here = |paths: &[String]| paths.iter().map(|path| (path::join(".", path), Place::START)).collect::<Vec<_>>();
+/// The objects, and the profiles that there are.
+type Read = (Vec<Located>, BTreeSet<String>);
+
+fn read(request: &Request, loader: &mut Loader<'_>) -> Result<Read, Vec<Problem>> {
+    let at =
+        |paths: &[String], place: Place| paths.iter().map(|path| (path::join(".", path), place)).collect::<Vec<_>>();
+    let here = |paths: &[String]| at(paths, Place::START);
     let mut variables = if request.env_files.is_empty() {
         loader.default_variables(".", Place::START, &request.variables)?
     } else {
         loader.variables(&here(&request.env_files), &request.variables)?
     };
-    let files = match names::compose_file(&variables).filter(|_| !request.named) {
-        Some(files) => here(&files?),
+    let set_at = loader.set_at(names::COMPOSE_FILE);
+    let files = match names::compose_file(&variables, set_at).filter(|_| !request.named) {
+        Some(files) => at(&files?, set_at),
         None => here(&request.files),
     };
     let documents = loader.documents(&files)?;
@@ -137,7 +150,9 @@ fn read(request: &Request, loader: &mut Loader<'_>) -> Result<Vec<Located>, Vec<
     loader.including.extend(files.iter().map(|(path, _)| path.clone()));
     let mut model = Model::new(".".to_owned(), variables);
     let tree = loader.tree(documents, &mut model)?;
-    objects(loader, &model, &name, &tree, &active)
+    let services = tree.get("services").map(|(_, services)| tree::entries(services)).unwrap_or_default();
+    let profiles = names::known_profiles(services);
+    Ok((objects(loader, &model, &name, &tree, &active)?, profiles))
 }
 
 fn objects(
@@ -159,22 +174,37 @@ fn objects(
     }
     let is_there = |other: &str| !inactive.contains(other) && all.iter().any(|(key, _)| key.text() == Some(other));
     let mut services = Vec::new();
+    let mut origins = Vec::new();
     for (key, service) in all.iter().filter(|service| !off(service)) {
         if problems.len() >= MAX_PROBLEMS {
             break;
         }
         let mut service = service.clone();
-        let read = loader.environment(&mut service, &model.variables).and_then(|()| loader.labels(&mut service));
-        match read.and_then(|()| service::read(name, key, service.clone(), tree, &is_there)) {
-            Ok(read) => services.push((key.clone(), service, read)),
+        let read = loader.environment(&mut service, &model.variables);
+        let read = read.and_then(|env_files| loader.labels(&mut service).map(|()| env_files));
+        let read = read.and_then(|env_files| {
+            let (read, written) = service::read(name, key, service.clone(), tree, &model.variables, &is_there)?;
+            Ok((read, loader.origin(&written, env_files)))
+        });
+        match read {
+            Ok((read, origin)) => {
+                services.push((key.clone(), service, read));
+                origins.push(origin);
+            }
             Err(more) => problems.extend(more),
         }
     }
     let project = project::read(name, tree).map_err(|more| problems.extend(more)).ok();
     problems.extend(project::consistent(&services, tree, &inactive));
-    let (Some(project), true) = (project, problems.is_empty()) else { return Err(problems) };
-    let located = |place: Place, object| Located { object, file: loader.sources.file_of(place), line: place.line };
-    services.sort_by(|(a, ..), (b, ..)| a.text().cmp(&b.text()));
-    let services = services.into_iter().map(|(key, _, service)| located(key.place, Object::Service(service)));
-    Ok([located(tree.first(), Object::Project(project))].into_iter().chain(services).collect())
+    let (Some((project, written)), true) = (project, problems.is_empty()) else { return Err(problems) };
+    let located = |place: Place, object, origin| {
+        let file = loader.sources.file_of(place);
+        Located { object, file, line: place.line, origin }
+    };
+    let mut services: Vec<_> = services.into_iter().zip(origins).collect();
+    services.sort_by(|((a, ..), _), ((b, ..), _)| a.text().cmp(&b.text()));
+    let services =
+        services.into_iter().map(|((key, _, service), origin)| located(key.place, Object::Service(service), origin));
+    let project = located(tree.first(), Object::Project(project), loader.origin(&written, Vec::new()));
+    Ok([project].into_iter().chain(services).collect())
 }

@@ -16,6 +16,8 @@ pub(super) struct Loader<'f> {
     pub(super) sources: Sources<'f>,
     /// Variables that are not set and have no default, where they are first used.
     pub(super) unset: BTreeMap<String, Place>,
+    /// Where the project's own files of variables say what the project is.
+    pub(super) set_at: BTreeMap<&'static str, Place>,
     /// The files that are being included, outermost first.
     pub(super) including: Vec<String>,
 }
@@ -84,6 +86,7 @@ impl Loader<'_> {
             variables: &model.variables,
             room: &mut self.sources.room,
             templates: &mut self.sources.templates,
+            filled: &mut self.sources.filled,
             unset: BTreeMap::new(),
             problems: Vec::new(),
         };

@@ -1,21 +1,34 @@
-//! Configs and secrets of a service: files of the host, mounted read-only where Compose puts them.
+//! Configs and secrets of a service: files of the host, mounted read-only where Compose puts them, or texts that are put
+//! there as files.
 
+use super::interpolate::Variables;
 use super::path::{as_bind, join};
 use super::tree::{get_mut, items, map, put, take};
 use crate::advice;
 use crate::yaml::{Kind, Node, Problem};
 
-/// Turns `configs` and `secrets` of a service into mounts. `tree` describes them.
-pub(super) fn convert(service: &mut Node, tree: &Node, shown: &str, problems: &mut Vec<Problem>) {
-    let mut mounts = Vec::new();
+/// Turns `configs` and `secrets` of a service into mounts, and into files that are put into its containers. `tree`
+/// describes them, `variables` are the project's.
+pub(super) fn convert(
+    service: &mut Node,
+    tree: &Node,
+    variables: &Variables,
+    shown: &str,
+    problems: &mut Vec<Problem>,
+) {
+    let (mut mounts, mut files) = (Vec::new(), Vec::new());
     for (section, below) in [("configs", "/"), ("secrets", "/run/secrets")] {
         let Some((_, wanted)) = take(service, section) else { continue };
         for item in items(&wanted) {
-            match mount(item, section, below, tree, shown) {
-                Ok(mount) => mounts.push(mount),
+            match one(item, section, below, tree, variables, shown) {
+                Ok(Given::Mount(mount)) => mounts.push(mount),
+                Ok(Given::File(file)) => files.push(file),
                 Err(problem) => problems.push(problem),
             }
         }
+    }
+    if let Some(place) = files.first().map(Node::first) {
+        put(service, Node::quoted("files", place), Node::new(Kind::List(files), place));
     }
     if mounts.is_empty() {
         return;
@@ -31,7 +44,20 @@ pub(super) fn convert(service: &mut Node, tree: &Node, shown: &str, problems: &m
     }
 }
 
-fn mount(item: &Node, section: &str, below: &str, tree: &Node, shown: &str) -> Result<Node, Problem> {
+/// How a container gets it.
+enum Given {
+    Mount(Node),
+    File(Node),
+}
+
+fn one(
+    item: &Node,
+    section: &str,
+    below: &str,
+    tree: &Node,
+    variables: &Variables,
+    shown: &str,
+) -> Result<Given, Problem> {
     let place = item.first();
     let of = |key: &str| item.get(key).and_then(|(_, value)| value.text());
     let Some(name) = item.text().or_else(|| of("source")) else {
@@ -48,11 +74,46 @@ fn mount(item: &Node, section: &str, below: &str, tree: &Node, shown: &str) -> R
         let message = format!("{shown} uses `{name}`, which is not in the file's {section}");
         return Err(Problem::new(place, message, Some(help.into())));
     };
-    let Some(file) = resource.get("file").and_then(|(_, file)| file.text()) else {
-        let message = format!("{section}.{name} has no file");
-        return Err(Problem::new(resource.first(), message, Some("write `file: PATH`".into())));
-    };
     let target = join(below, of("target").unwrap_or(name));
+    let sources: Vec<_> = ["file", "content", "environment"].iter().filter_map(|key| resource.get(key)).collect();
+    let [(kind, source)] = sources.as_slice() else {
+        let message = format!("{section}.{name} is to say where it comes from, once");
+        let help = "write `file: PATH`, `environment: NAME`, or for a config `content: TEXT`";
+        return Err(Problem::new(resource.first(), message, Some(help.into())));
+    };
+    let text = source.text().unwrap_or_default();
+    if kind.text() == Some("file") {
+        return mount(item, text, target, &format!("{shown}.{section}")).map(Given::Mount);
+    }
+    let content = if kind.text() == Some("content") {
+        text
+    } else {
+        let Some(value) = variables.get(text) else {
+            let message = format!("{section}.{name}: the variable `{text}` is not set");
+            let help = "set it in `.env` beside the Compose file, in an --env-file, or with --env NAME=value";
+            return Err(Problem::new(source.place, message, Some(help.into())));
+        };
+        value
+    };
+    let mut entries = vec![("path", Node::quoted(target, place)), ("content", Node::quoted(content, source.place))];
+    for key in ["uid", "gid"] {
+        let value = item.get(key).and_then(|(_, value)| Some((value.text()?, value.place)));
+        entries.extend(value.map(|(text, place)| (key, Node::plain(text, place))));
+    }
+    if let Some((mode, place)) = item.get("mode").and_then(|(_, mode)| Some((mode.text()?, mode.place))) {
+        let octal = if mode.starts_with('0') { mode.to_owned() } else { format!("0{mode}") };
+        entries.push(("mode", Node::quoted(octal, place)));
+    }
+    Ok(Given::File(map(entries, place)))
+}
+
+fn mount(item: &Node, file: &str, target: String, shown: &str) -> Result<Node, Problem> {
+    let place = item.first();
+    if let Some((key, _)) = ["uid", "gid", "mode"].iter().find_map(|key| item.get(key)) {
+        let message = format!("{shown}: `{}` of a file that is mounted", key.text().unwrap_or_default());
+        let help = "it is mounted as it is on the host, with its owner and mode: set those there and remove the key";
+        return Err(Problem::new(key.place, message, Some(help.into())));
+    }
     let bind = map(vec![("create_host_path", Node::plain("false", place))], place);
     let entries = vec![
         ("type", Node::quoted("bind", place)),

@@ -10,6 +10,11 @@ use super::path::join;
 use super::tree::texts;
 use crate::yaml::{Node, Place, Problem};
 
+/// The variable that names the Compose files.
+pub(super) const COMPOSE_FILE: &str = "COMPOSE_FILE";
+/// The variable that names the project.
+const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
+
 impl Loader<'_> {
     /// What `explicit` and the files say; `explicit` wins, then the last file.
     pub(super) fn variables(
@@ -59,8 +64,14 @@ impl Loader<'_> {
         } else {
             dotenv::parse(&text, &|name| outer.get(name).cloned(), variables, &mut self.sources.room)
         };
+        let at = |line| Place { line, column: 1, width: 1, file };
+        if self.including.is_empty() {
+            let lines = [COMPOSE_FILE, PROJECT_NAME].map(|name| (name, line_of(&text, name)));
+            let set = lines.into_iter().filter_map(|(name, line)| Some((name, at(line?))));
+            self.set_at.extend(set);
+        }
         read.map(|()| true).map_err(|(line, why)| {
-            let place = Place { line, column: 1, width: 1, file };
+            let place = at(line);
             vec![Problem::new(place, why, Some("write `NAME=value`, the value in quotes if it is not one word".into()))]
         })
     }
@@ -74,9 +85,10 @@ impl Loader<'_> {
         documents: &Documents,
         directory: &str,
     ) -> Result<String, Vec<Problem>> {
-        let from_variables = variables.get("COMPOSE_PROJECT_NAME").map(String::as_str).filter(|name| !name.is_empty());
+        let from_variables = variables.get(PROJECT_NAME).map(String::as_str).filter(|name| !name.is_empty());
         if let Some(name) = asked.or(from_variables) {
-            return valid(name, Place::START);
+            let place = if asked.is_none() { self.set_at(PROJECT_NAME) } else { Place::START };
+            return valid(name, place);
         }
         let documents = documents.iter().flat_map(|(_, documents)| documents);
         let mut written = documents.filter_map(|document| document.get("name")).filter(|(_, name)| !name.is_nothing());
@@ -91,12 +103,18 @@ impl Loader<'_> {
         Ok(name)
     }
 
+    /// Where a file sets a variable that says what the project is; where the project begins if none does.
+    pub(super) fn set_at(&self, variable: &str) -> Place {
+        self.set_at.get(variable).copied().unwrap_or(Place::START)
+    }
+
     fn written_name(&mut self, name: &Node, variables: &Variables) -> Result<String, Vec<Problem>> {
         let mut name = name.clone();
         let mut filling = Interpolation {
             variables,
             room: &mut self.sources.room,
             templates: &mut self.sources.templates,
+            filled: &mut self.sources.filled,
             unset: std::collections::BTreeMap::new(),
             problems: Vec::new(),
         };
@@ -108,8 +126,13 @@ impl Loader<'_> {
     }
 }
 
+/// Whether a text can be the name of a project.
+pub fn is_project_name(name: &str) -> bool {
+    !name.is_empty() && normal(name) == name
+}
+
 fn valid(name: &str, place: Place) -> Result<String, Vec<Problem>> {
-    if !name.is_empty() && normal(name) == name {
+    if is_project_name(name) {
         return Ok(name.to_owned());
     }
     let help = "use lowercase letters, digits, `_` and `-`, and start with a letter or digit";
@@ -133,16 +156,32 @@ pub(super) fn profiles(asked: &[String], variables: &Variables) -> BTreeSet<Stri
 }
 
 /// The files that `COMPOSE_FILE` names, if it does.
-pub(super) fn compose_file(variables: &Variables) -> Option<Result<Vec<String>, Vec<Problem>>> {
+pub(super) fn compose_file(variables: &Variables, place: Place) -> Option<Result<Vec<String>, Vec<Problem>>> {
     let separator = variables.get("COMPOSE_PATH_SEPARATOR").map(String::as_str).filter(|text| !text.is_empty());
-    let named = variables.get("COMPOSE_FILE").filter(|named| !named.is_empty())?;
+    let named = variables.get(COMPOSE_FILE).filter(|named| !named.is_empty())?;
     let files: Vec<String> = named.split(separator.unwrap_or(":")).map(str::to_owned).collect();
     if files.first().is_some_and(|first| super::path::parent(&join(".", first)) == ".") {
         return Some(Ok(files));
     }
     let message = "COMPOSE_FILE names a file of another directory first, which would be the project's".to_owned();
     let help = "give the files with -f, or the directory of the first one as the path";
-    Some(Err(vec![Problem::new(Place::START, message, Some(help.into()))]))
+    Some(Err(vec![Problem::new(place, message, Some(help.into()))]))
+}
+
+/// The last line of a file of variables that sets this one.
+fn line_of(text: &str, name: &str) -> Option<usize> {
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let rest = line.strip_prefix("export ").unwrap_or(line).trim_start().strip_prefix(name);
+        rest.is_some_and(|rest| rest.trim_start().starts_with(['=', ':']))
+    };
+    text.lines().enumerate().filter(|(_, line)| sets(line)).last().map(|(at, _)| at + 1)
+}
+
+/// The profiles that services of a tree have.
+pub(super) fn known_profiles(services: &[(Node, Node)]) -> BTreeSet<String> {
+    let profiles = services.iter().filter_map(|(_, service)| Some(service.get("profiles")?.1));
+    profiles.flat_map(|profiles| texts(profiles)).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Whether a service is there with these profiles.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{OWN, prune};
 use super::sources::MAX_PROBLEMS;
-use super::tree::{entries, entries_mut, map, put};
+use super::tree::{entries, entries_mut, map, put, take};
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Place, Problem};
 use crate::{MountKind, Object, Project, ProjectSpec, Service, advice, check};
 
-/// Reads the networks and volumes of a tree, and the rollout defaults under its `x-composed`.
-pub(super) fn read(project: &str, tree: &Node) -> Result<Project, Vec<Problem>> {
+/// Reads the networks and volumes of a tree, and what of its `x-composed` is for all services.
+/// With them, what is written of them.
+pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Problem>> {
     let place = tree.first();
     let mut spec = Vec::new();
     let mut problems = Vec::new();
@@ -28,10 +29,10 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<Project, Vec<Problem>> 
     }
     if let Some((key, own)) = tree.get(OWN) {
         for (rule, value) in entries(own) {
-            if rule.text() == Some("rollout") {
+            if matches!(rule.text(), Some("rollout" | "paused")) {
                 spec.push((rule.clone(), value.clone()));
             } else {
-                let message = "only `rollout` stands in the file's own x-composed".to_owned();
+                let message = "only `rollout` and `paused` stand in the file's own x-composed".to_owned();
                 let help = "move it into the `x-composed` of a service";
                 problems.push(Problem::new(rule.place, message, Some(help.into())));
             }
@@ -49,12 +50,12 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<Project, Vec<Problem>> 
             return Err(problems);
         }
     };
-    let whole =
+    let mut whole =
         map(vec![("metadata", map(vec![("name", Node::quoted(project, place))], place)), ("spec", spec_node)], place);
     let object = Object::Project(Project::new(project, spec));
     problems.extend(check::check(&object, &whole));
-    match object {
-        Object::Project(project) if problems.is_empty() => Ok(project),
+    match (object, take(&mut whole, "spec")) {
+        (Object::Project(project), Some((_, written))) if problems.is_empty() => Ok((project, written)),
         _ => Err(problems),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::check::{OWN, prune};
 use super::deploy;
+use super::interpolate::Variables;
 use super::merge::named;
 use super::mounted;
 use super::tree::{entries, entries_mut, get_mut, items, map, put, take};
@@ -10,15 +11,16 @@ use crate::parse::collect;
 use crate::yaml::{Kind, Node, Problem};
 use crate::{Object, Service, ServiceSpec, check};
 
-/// Reads a service whose environment is resolved. `tree` describes the networks and so on that it uses; `is_there`
+/// Reads a service whose environment is resolved; with it, its specification as it is written. `tree` describes the networks and so on that it uses; `variables` are the project's; `is_there`
 /// tells which services are active.
 pub(super) fn read(
     project: &str,
     key: &Node,
     mut service: Node,
     tree: &Node,
+    variables: &Variables,
     is_there: &dyn Fn(&str) -> bool,
-) -> Result<Service, Vec<Problem>> {
+) -> Result<(Service, Node), Vec<Problem>> {
     let name = key.text().unwrap_or_default();
     let shown = format!("services.{name}");
     if !matches!(service.kind, Kind::Map(_)) {
@@ -28,7 +30,7 @@ pub(super) fn read(
     prune(&mut service, "service");
     let mut problems = Vec::new();
     take(&mut service, "profiles");
-    mounted::convert(&mut service, tree, &shown, &mut problems);
+    mounted::convert(&mut service, tree, variables, &shown, &mut problems);
     if service.get("networks").is_some_and(|(_, networks)| {
         (entries(networks).is_empty() && items(networks).is_empty())
             && networks.text().is_none_or(|_| networks.is_nothing())
@@ -63,11 +65,11 @@ pub(super) fn read(
     spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));
     let metadata =
         map(vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))], key.place);
-    let whole = map(vec![("metadata", metadata), ("spec", service)], key.place);
+    let mut whole = map(vec![("metadata", metadata), ("spec", service)], key.place);
     let object = Object::Service(Service::new(project, name, spec));
     problems.extend(check::check(&object, &whole).into_iter().map(in_compose));
-    match object {
-        Object::Service(service) if problems.is_empty() => Ok(service),
+    match (object, take(&mut whole, "spec")) {
+        (Object::Service(service), Some((_, written))) if problems.is_empty() => Ok((service, written)),
         _ => Err(problems),
     }
 }

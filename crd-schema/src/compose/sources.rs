@@ -47,6 +47,8 @@ pub(super) struct Sources<'f> {
     pub(super) room: usize,
     /// What texts were made of, where they differ.
     pub(super) templates: BTreeMap<String, String>,
+    /// The same by the places of the texts.
+    pub(super) filled: interpolate::Filled,
 }
 
 impl<'f> Sources<'f> {
@@ -60,6 +62,7 @@ impl<'f> Sources<'f> {
             nodes: MAX_NODES,
             room: interpolate::room(),
             templates: BTreeMap::new(),
+            filled: interpolate::Filled::default(),
         }
     }
 

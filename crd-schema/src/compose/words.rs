@@ -66,9 +66,10 @@ pub(super) fn commands(service: &mut Node, shown: &str, problems: &mut Vec<Probl
             split(command, &format!("{shown}.{key}"), problems);
         }
     }
-    if let Some(Kind::List(hooks)) = get_mut(service, "pre_stop").map(|hooks| &mut hooks.kind) {
+    for key in ["post_start", "pre_stop"] {
+        let Some(Kind::List(hooks)) = get_mut(service, key).map(|hooks| &mut hooks.kind) else { continue };
         for command in hooks.iter_mut().filter_map(|hook| get_mut(hook, "command")) {
-            split(command, &format!("{shown}.pre_stop"), problems);
+            split(command, &format!("{shown}.{key}"), problems);
         }
     }
 }

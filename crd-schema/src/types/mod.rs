@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod deploy;
 pub(crate) mod environment;
+pub(crate) mod file;
 pub(crate) mod front;
 pub(crate) mod health;
 pub(crate) mod mount;

@@ -201,6 +201,9 @@ pub struct ProjectSpec {
     )]
     #[schemars(with = "Named<Volume, false>")]
     pub volumes: BTreeMap<String, Volume>,
+    /// All services of the project are paused.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub paused: bool,
     /// Defaults for the `rollout` of every service; a service's own keys win one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,

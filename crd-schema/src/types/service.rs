@@ -13,6 +13,7 @@ use super::{
     attach::{Dependency, EnvFile, NetworkAttachment},
     deploy::Deploy,
     environment::Environment,
+    file::ContainerFile,
     front::{Front, Generated, Traffic},
     health::{Healthcheck, Hook, Readiness},
     is_false,
@@ -265,9 +266,15 @@ pub struct ServiceSpec {
     /// How the service moves from one revision to the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// Begin and change nothing: what runs goes on as it is, and is shown.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
     /// composed's own probe of a replica, over the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,
+    /// Commands run in a replica once it is started, in order, before it may serve. One that fails fails the replica.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_start: Vec<Hook>,
     /// Commands run in a replica before `stop_signal`, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_stop: Vec<Hook>,
@@ -280,6 +287,9 @@ pub struct ServiceSpec {
     /// Proxies that people run themselves and composed tells who serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Files that are put into each container before its first start, such as configs and secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ContainerFile>,
     /// What composed itself adds to services that it makes up. Refused in documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]

@@ -233,6 +233,17 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             "pre_stop",
             json!([{"command": ["/app", "flush"]}, {"command": ["sh", "-c", "a b"], "user": "root", "privileged": true, "working_dir": "/", "environment": {"A": "1"}}]),
         ),
+        (
+            "files: [{path: /etc/a, content: b}, {path: /run/secrets/t, content: c, uid: 1, gid: 2, mode: 0400}]",
+            "files",
+            json!([{"path": "/etc/a", "content": "b"}, {"path": "/run/secrets/t", "content": "c", "uid": 1, "gid": 2, "mode": "0o400"}]),
+        ),
+        (
+            "post_start: [{command: sh -c 'a b', user: root}]",
+            "post_start",
+            json!([{"command": ["sh", "-c", "a b"], "user": "root"}]),
+        ),
+        ("paused: true", "paused", json!(true)),
         ("expose: ['80']\nfront: http", "front", json!({"mode": "http"})),
         (
             "front: {mode: tcp, image: 'haproxy:2.6', ports: {8080: {mode: http}, 9090: null}, proxy_protocol: v2, accept_proxy: true, max_connections: 100, timeouts: {connect: 1s, client: 2m, server: 120s, queue: 500ms, http_keep_alive: 5s}, sticky: {cookie: SRV}}",
@@ -275,6 +286,8 @@ fn debug_hides_the_environment() {
     let text =
         format!("{:?}", spec("environment: {PASSWORD: hunter2}\npre_stop: [{command: [a], environment: [B=hunter2]}]"));
     assert!(text.contains("PASSWORD") && !text.contains("hunter2"), "{text}");
+    let text = format!("{:?}", spec("files: [{path: /run/secrets/t, content: hunter2}]"));
+    assert!(text.contains("/run/secrets/t") && !text.contains("hunter2"), "{text}");
 }
 
 #[test]

@@ -29,13 +29,15 @@ pub(super) async fn comparison(
 ) -> Result<Comparison, EngineError> {
     let image = image(api, container.image.as_deref().unwrap_or_default()).await?;
     let wanted = image_id(api, &asked.spec.image).await?;
-    let differences = match expected(api.minor(), service, asked) {
+    let mut differences = match expected(api.minor(), service, asked) {
         Ok(expected) => {
             differences(service, container, &image.unwrap_or_default(), wanted.as_deref(), &expected, asked)
         }
         // It cannot be made as it is asked for: the attempt will say so, and cost nothing.
         Err(error) => vec![error.to_string()],
     };
+    // What was put into it cannot be seen from outside.
+    differences.extend((!asked.spec.files.is_empty()).then(|| "files".to_owned()));
     Ok(if differences.is_empty() { Comparison::Same } else { Comparison::Differs(differences) })
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 
 use super::{connect::Api, errors::chain, hooks};
 use crate::clock::Clock;
-use crate::model::{ImageState, Key, Pending, ServiceName};
+use crate::model::{HookEnd, ImageState, Key, Pending, ServiceName};
 
 /// A pull that says nothing for so long has failed; the engine itself sets no limit.
 const SILENT_PULL: Duration = Duration::from_mins(10);
@@ -40,6 +40,7 @@ pub(super) struct Jobs {
     failures: HashMap<String, u32>,
     busy: HashMap<String, Pending>,
     hooks_done: HashSet<String>,
+    post_start: HashMap<String, HookEnd>,
 }
 
 impl Background {
@@ -62,7 +63,8 @@ impl Background {
     /// Forgets containers that are gone.
     pub(super) fn retain(&self, there: impl Fn(&str) -> bool) {
         let mut jobs = self.lock();
-        let Jobs { busy, hooks_done, .. } = &mut *jobs;
+        let Jobs { busy, hooks_done, post_start, .. } = &mut *jobs;
+        post_start.retain(|id, _| there(id) || busy.contains_key(id));
         hooks_done.retain(|id| there(id) || busy.contains_key(id));
     }
 
@@ -127,6 +129,26 @@ impl Background {
         }));
     }
 
+    /// Begins to run hooks in a container, one after the other, up to the first that fails, unless they run or have run.
+    pub(super) fn post_start(self: &Arc<Self>, api: &Api, id: &str, service: ServiceName, hooks: Vec<Hook>) {
+        if self.lock().post_start.contains_key(id) || !self.begin(id, Pending::PostStart) {
+            return;
+        }
+        let (background, api, id) = (Arc::clone(self), api.clone(), id.to_owned());
+        drop(tokio::spawn(async move {
+            let mut end = HookEnd::Done;
+            for hook in &hooks {
+                if let Err(failure) = hooks::run(&api, &id, hook).await {
+                    tracing::warn!(%service, container = id, "post_start: {failure}");
+                    end = HookEnd::Failed(failure);
+                    break;
+                }
+            }
+            background.lock().post_start.insert(id.clone(), end);
+            background.end(&id, service);
+        }));
+    }
+
     fn begin(&self, id: &str, what: Pending) -> bool {
         let mut jobs = self.lock();
         if jobs.busy.contains_key(id) {
@@ -175,6 +197,11 @@ impl Jobs {
     /// The work under way on a container.
     pub(super) fn busy_with(&self, id: &str) -> Option<Pending> {
         self.busy.get(id).copied()
+    }
+
+    /// How the post-start hooks of a container ended, if they did.
+    pub(super) fn post_start(&self, id: &str) -> Option<HookEnd> {
+        self.post_start.get(id).cloned()
     }
 
     /// Whether its pre-stop hooks have run.

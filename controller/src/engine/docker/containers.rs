@@ -57,9 +57,12 @@ impl Docker {
         Ok(Cow::Owned(print))
     }
 
-    /// Starts a replica.
-    pub(super) async fn start(&self, target: &Target) -> Result<(), EngineError> {
+    /// Starts a replica. One that never was gets its files first.
+    pub(super) async fn start(&self, target: &Target, context: &Context) -> Result<(), EngineError> {
         let (container, _) = self.ours(target).await?;
+        if state(container.state.as_ref()) == State::Created {
+            self.put_container_files(&container, context).await?;
+        }
         self.complete(&container).await?;
         let call = self.api.client.start_container(&target.id, None::<StartContainerOptions>);
         self.api.answer(call).await?.map_err(|error| start_reaction(&error))
@@ -72,6 +75,13 @@ impl Docker {
             let grace = container.config.and_then(|config| config.stop_timeout);
             self.background.stop(&self.api, &target.id, service, grace);
         }
+        Ok(())
+    }
+
+    /// Begins to run its post-start hooks.
+    pub(super) async fn post_start(&self, target: &Target, hooks: &[Hook]) -> Result<(), EngineError> {
+        let (_, service) = self.ours(target).await?;
+        self.background.post_start(&self.api, &target.id, service, hooks.to_vec());
         Ok(())
     }
 

@@ -64,6 +64,9 @@ pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>)
         let files = serde_json::to_string(&generated.files).map_err(|error| rejected(error.to_string()))?;
         labels.insert(labels::FILES.to_owned(), files);
     }
+    if !spec.files.is_empty() {
+        labels.insert(labels::PUT.to_owned(), spec.files.len().to_string());
+    }
     let body = ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: spec.command.clone(),

@@ -41,6 +41,7 @@ fn context() -> Context {
         project: "shop".to_owned(),
         networks: ["back", "front"].map(network).into(),
         volumes: [("data".to_owned(), ("shop_data".to_owned(), Volume::default()))].into(),
+        ..Context::default()
     }
 }
 
@@ -89,7 +90,22 @@ fn the_document_has_every_key_of_the_schema() {
     used.insert(&front);
     let traffic = "traffic".to_owned(); // the controller's own
     used.insert(&traffic);
+    let paused = "paused".to_owned(); // the controller's own
+    used.insert(&paused);
+    let post_start = "post_start".to_owned(); // run after the start; has tests of its own
+    used.insert(&post_start);
+    let files = "files".to_owned(); // put there after the creation; has a test of its own
+    used.insert(&files);
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&&String>::new());
+}
+
+#[test]
+fn what_is_put_into_a_container_is_in_no_label() {
+    let files =
+        json!({"files": [{"path": "/run/secrets/token", "content": "hunter2"}, {"path": "/b", "content": "c"}]});
+    let body = body(minimal(files), 44);
+    assert!(!body.to_string().contains("hunter2") && !body.to_string().contains("/run/secrets"), "{body}");
+    assert_eq!(body["Labels"]["dev.composed.put"], "2");
 }
 
 #[test]

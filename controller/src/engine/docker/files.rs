@@ -1,11 +1,11 @@
-//! Files that are put into a container that was never started, from its own label: no bind mounts, so the engine may be
-//! on another host.
+//! Files that are put into a container that was never started: those of fronts from its own label, configs and secrets
+//! from what is remembered of its revision. No bind mounts, so the engine may be on another host.
 
-use bollard::{body_full, query_parameters::UploadToContainerOptions};
-use crd_schema::GeneratedFile;
+use bollard::{body_full, models::ContainerInspectResponse, query_parameters::UploadToContainerOptions};
+use crd_schema::{ContainerFile, GeneratedFile};
 
-use super::{Docker, errors::rejected};
-use crate::engine::EngineError;
+use super::{Docker, errors::rejected, labels};
+use crate::engine::{Context, EngineError};
 
 impl Docker {
     /// Writes the files of a label into a container, over those that are there. Readable for everybody in it: which
@@ -16,6 +16,38 @@ impl Docker {
         let options = UploadToContainerOptions { path: "/".to_owned(), ..UploadToContainerOptions::default() };
         self.api.call(self.api.client.upload_to_container(id, Some(options), body_full(tar.into()))).await
     }
+
+    /// Writes the configs and secrets of a container's revision into it.
+    pub(super) async fn put_container_files(
+        &self,
+        container: &ContainerInspectResponse,
+        context: &Context,
+    ) -> Result<(), EngineError> {
+        let label = |name: &str| container.config.as_ref()?.labels.as_ref()?.get(name).cloned();
+        let (Some(count), Some(id)) = (label(labels::PUT), &container.id) else { return Ok(()) };
+        let files = label(labels::REVISION).and_then(|revision| context.files.get(&revision));
+        let Some(files) = files.filter(|files| files.len().to_string() == count) else {
+            let why = "the files that belong into it are not remembered: remove the container, and it is made anew";
+            return Err(rejected(why.to_owned()));
+        };
+        let tar = container_archive(files).map_err(|error| rejected(error.to_string()))?;
+        let options = UploadToContainerOptions { path: "/".to_owned(), ..UploadToContainerOptions::default() };
+        self.api.call(self.api.client.upload_to_container(id, Some(options), body_full(tar.into()))).await
+    }
+}
+
+/// Only the files: directories that are there stay as they are, and the engine makes those that are missing.
+fn container_archive(files: &[ContainerFile]) -> std::io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for file in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(file.content.len()).unwrap_or(u64::MAX));
+        header.set_mode(file.mode.unwrap_or(0o444));
+        header.set_uid(file.uid.unwrap_or(0).into());
+        header.set_gid(file.gid.unwrap_or(0).into());
+        archive.append_data(&mut header, file.path.trim_start_matches('/'), file.content.as_bytes())?;
+    }
+    archive.into_inner()
 }
 
 fn archive(files: &[GeneratedFile]) -> std::io::Result<Vec<u8>> {

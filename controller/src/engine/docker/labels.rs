@@ -21,6 +21,8 @@ pub(super) const GENERATION: &str = "dev.composed.generation";
 pub(super) const ENDPOINTS: &str = "dev.composed.endpoints";
 /// The files that are put into a container before its first start, as JSON, so that whoever starts it can.
 pub(super) const FILES: &str = "dev.composed.files";
+/// How many files are put into a container before its first start that no label may hold.
+pub(super) const PUT: &str = "dev.composed.put";
 /// Compose's project.
 pub(super) const PROJECT: &str = "com.docker.compose.project";
 /// Compose's number of a container within its service.

@@ -104,7 +104,8 @@ impl Docker {
                 Ok(())
             }
             Verb::Create(print) => self.create(print, context).await,
-            Verb::Start(target) => self.start(target).await,
+            Verb::Start(target) => self.start(target, context).await,
+            Verb::PostStart { target, hooks } => self.post_start(target, hooks).await,
             Verb::PreStop { target, hooks } => self.pre_stop(target, hooks).await,
             Verb::DisableRestart(target) => self.disable_restart(target).await,
             Verb::Stop { target, .. } => self.stop(target).await,

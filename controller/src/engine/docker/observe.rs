@@ -220,6 +220,7 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         rotation: Rotation::Unfollowed,
         busy_with: jobs.busy_with(&listed.id),
         pre_stop_done: jobs.hooks_done(&listed.id),
+        post_start: jobs.post_start(&listed.id),
         addresses: addresses.collect(),
         ports: ports(config.exposed_ports.unwrap_or_default(), network.ports.unwrap_or_default()),
         pid: current.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crd_schema::ServiceSpec;
 use jiff::Timestamp;
 
-use crate::model::{Health, Pending, Probe, Replica, State};
+use crate::model::{Health, HookEnd, Pending, Probe, Replica, State};
 
 /// How a simulated image behaves.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Behaviour {
     pub sickens_after: Option<Duration>,
     /// The engine cannot start it.
     pub unstartable: bool,
+    /// Its post-start hooks fail.
+    pub fails_post_start: bool,
     /// From the stop signal to its end; longer than the grace period means SIGKILL.
     pub stop_takes: Duration,
     /// Requests in flight end so long after it has left traffic.
@@ -39,6 +41,7 @@ impl Default for Behaviour {
             exits_after: None,
             sickens_after: None,
             unstartable: false,
+            fails_post_start: false,
             stop_takes: Duration::from_millis(100),
             busy_for: Duration::from_millis(300),
             lag: None,
@@ -60,6 +63,8 @@ pub struct Container {
     pub stops_at: Option<Timestamp>,
     /// When pre-stop hooks that were begun end.
     pub hooks_end_at: Option<Timestamp>,
+    /// When post-start hooks that were begun end.
+    pub post_start_ends_at: Option<Timestamp>,
     /// Made by this controller; others are never shown and never touched.
     pub ours: bool,
     /// Whether its proxy was told that it serves, or that it does no longer, and when.
@@ -123,7 +128,8 @@ impl Container {
 
     pub(super) fn busy_with(&self) -> Option<Pending> {
         let stop = self.stops_at.map(|_| Pending::Stop);
-        stop.or(self.hooks_end_at.map(|_| Pending::PreStop))
+        let greets = self.post_start_ends_at.map(|_| Pending::PostStart);
+        stop.or(self.hooks_end_at.map(|_| Pending::PreStop)).or(greets)
     }
 
     /// When it changes by itself, after `now`.
@@ -133,6 +139,7 @@ impl Container {
         [
             self.stops_at,
             self.hooks_end_at,
+            self.post_start_ends_at,
             after(Some(self.behaviour.ready_after)),
             after(self.behaviour.exits_after),
             after(self.behaviour.sickens_after),
@@ -150,6 +157,11 @@ impl Container {
         if self.hooks_end_at.is_some_and(|end| now >= end) {
             self.hooks_end_at = None;
             self.replica.pre_stop_done = true;
+        }
+        if self.post_start_ends_at.is_some_and(|end| now >= end) {
+            self.post_start_ends_at = None;
+            let failed = self.behaviour.fails_post_start.then(|| "`hook` exited with code 1".to_owned());
+            self.replica.post_start = Some(failed.map_or(HookEnd::Done, HookEnd::Failed));
         }
         if self.stops_at.is_some_and(|end| now >= end) {
             self.exit(0);
@@ -177,5 +189,6 @@ impl Container {
         self.replica.state = State::Exited(code);
         self.stops_at = None;
         self.hooks_end_at = None;
+        self.post_start_ends_at = None;
     }
 }

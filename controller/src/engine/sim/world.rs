@@ -166,6 +166,9 @@ impl World {
             }
             Verb::Create(blueprint) => self.create(blueprint, context, now),
             Verb::Start(target) => self.start(&target.id, now),
+            Verb::PostStart { target, .. } => {
+                self.with(&target.id, |c| c.post_start_ends_at = Some(now + Duration::from_millis(50)))
+            }
             Verb::PreStop { target, .. } => {
                 self.with(&target.id, |c| c.hooks_end_at = Some(now + Duration::from_millis(50)))
             }
@@ -291,6 +294,7 @@ impl World {
             busy_with: None,
             pre_stop_done: false,
             volumes: volumes(blueprint, &id),
+            post_start: None,
             compose: None,
             addresses: BTreeMap::from([(
                 "default".to_owned(),
@@ -305,6 +309,7 @@ impl World {
             behaviour,
             stops_at: None,
             hooks_end_at: None,
+            post_start_ends_at: None,
             ours,
             told: None,
             shown: None,

@@ -7,6 +7,7 @@ use composed::cli::args::{Cli, Verb};
 use composed::cli::places;
 use composed::source::compose::Asked;
 use composed::source::files::Reading;
+use composed::state::StateDir;
 
 use super::*;
 
@@ -368,10 +369,105 @@ fn the_command_line_asks_as_compose_has_it() {
         "{:?}",
         catalog.notes
     );
-    for wrong in [["plan", "--env", "A"].as_slice(), &["plan"], &["plan", "x", "-f", "y"]] {
+    for wrong in [["plan", "--env", "A"].as_slice(), &["plan", "-p", "Blue"], &["plan", "x", "-f", "y"]] {
         assert!(Cli::try_parse_from(["composed"].iter().chain(wrong)).is_err(), "{wrong:?}");
     }
     let missing = source(&["-f", &at("none.yaml")]).read();
     assert!(Catalog::new(&missing, &Catalog::empty(false)).problems[0].contains("none.yaml"));
     assert_eq!(source(&["-f", "a.yaml"]).path, PathBuf::from("a.yaml"));
+}
+
+/// What the next process makes of the same directory.
+fn restarted(files: &Files, confirmed: bool) -> Catalog {
+    let state = tempfile::tempdir().unwrap();
+    let dir = StateDir::open(state.path()).unwrap();
+    dir.save_made_of(&files.catalog.made_of()).unwrap();
+    Catalog::new(&read(files.path()), &Catalog::empty(confirmed).knowing(dir.load_made_of()))
+}
+
+#[test]
+fn variables_that_are_away_after_a_restart_are_missed_as_before() {
+    let text = "name: shop\nservices:\n  web: {image: \"web:${TAG:-none}\"}\n";
+    let files = Files::new(&[("compose.yaml", text), (".env", "TAG=1\n")]);
+    let held = |catalog: &Catalog| match catalog.desired(&ServiceName::new("shop", "web"), &BTreeSet::new(), LONG_AGO) {
+        Desired::Held(why) => Some(why),
+        _ => None,
+    };
+    assert_eq!(held(&restarted(&files, false)), None, "nothing is away");
+    files.remove(".env");
+    let after = restarted(&files, false);
+    let why = held(&after).expect("held");
+    assert!(why.contains(".env of compose.yaml had variables") && why.contains("--confirm-deletion"), "{why}");
+    assert!(after.problems.contains(&why), "{:?}", after.problems);
+    assert_eq!(after.made_of(), files.catalog.made_of(), "and at the restart after that");
+    assert_eq!(held(&restarted(&files, true)), None, "confirmed");
+    files.write("compose.yaml", format!("{text}# changed\n"));
+    assert_eq!(held(&restarted(&files, false)), None, "a wish");
+    files.write("compose.yaml", text);
+    files.write(".env", "TAG=2\n");
+    assert_eq!(held(&restarted(&files, false)), None, "it is back");
+}
+
+#[test]
+fn a_compose_file_that_is_passed_by_is_named() {
+    let files = Files::new(&[
+        ("shop/compose.yaml", "name: shop\ninclude: [in/compose.yaml]\nservices: {web: {image: web}}\n"),
+        ("shop/in/compose.yaml", "services: {in: {image: in}}\n"),
+        ("shop/vendor/thing/docker-compose.yml", "services: {thing: {image: thing}}\n"),
+    ]);
+    let notes = &files.catalog.notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].starts_with("warning: shop/vendor/thing/docker-compose.yml is passed by"), "{notes:?}");
+    assert!(notes[0].contains("shop/compose.yaml"), "{notes:?}");
+}
+
+#[test]
+fn containers_that_the_file_never_asked_for_are_orphans() {
+    let name = |name: &str| ServiceName::new("shop", name);
+    let owned: BTreeSet<_> = ["web", "api", "own", "web-front"].map(name).into();
+    let two = "name: shop\nservices:\n  web: {image: web}\n  api: {image: api}\n  new: {image: new}\n";
+    let mut files = Files::new(&[("compose.yaml", two)]);
+    files.write("compose.yaml", "name: shop\nservices: {web: {image: web}, new: {image: new}}\n");
+    let fresh = Catalog::new(&read(files.path()), &Catalog::empty(false));
+    files.read();
+    for (catalog, api_came) in [(&files.catalog, true), (&restarted(&files, false), true), (&fresh, false)] {
+        let desired = |service: &str| catalog.desired(&name(service), &owned, LONG_AGO);
+        let Desired::Held(why) = desired("own") else { panic!("own") };
+        assert!(why.contains("shop/own is an orphan") && why.contains("--remove-orphans"), "{why}");
+        assert_eq!(desired("api") == Desired::Gone(LONG_AGO), api_came, "it left the file, if that is known");
+        assert!(!matches!(desired("web-front"), Desired::Held(why) if why.contains("orphan")), "it is of web");
+        assert!(!catalog.is_orphan(&name("web")) && catalog.is_orphan(&name("own")));
+    }
+    let (_, willing) = asked(&files, Asked { remove_orphans: true, ..Asked::default() });
+    assert_eq!(
+        willing.desired(&name("own"), &[name("web"), name("new"), name("own")].into(), LONG_AGO),
+        Desired::Gone(LONG_AGO)
+    );
+    // What is gone is forgotten: whoever asks for it next has it.
+    files.catalog.forget(&name("api"));
+    assert!(files.catalog.is_orphan(&name("api")) && restarted(&files, false).is_orphan(&name("api")));
+}
+
+#[test]
+fn a_profile_that_no_service_has_is_told() {
+    let files =
+        Files::new(&[("compose.yaml", "services: {web: {image: web}, debug: {image: x, profiles: [debug]}}\n")]);
+    let notes = |profiles: &[&str]| {
+        let profiles = profiles.iter().map(|name| (*name).to_owned()).collect();
+        asked(&files, Asked { profiles, ..Asked::default() }).1.notes
+    };
+    assert_eq!(notes(&["debug", "*"]), Vec::<String>::new());
+    let told = notes(&["debgu", "web"]);
+    assert_eq!(told[0], "warning: --profile debgu: no service has this profile (did you mean `debug`?)");
+    assert_eq!(told[1], "warning: --profile web: no service has this profile (there are: debug)");
+    assert_eq!(told.len(), 2);
+}
+
+#[test]
+fn this_directory_is_meant_only_with_a_compose_file() {
+    let Verb::Plan(args) = Cli::try_parse_from(["composed", "plan"]).unwrap().verb else { panic!("plan") };
+    // Tests run in the package's directory, which has none.
+    let why = places::named(args.path.as_deref(), &args.compose).unwrap_err();
+    assert!(why.contains("compose.yaml") && why.contains("-f"), "{why}");
+    assert!(places::named(Some(Path::new("x")), &args.compose).is_ok());
 }

@@ -1,7 +1,7 @@
 //! The cases about the life of a replica.
 
 use composed::engine::Scope;
-use composed::model::{Health, Pending, ServiceName, State};
+use composed::model::{Health, HookEnd, Pending, ServiceName, State};
 use composed::plan::action::{Blueprint, Target, Verb};
 use crd_schema::{Hook, RestartPolicy};
 use futures_util::FutureExt;
@@ -32,6 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
         a_foreign_name_is_not_taken_away,
         a_foreign_name_is_not_created_over,
         nothing_foreign_is_changed,
+        post_start_hooks_run_up_to_the_first_that_fails,
         pre_stop_hooks_run_and_count_as_run_even_if_they_fail,
         a_restart_policy_can_be_switched_off,
         only_the_services_asked_for_are_shown_in_full,
@@ -264,6 +265,20 @@ async fn pre_stop_hooks_run_and_count_as_run_even_if_they_fail(stage: &dyn Stage
     let done = until(stage, &target, "done with its hooks", |replica| replica.pre_stop_done).await;
     assert_eq!(done.state, State::Running);
     until(stage, &target, "idle", |replica| replica.busy_with.is_none()).await;
+}
+
+async fn post_start_hooks_run_up_to_the_first_that_fails(stage: &dyn Stage) {
+    let hook =
+        |command: &[&str]| Hook { command: command.iter().map(|&word| word.into()).collect(), ..Hook::default() };
+    let target = started(stage, Kind::Serves, 1).await;
+    let verb = Verb::PostStart { target: target.clone(), hooks: vec![hook(&["/composed", "--version"])] };
+    for _ in 0..2 {
+        apply(stage, verb.clone()).await.expect("post_start");
+    }
+    let done = until(stage, &target, "done with its hooks", |replica| replica.post_start.is_some()).await;
+    assert_eq!((done.post_start, done.state), (Some(HookEnd::Done), State::Running));
+    assert_eq!(replica(stage, &target).await.expect("the replica").busy_with, None);
+    assert!(!replica(stage, &target).await.expect("the replica").pre_stop_done, "other hooks");
 }
 
 async fn a_restart_policy_can_be_switched_off(stage: &dyn Stage) {

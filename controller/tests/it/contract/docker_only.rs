@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use composed::engine::docker::Docker;
 use composed::engine::{Claim, Context, Engine, Scope};
-use composed::model::{ImageState, Key, State};
+use composed::model::{HookEnd, ImageState, Key, State};
 use composed::plan::action::{Target, Verb};
-use crd_schema::{BindOptions, Mount, MountKind, Network, Port, Volume};
+use crd_schema::{BindOptions, ContainerFile, Mount, MountKind, Network, Port, Volume};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
@@ -22,6 +22,7 @@ fn context(stage: &DockerStage, networks: &[&str]) -> Context {
         project: project.to_owned(),
         networks: networks.iter().map(network).collect(),
         volumes: [("data".to_owned(), (format!("{project}_data"), Volume::default()))].into(),
+        ..Context::default()
     }
 }
 
@@ -342,4 +343,58 @@ async fn compose_sees_our_replicas() {
     ask(&["logs", "web"]).await;
     ask(&["exec", "-T", "--index", "2", "web", "/composed", "demo-app", "check"]).await;
     assert!(ask(&["ls", "-a"]).await.contains(stage.project()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_start_hook_that_fails_is_told_and_ends_the_others() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let target = started(&stage, Kind::Serves, 1).await;
+    let hook = |words: &[&str]| crd_schema::Hook {
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        ..crd_schema::Hook::default()
+    };
+    let hooks = vec![hook(&["/composed", "no-such-verb"]), hook(&["/composed", "--version"])];
+    apply(&stage, Verb::PostStart { target: target.clone(), hooks }).await.expect("post_start");
+    let done = until(&stage, &target, "done with its hooks", |replica| replica.post_start.is_some()).await;
+    let Some(HookEnd::Failed(why)) = done.post_start else { panic!("{:?}", done.post_start) };
+    assert_eq!(why, "`/composed` exited with code 2");
+}
+
+/// Configs and secrets: in the container before it starts, in no label, also when another process starts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_put_into_a_container_before_its_first_start() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let mut print = print(&stage, Kind::Serves, 1);
+    let file = |path: &str, content: &str| ContainerFile {
+        path: path.to_owned(),
+        content: content.to_owned(),
+        ..ContainerFile::default()
+    };
+    print.spec.files = vec![
+        file("/run/secrets/token", "hunter2\n"),
+        ContainerFile { uid: Some(7), gid: Some(8), mode: Some(0o440), ..file("/composed.conf", "a: 1") },
+    ];
+    let (revision, files) = (print.revision.clone(), print.spec.files.clone());
+    apply(&stage, Verb::Create(Box::new(print))).await.expect("create");
+    let made = replicas(&stage).await.remove(0);
+    let target = Target { id: made.id, name: made.name };
+    let forgotten = apply(&stage, Verb::Start(target.clone())).await;
+    assert!(rejected(&forgotten), "it does not start without them: {forgotten:?}");
+    let context = Context { files: [(revision, files)].into(), ..super::context(&stage) };
+    stage.engine().apply(&Verb::Start(target.clone()), &context).await.expect("start");
+    until(&stage, &target, "running", |replica| replica.state == State::Running).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    for (path, content, mode) in [("/run/secrets/token", "hunter2\n", 0o444), ("/composed.conf", "a: 1", 0o440)] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let here = directory.path().join("copy");
+        docker(&["cp", "-a", &format!("{}:{path}", target.id), here.to_str().expect("UTF-8")]).await.expect("copy");
+        assert_eq!(std::fs::read_to_string(&here).expect("read"), content);
+        let about = std::fs::metadata(&here).expect("there");
+        assert_eq!(about.permissions().mode() & 0o7777, mode, "{path}");
+        std::fs::remove_file(&here).expect("removed");
+    }
+    let inspected = docker(&["inspect", &target.id]).await.expect("inspect");
+    assert!(!inspected.contains("hunter2"), "{inspected}");
 }

@@ -3,8 +3,7 @@
 use super::{Key, elsewhere, no, note, yes};
 
 const SWARM: &str = "it belongs to Swarm; mount a file: `file: ./name`";
-const FILE: &str = "composed mounts files of the host and writes none: put it into a file and name that with `file`";
-
+const PUT: &str = "put into the container before its first start; not where the root file system is read-only";
 const NAMED: &str = "it is for Swarm: a file that is mounted has a path only";
 
 /// The keys of the resources that services share.
@@ -33,8 +32,8 @@ pub(super) const KEYS: &[Key] = &[
     note("volume.external.name", "the old way to write `name`"),
     yes("volume.labels"),
     yes("volume.name"),
-    no("config.content", FILE),
-    no("config.environment", FILE),
+    note("config.content", PUT),
+    note("config.environment", PUT),
     no("config.external", SWARM),
     yes("config.file"),
     elsewhere("config.labels", NAMED),
@@ -42,7 +41,10 @@ pub(super) const KEYS: &[Key] = &[
     no("config.template_driver", SWARM),
     no("secret.driver", SWARM),
     no("secret.driver_opts", SWARM),
-    no("secret.environment", FILE),
+    note(
+        "secret.environment",
+        "a variable of the project, never of composed's own environment; put into the container",
+    ),
     no("secret.external", SWARM),
     yes("secret.file"),
     elsewhere("secret.labels", NAMED),

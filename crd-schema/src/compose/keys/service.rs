@@ -5,7 +5,7 @@ use super::{Key, elsewhere, no, note, rollout, yes};
 const LATER: &str = "composed does not support it yet; remove it";
 const WINDOWS: &str = "it is for Windows; remove it";
 const OWNER: &str =
-    "the file is mounted as it is on the host, with its owner and mode; set those there and remove the key";
+    "of what is put into the container; a `file` is mounted as it is on the host, and refused with this key";
 
 /// The keys of a service but for `deploy`.
 pub(super) const KEYS: &[Key] = &[
@@ -18,12 +18,12 @@ pub(super) const KEYS: &[Key] = &[
     yes("service.cgroup"),
     yes("service.cgroup_parent"),
     yes("service.command"),
-    note("service.configs", "of files: mounted read-only"),
+    note("service.configs", "of files: mounted read-only; others are put into the container"),
     yes("service.configs.source"),
     yes("service.configs.target"),
-    no("service.configs.uid", OWNER),
-    no("service.configs.gid", OWNER),
-    no("service.configs.mode", OWNER),
+    note("service.configs.uid", OWNER),
+    note("service.configs.gid", OWNER),
+    note("service.configs.mode", OWNER),
     note("service.container_name", "forbids a second replica, and so start-first"),
     no("service.cpu_count", "it is for Windows; use `cpus`"),
     no("service.cpu_percent", "it is for Windows; use `cpus`"),
@@ -112,7 +112,15 @@ pub(super) const KEYS: &[Key] = &[
     yes("service.ports.protocol"),
     yes("service.ports.published"),
     yes("service.ports.target"),
-    no("service.post_start", "only `pre_stop` is supported; run it from the image's entrypoint"),
+    note(
+        "service.post_start",
+        "once for each container that composed starts, before it may serve; a failure fails the replica",
+    ),
+    yes("service.post_start.command"),
+    yes("service.post_start.environment"),
+    yes("service.post_start.privileged"),
+    yes("service.post_start.user"),
+    yes("service.post_start.working_dir"),
     no(
         "service.pre_start",
         "run it as a service of its own that this one `depends_on` with `service_completed_successfully`",
@@ -135,12 +143,12 @@ pub(super) const KEYS: &[Key] = &[
     yes("service.restart"),
     yes("service.runtime"),
     yes("service.scale"),
-    note("service.secrets", "of files: mounted read-only"),
+    note("service.secrets", "of files: mounted read-only; others are put into the container"),
     yes("service.secrets.source"),
     yes("service.secrets.target"),
-    no("service.secrets.uid", OWNER),
-    no("service.secrets.gid", OWNER),
-    no("service.secrets.mode", OWNER),
+    note("service.secrets.uid", OWNER),
+    note("service.secrets.gid", OWNER),
+    note("service.secrets.mode", OWNER),
     yes("service.security_opt"),
     yes("service.shm_size"),
     yes("service.stdin_open"),

@@ -95,7 +95,13 @@ fn bytes(value: &mut Value) {
 }
 
 /// Their JSON in our words.
-pub(super) fn theirs(mut config: Value) -> Value {
+pub(super) fn theirs(mut config: Value, dir: &Path) -> Value {
+    let variables = std::fs::read_to_string(dir.join(".env")).unwrap_or_default();
+    let variables: Map<String, Value> = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
     dollars(&mut config);
     times(&mut config);
     let mut all = json!({"name": config["name"], "networks": {}, "volumes": {}, "services": {}});
@@ -117,6 +123,14 @@ pub(super) fn theirs(mut config: Value) -> Value {
     }
     if let Some(rollout) = config.pointer("/x-composed/rollout") {
         all["rollout"] = rollout.clone();
+    }
+    // `config` names the variable only.
+    for section in ["configs", "secrets"] {
+        for resource in config[section].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if let Some(value) = resource["environment"].as_str().and_then(|name| variables.get(name)) {
+                resource["content"] = value.clone();
+            }
+        }
     }
     for (name, service) in config["services"].as_object().unwrap() {
         all["services"][name] = Value::Object(self::service(service.as_object().unwrap().clone(), &config));
@@ -235,12 +249,28 @@ fn mounts(service: &mut Map<String, Value>, config: &Value) {
         number(mount.get_mut("tmpfs").and_then(|tmpfs| tmpfs.get_mut("size")));
         mount.retain(|_, value| *value != json!({}));
     }
-    // We mount the files of configs and secrets read-only, as `docker compose up` does.
+    // We mount the files of configs and secrets read-only and put texts into the container, as `docker compose up` does.
+    let mut files = Vec::new();
     for (section, below) in [("configs", ""), ("secrets", "/run/secrets")] {
         for item in service.remove(section).and_then(|items| items.as_array().cloned()).unwrap_or_default() {
             let source = item["source"].as_str().unwrap();
             let target = item["target"].as_str().unwrap_or(source);
             let target = if target.starts_with('/') { target.to_owned() } else { format!("{below}/{target}") };
+            let resource = &config[section][source];
+            if resource.get("file").is_none() {
+                let mut file = json!({"path": target, "content": resource["content"]});
+                for key in ["uid", "gid"] {
+                    if let Some(number) = item[key].as_str() {
+                        file[key] = json!(number.parse::<u32>().unwrap());
+                    }
+                }
+                if let Some(mode) = item["mode"].as_str() {
+                    file["mode"] =
+                        json!(format!("{:#o}", u32::from_str_radix(mode.trim_start_matches("0o"), 8).unwrap()));
+                }
+                files.push(file);
+                continue;
+            }
             mounts.push(json!({
                 "type": "bind",
                 "source": config[section][source]["file"],
@@ -249,6 +279,9 @@ fn mounts(service: &mut Map<String, Value>, config: &Value) {
                 "bind": {"create_host_path": false},
             }));
         }
+    }
+    if !files.is_empty() {
+        service.insert("files".into(), Value::Array(files));
     }
     if !mounts.is_empty() {
         service.insert("volumes".into(), Value::Array(mounts));

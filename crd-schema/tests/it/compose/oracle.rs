@@ -94,7 +94,7 @@ fn every_project_of_the_corpus_is_what_docker_compose_makes_of_it() {
     for dir in &projects {
         let name = dir.file_name().unwrap().to_str().unwrap();
         let mut found = Vec::new();
-        differences("", &ours(dir), &normal::theirs(theirs(&compose, dir)), &mut found);
+        differences("", &ours(dir), &normal::theirs(theirs(&compose, dir), dir), &mut found);
         for (path, how) in found {
             match DIFFERENCES.iter().find(|(project, at, _)| *project == name && *at == path) {
                 Some(known) => met.push(*known),
@@ -113,7 +113,7 @@ fn every_project_of_the_corpus_is_what_docker_compose_makes_of_it() {
 fn a_change_of_one_side_is_a_difference() {
     let Some(compose) = compose() else { return };
     let dir = folder("corpus").join("06-override");
-    let (ours, theirs) = (ours(&dir), normal::theirs(theirs(&compose, &dir)));
+    let (ours, theirs) = (ours(&dir), normal::theirs(theirs(&compose, &dir), &dir));
     for pointer in [
         "/services/web/image",
         "/services/web/ports/0/target",

@@ -20,6 +20,7 @@ fn asked(spec: Value) -> Asked {
         project: "shop".to_owned(),
         networks: ["back", "front"].map(network).into(),
         volumes: [("data".to_owned(), ("shop_data".to_owned(), Volume::default()))].into(),
+        ..Context::default()
     };
     Asked { spec: serde_json::from_value(spec).expect("a specification"), context }
 }
