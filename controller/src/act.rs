@@ -79,6 +79,9 @@ async fn one(
             {
                 memory.revocable.remove(&target.id);
             }
+            if let Verb::Remove(target) = engine_call {
+                memory.parting.insert(target.id.clone());
+            }
             engine.apply(engine_call, context).await?;
             match engine_call {
                 Verb::Pull { .. } => memory.pulling = memory.history.last().map(|record| record.revision.clone()),

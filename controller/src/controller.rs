@@ -492,7 +492,11 @@ impl Shared {
         }
         self.recall(&service);
         let catalog = self.catalog();
-        let is_paused = lock(&self.memories).get(&service).is_some_and(|memory| memory.paused.is_some());
+        let now = self.c.clock.now();
+        let is_paused = lock(&self.memories).get(&service).is_some_and(|memory| {
+            // What is left alone because others keep changing it goes on by the same word.
+            memory.paused.is_some() || (!on && memory.contended(now).is_some())
+        });
         let will_be = lock(&self.paused).get(&service).copied().unwrap_or(is_paused);
         let desired = catalog.service(&service);
         let result = match (on, will_be, desired.filter(|desired| desired.spec.paused)) {

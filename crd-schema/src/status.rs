@@ -223,6 +223,8 @@ pub enum ConditionType {
     ReplicaFailure,
     /// Nothing is begun or changed, because somebody asked for that. Absent otherwise.
     Paused,
+    /// Others keep changing what is put right, so it is left alone for a while. Absent otherwise.
+    Contended,
 }
 
 /// Why a condition is what it is: a closed list.
@@ -248,6 +250,8 @@ pub enum Reason {
     RollbackImpossible,
     /// The rollout failed and `failure_action` is `pause`, or somebody asked for a pause.
     Paused,
+    /// Others keep changing it.
+    Contended,
     /// Only the number of replicas changes.
     ScalingOnly,
     /// A container could not be created.

@@ -9,7 +9,7 @@ use crd_schema::status::{CommitStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{DesiredService, Health, HookEnd, ImageState, Observed, Probe, Replica, State};
+use super::{Deed, DesiredService, Health, HookEnd, ImageState, Observed, Probe, Replica, State};
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;
@@ -84,6 +84,18 @@ pub struct Memory {
     /// Those of them that are this process's to run.
     #[serde(skip)]
     pub post_start_here: BTreeSet<String>,
+    /// What other hands did to its replicas lately.
+    #[serde(default)]
+    pub deeds: Vec<Deed>,
+    /// The containers that were there at the last look of this process.
+    #[serde(skip)]
+    pub there: BTreeSet<String>,
+    /// Those that this process removes.
+    #[serde(skip)]
+    pub parting: BTreeSet<String>,
+    /// Those that another hand has stopped, as far as that was noticed.
+    #[serde(skip)]
+    pub ended_by_hand: BTreeSet<String>,
     /// Since when somebody has paused it by hand.
     #[serde(default)]
     pub paused: Option<Timestamp>,
@@ -214,6 +226,7 @@ impl Memory {
         let lost = self.digest.is_empty();
         self.notice_time(now);
         if let Some(desired) = desired {
+            self.notice_hands(observed, first_look, now);
             self.notice_generation(desired, observed, now);
             self.notice_kept(desired, observed, now);
             self.notice_image(desired, observed);
@@ -281,6 +294,10 @@ impl Memory {
             cut,
             adopted,
             paused,
+            deeds,
+            there: _,
+            parting: _,
+            ended_by_hand: _,
             post_start,
             post_start_here: _,
             sightings: _,
@@ -298,7 +315,7 @@ impl Memory {
             failure,
             trouble,
             foreign_names,
-            (pulled, cut, adopted, (paused, post_start)),
+            (pulled, cut, adopted, (paused, post_start, deeds)),
             timers,
         )
     }
@@ -383,6 +400,9 @@ impl Memory {
     /// Pauses it by hand, or ends that: then a rollout has the whole of its time again. Whether that changes anything.
     pub fn pause(&mut self, on: bool, now: Timestamp) -> bool {
         let changes = self.paused.is_some() != on;
+        if !on {
+            self.deeds.clear();
+        }
         if changes {
             self.paused = on.then_some(now);
             self.progress_since = self.progress_since.map(|since| since.max(now));
@@ -459,6 +479,7 @@ impl Memory {
         self.digest.clone_from(&desired.digest);
         self.failure = None;
         self.trouble = None;
+        self.deeds.clear();
         self.progress_since = Some(now);
         let known = self.history.iter().position(|record| record.revision == desired.revision);
         let mut record = RevisionRecord {

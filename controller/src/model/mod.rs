@@ -2,12 +2,14 @@
 //! service. Pure: no I/O, no clock, no decisions.
 
 mod adopt;
+mod contention;
 mod desired;
 mod key;
 mod memory;
 mod observed;
 mod replica;
 
+pub use contention::Deed;
 pub use desired::{Desired, DesiredProject, DesiredService};
 pub use key::{Key, ServiceName};
 pub use memory::{Failure, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, Trouble};

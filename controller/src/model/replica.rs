@@ -69,6 +69,12 @@ pub struct Replica {
     /// Its anonymous volumes, by where they are mounted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<String, String>,
+    /// Somebody else has told it to stop.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// Who made it, if this controller did not, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<String>,
     /// Docker Compose made it: how it compares with what is asked for now. `None`: this controller made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<Comparison>,

@@ -99,6 +99,11 @@ fn run(scene: &Scene<'_>) -> Plan {
         return plan;
     }
     adopt(&mut plan, scene);
+    if let Some((what, until)) = scene.memory.contended(scene.now) {
+        plan.wait(format!("others to leave it alone ({what}); `composed resume` goes on at once"), Some(until));
+        finish(&mut plan, scene);
+        return plan;
+    }
     let goal = match goal(scene) {
         Ok(goal) => goal,
         Err(frozen) => {

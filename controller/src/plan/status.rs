@@ -45,9 +45,14 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
     let progressing = progressing(scene, &cast, plan);
     let failure = replica_failure(desired, memory, &cast);
     let paused = paused(desired, memory).map(|why| (ConditionType::Paused, true, Reason::Paused, why));
+    let contended = memory.contended(now).map(|(what, until)| {
+        let message = format!("others keep changing it, so nothing is begun until {until}: {what}");
+        (ConditionType::Contended, true, Reason::Contended, message)
+    });
     status.conditions = [available, progressing, failure]
         .into_iter()
         .chain(paused)
+        .chain(contended)
         .map(|(kind, holds, reason, message)| Condition {
             kind,
             status: holds,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use composed::model::{
-    Comparison, Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe,
+    Comparison, Deed, Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe,
     Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
 };
 use composed::plan::policy::Policy;
@@ -49,6 +49,8 @@ struct World {
     failed: Option<String>,
     /// So many failures of the desired revision in a row, the last so long ago.
     trouble: Option<(u32, ComposeDuration)>,
+    /// Others removed containers of it so long ago, each time.
+    removed_by_others: Vec<ComposeDuration>,
     /// The rollout last came nearer to its end so long ago.
     progress: Option<ComposeDuration>,
 }
@@ -100,6 +102,9 @@ struct Seen {
     /// Docker Compose made it; it differs in these keys.
     #[serde(default)]
     compose: Option<Vec<String>>,
+    /// Somebody else has told it to stop.
+    #[serde(default)]
+    by_hand: bool,
     /// It was adopted as what its revision says.
     #[serde(default)]
     adopted: bool,
@@ -141,6 +146,9 @@ impl Case {
         let adopted = world.replicas.iter().zip(&replicas).filter(|(seen, _)| seen.adopted);
         memory.adopted = adopted.map(|(_, replica)| (replica.id.clone(), replica.revision.clone())).collect();
         memory.identify(Some(&desired), &mut replicas);
+        let deed =
+            |ago: &ComposeDuration| Deed { at: now - ago.get(), what: "3 of its containers were removed".to_owned() };
+        memory.deeds = world.removed_by_others.iter().map(deed).collect();
         let observed = Observed {
             replicas,
             images,
@@ -295,6 +303,8 @@ impl Seen {
             ports: BTreeMap::new(),
             pid: 0,
             volumes: self.volumes.clone(),
+            by_hand: self.by_hand,
+            maker: self.compose.as_ref().map(|_| "docker compose 5.6.1".to_owned()),
             compose: self.compose.clone().map(|differs| match differs.is_empty() {
                 true => Comparison::Same,
                 false => Comparison::Differs(differs),

@@ -33,6 +33,8 @@ fn replica(wish: &DesiredService, health: Health, started_at: Timestamp) -> Repl
         pre_stop_done: false,
         volumes: std::collections::BTreeMap::new(),
         post_start: None,
+        by_hand: false,
+        maker: None,
         compose: None,
         addresses: std::collections::BTreeMap::new(),
         ports: std::collections::BTreeMap::new(),

@@ -127,6 +127,8 @@ impl Scene {
                 pre_stop_done: false,
                 volumes: BTreeMap::new(),
                 post_start: None,
+                by_hand: false,
+                maker: None,
                 compose: None,
                 addresses: BTreeMap::new(),
                 ports: BTreeMap::new(),

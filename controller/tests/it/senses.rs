@@ -279,6 +279,8 @@ pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
         pre_stop_done: false,
         volumes: std::collections::BTreeMap::new(),
         post_start: None,
+        by_hand: false,
+        maker: None,
         compose: None,
         addresses: address.map(|address| ("net".to_owned(), address.to_owned())).into_iter().collect(),
         ports: [("8080/tcp".to_owned(), Vec::new())].into(),

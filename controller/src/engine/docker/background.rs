@@ -40,6 +40,9 @@ pub(super) struct Jobs {
     failures: HashMap<String, u32>,
     busy: HashMap<String, Pending>,
     hooks_done: HashSet<String>,
+    /// Told to stop by us, and by others.
+    told: HashSet<String>,
+    by_hand: HashSet<String>,
     post_start: HashMap<String, HookEnd>,
 }
 
@@ -63,7 +66,9 @@ impl Background {
     /// Forgets containers that are gone.
     pub(super) fn retain(&self, there: impl Fn(&str) -> bool) {
         let mut jobs = self.lock();
-        let Jobs { busy, hooks_done, post_start, .. } = &mut *jobs;
+        let Jobs { busy, hooks_done, post_start, told, by_hand, .. } = &mut *jobs;
+        told.retain(|id| there(id) || busy.contains_key(id));
+        by_hand.retain(|id| there(id));
         post_start.retain(|id, _| there(id) || busy.contains_key(id));
         hooks_done.retain(|id| there(id) || busy.contains_key(id));
     }
@@ -90,6 +95,7 @@ impl Background {
         if !self.begin(id, Pending::Stop) {
             return;
         }
+        self.lock().told.insert(id.to_owned());
         let (background, api, id) = (Arc::clone(self), api.clone(), id.to_owned());
         drop(tokio::spawn(async move {
             // No `t`: the container's own timeout rules, and its own signal.
@@ -149,6 +155,16 @@ impl Background {
         }));
     }
 
+    /// The engine says that a container was told to stop, or that it has started.
+    pub(super) fn heard(&self, id: &str, stops: bool) {
+        let mut jobs = self.lock();
+        if !stops {
+            jobs.by_hand.remove(id);
+        } else if !jobs.told.contains(id) {
+            jobs.by_hand.insert(id.to_owned());
+        }
+    }
+
     fn begin(&self, id: &str, what: Pending) -> bool {
         let mut jobs = self.lock();
         if jobs.busy.contains_key(id) {
@@ -194,6 +210,11 @@ impl Background {
 }
 
 impl Jobs {
+    /// Whether others have told it to stop.
+    pub(super) fn by_hand(&self, id: &str) -> bool {
+        self.by_hand.contains(id)
+    }
+
     /// The work under way on a container.
     pub(super) fn busy_with(&self, id: &str) -> Option<Pending> {
         self.busy.get(id).copied()

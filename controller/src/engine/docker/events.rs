@@ -33,8 +33,20 @@ use super::{
 use crate::model::Key;
 
 /// What changes a replica. `exec_*` must stay out: every healthcheck writes three of them.
-const CONTAINER: &[&str] =
-    &["create", "start", "die", "destroy", "health_status", "oom", "pause", "unpause", "rename", "stop", "update"];
+const CONTAINER: &[&str] = &[
+    "create",
+    "start",
+    "die",
+    "destroy",
+    "health_status",
+    "kill",
+    "oom",
+    "pause",
+    "unpause",
+    "rename",
+    "stop",
+    "update",
+];
 /// What changes a network or volume; `mount` and `unmount` come with every start.
 const OBJECT: &[&str] = &["create", "destroy", "remove", "connect", "disconnect"];
 /// What may bring or take an image.
@@ -159,7 +171,16 @@ impl Watch {
         let id = actor.id.unwrap_or_default();
         let attributes = actor.attributes.unwrap_or_default();
         match event.typ {
-            Some(Kind::CONTAINER) => self.hint_of_container(&attributes),
+            Some(Kind::CONTAINER) => {
+                let hint = self.hint_of_container(&attributes);
+                // Other signals are messages to the application.
+                let ends = matches!(attributes.get("signal").map_or("15", String::as_str), "2" | "3" | "9" | "15");
+                let told = matches!(action, "stop" | "start") || (action == "kill" && ends);
+                if told && hint != Hint::Nothing {
+                    self.background.heard(&id, action != "start");
+                }
+                hint
+            }
             Some(Kind::NETWORK) if matches!(action, "connect" | "disconnect") => {
                 let service = attributes.get("container").and_then(|id| self.seen.service_of(id));
                 service.map_or(Hint::Nothing, |service| Hint::One(Key::Service(service)))

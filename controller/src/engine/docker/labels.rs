@@ -120,6 +120,15 @@ pub(super) fn revision_of_compose(labels: &Labels) -> String {
     format!("compose-{}", hash.get(..10).unwrap_or("unknown"))
 }
 
+/// Which Compose made a container, and of what, for people.
+pub(super) fn maker(labels: &Labels) -> String {
+    let label = |name: &str| labels.get(name).filter(|value| !value.is_empty());
+    let version = label("com.docker.compose.version").map_or_else(String::new, |version| format!(" {version}"));
+    let files =
+        label("com.docker.compose.project.config_files").map_or_else(String::new, |files| format!(" of {files}"));
+    format!("docker compose{version}{files}")
+}
+
 /// The number that they give, 0 if none can be read.
 pub(super) fn number(labels: &Labels) -> u32 {
     labels.get(NUMBER).and_then(|number| number.parse().ok()).unwrap_or(0)

@@ -225,6 +225,8 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         ports: ports(config.exposed_ports.unwrap_or_default(), network.ports.unwrap_or_default()),
         pid: current.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
         volumes: container.mounts.iter().flatten().filter_map(mounts::anonymous).collect(),
+        by_hand: jobs.by_hand(&listed.id),
+        maker: listed.compose.then(|| labels::maker(&labels)),
         compose: None,
         service: listed.service,
         id: listed.id,

@@ -227,6 +227,7 @@ impl World {
         let id = self.containers.named(&name).map(|one| one.replica.id.clone());
         if let Some(container) = id.and_then(|id| self.containers.get_mut(&id)) {
             container.replica.compose = Some(Comparison::Unknown);
+            container.replica.maker = Some("docker compose".to_owned());
             container.replica.state = State::Running;
             container.replica.started_at = Some(since);
             container.told = container.behaviour.lag.map(|_| (true, since));
@@ -295,6 +296,8 @@ impl World {
             pre_stop_done: false,
             volumes: volumes(blueprint, &id),
             post_start: None,
+            by_hand: false,
+            maker: None,
             compose: None,
             addresses: BTreeMap::from([(
                 "default".to_owned(),

@@ -1,0 +1,70 @@
+//! Other hands: what somebody else did to the replicas of a service, and how often.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Memory, Observed, State};
+
+/// What is done within this time is one deed: `docker compose up` takes one container after the other.
+const ONE_DEED: Duration = Duration::from_secs(30);
+/// So many deeds within this time are no accident.
+const DEEDS: usize = 3;
+const WINDOW: Duration = Duration::from_mins(10);
+
+/// Something that another hand did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    /// When it was first noticed.
+    pub at: Timestamp,
+    /// What, for people.
+    pub what: String,
+}
+
+impl Memory {
+    /// Whether other hands keep changing what is put right: what they did last, and until when it is left alone.
+    pub fn contended(&self, now: Timestamp) -> Option<(&str, Timestamp)> {
+        let recent: Vec<&Deed> = self.deeds.iter().filter(|deed| now < deed.at + WINDOW).collect();
+        let first = recent.len().checked_sub(DEEDS).and_then(|at| recent.get(at))?;
+        Some((recent.last()?.what.as_str(), first.at + WINDOW))
+    }
+
+    /// Notices what was done between two looks that was not our doing.
+    pub(super) fn notice_hands(&mut self, observed: &Observed, first_look: bool, now: Timestamp) {
+        let ids: BTreeSet<&String> = observed.replicas.iter().map(|replica| &replica.id).collect();
+        let mut seen = Vec::new();
+        if !first_look {
+            let ours = |id: &&String| !self.parting.contains(*id) && !self.withdrawn.contains_key(*id);
+            let vanished = self.there.iter().filter(|id| !ids.contains(id)).filter(ours).count();
+            if vanished > 0 {
+                seen.push(format!("{vanished} of its containers were removed"));
+            }
+            let new = observed
+                .replicas
+                .iter()
+                .filter(|one| !self.there.contains(&one.id) && !self.adopted.contains_key(&one.id));
+            let made = new.filter_map(|one| Some((one.name.as_str(), one.maker.as_deref()?)));
+            seen.extend(made.map(|(name, maker)| format!("{maker} made {name}")));
+        }
+        for replica in &observed.replicas {
+            let by_hand = replica.by_hand && matches!(replica.state, State::Exited(_));
+            if by_hand && !self.withdrawn.contains_key(&replica.id) && self.ended_by_hand.insert(replica.id.clone()) {
+                seen.push(format!("{} was stopped", replica.name));
+            }
+        }
+        self.there = ids.into_iter().cloned().collect();
+        self.parting.retain(|id| self.there.contains(id));
+        self.ended_by_hand.retain(|id| self.there.contains(id));
+        self.deeds.retain(|deed| now < deed.at + WINDOW);
+        if seen.is_empty() {
+            return;
+        }
+        match self.deeds.last_mut().filter(|last| now < last.at + ONE_DEED) {
+            Some(last) if last.what.len() < 300 => last.what = format!("{}; {}", last.what, seen.join("; ")),
+            Some(_) => {}
+            None => self.deeds.push(Deed { at: now, what: seen.join("; ") }),
+        }
+    }
+}
