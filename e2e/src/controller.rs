@@ -238,6 +238,13 @@ pub fn apply(world: &World, path: &Path, more: &[&str]) -> Done {
     finish(command)
 }
 
+/// Runs a verb that asks the controller of a world.
+pub fn verb(world: &World, words: &[&str]) -> Done {
+    let mut command = common(world, &world.socket());
+    command.args(words);
+    finish(command)
+}
+
 /// Runs `composed plan PATH`.
 pub fn plan(world: &World, path: &Path) -> Done {
     let mut command = common(world, &world.socket());

@@ -98,6 +98,11 @@ fn run(scene: &Scene<'_>) -> Plan {
         finish(&mut plan, scene);
         return plan;
     }
+    if let Some((name, until)) = at_work(scene) {
+        plan.wait(format!("docker compose to start {name}"), Some(until));
+        finish(&mut plan, scene);
+        return plan;
+    }
     adopt(&mut plan, scene);
     if let Some((what, until)) = scene.memory.contended(scene.now) {
         plan.wait(format!("others to leave it alone ({what}); `composed resume` goes on at once"), Some(until));
@@ -136,6 +141,18 @@ fn run(scene: &Scene<'_>) -> Plan {
     roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
     plan
+}
+
+/// Docker Compose takes so long at most from making a container to starting it.
+const COMPOSE_STARTS: Duration = Duration::from_secs(10);
+
+/// A container that Docker Compose has just made and not started yet: whoever changes something now is in its way.
+fn at_work<'a>(scene: &Scene<'a>) -> Option<(&'a str, Timestamp)> {
+    let made = scene.observed.replicas.iter().filter(|one| one.compose.is_some() && one.state == State::Created);
+    // By the engine's clock, which may be ahead of ours: then nobody is waited for.
+    let young = made.filter(|one| one.created_at <= scene.now && scene.now < one.created_at + COMPOSE_STARTS);
+    let newest = young.max_by_key(|one| one.created_at)?;
+    Some((newest.name.as_str(), newest.created_at + COMPOSE_STARTS))
 }
 
 /// What Docker Compose made for this service is this controller's from now on, as it is or to be replaced.

@@ -66,6 +66,9 @@ struct Seen {
     name: Option<String>,
     #[serde(default)]
     created: bool,
+    /// Made so long ago; absent: long ago.
+    #[serde(default)]
+    made: Option<ComposeDuration>,
     #[serde(default)]
     exited: Option<i64>,
     #[serde(default)]
@@ -283,7 +286,8 @@ impl Seen {
             service: desired.name.clone(),
             generation: if self.revision == "new" { 2 } else { 1 },
             revision,
-            created_at: now - std::time::Duration::from_secs(1000 - u64::from(self.number)),
+            created_at: now
+                - self.made.map_or(std::time::Duration::from_secs(1000 - u64::from(self.number)), ComposeDuration::get),
             state,
             started_at: self.running.or(self.ready).map(|ago| now - ago.get()),
             restart_count: 0,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::check::containers;
-use e2e::controller::{Controller, plan, plan_in};
+use e2e::controller::{Controller, condition, plan, plan_in, verb};
 use e2e::haproxy::haproxy_or_skip;
 use e2e::load::{ALL, Load};
 use e2e::program::{compose, image};
@@ -325,4 +325,61 @@ fn copy(from: &Path, to: &Path) {
             std::fs::write(to.join(name), if text.contains("@sha256:") { plain } else { text }).unwrap();
         }
     }
+}
+
+/// Somebody who brings up another version of the project by hand is put right, and put right again; the third time he is left to
+/// it, and everybody is told who it was.
+#[test]
+fn s29_others_who_keep_changing_it_are_left_to_it() {
+    scenario("29 contended", secs(300), |world| {
+        let program = match compose() {
+            Ok(program) => program,
+            Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
+        };
+        let text = |log: &str| {
+            format!(
+                "name: {}\nservices:\n  web:\n    image: {}\n    environment: {{LOG: {log}}}\n    stop_grace_period: 1s\n    \
+                 deploy: {{replicas: 2}}\n    x-composed: {{rollout: {{min_ready: 1s}}}}\n",
+                world.project,
+                image("1")
+            )
+        };
+        replace(&world.desired().join("compose.yaml"), &text("wanted"));
+        let other = world.path("other.yaml");
+        replace(&other, &text("other"));
+        let controller = Controller::start(world);
+        controller.converged("web", "", secs(60));
+        let logs = || -> Vec<String> {
+            let format = "{{range .Config.Env}}{{println .}}{{end}}";
+            let env = |id: &String| world.docker.run(&["inspect", "--format", format, id]);
+            world
+                .ids("web")
+                .iter()
+                .map(|id| env(id).lines().find(|line| line.starts_with("LOG=")).unwrap_or_default().to_owned())
+                .collect()
+        };
+        let by_hand = || {
+            let output = Command::new(&program).arg("-f").arg(&other).args(["up", "-d"]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        for _ in 0..2 {
+            let began = std::time::Instant::now();
+            by_hand();
+            within(secs(60), "it is put right", || that(logs() == ["LOG=wanted"; 2], || format!("{:?}", logs())));
+            controller.converged("web", "", secs(60));
+            // What comes within half a minute is one deed.
+            std::thread::sleep(secs(32).saturating_sub(began.elapsed()));
+        }
+        by_hand();
+        controller.meets("web", secs(30), "it says who keeps changing it", |status| {
+            let contended = condition(status, "Contended");
+            contended["status"] == true && contended["message"].as_str().is_some_and(|text| text.contains("other.yaml"))
+        });
+        let ids = world.ids("web");
+        std::thread::sleep(secs(8));
+        assert_eq!((world.ids("web"), logs()), (ids, vec!["LOG=other".to_owned(); 2]), "nobody fights");
+        let told = verb(world, &["resume", &format!("{}/web", world.project)]);
+        assert_eq!(told.code, 0, "{}", told.text);
+        within(secs(60), "it goes on", || that(logs() == ["LOG=wanted"; 2], || format!("{:?}", logs())));
+    });
 }
