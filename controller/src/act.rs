@@ -82,6 +82,10 @@ async fn one(
             if let Verb::Remove(target) = engine_call {
                 memory.parting.insert(target.id.clone());
             }
+            if let Verb::Pull { digest: Some(digest), .. } = engine_call {
+                memory.fetch(digest, now());
+                return engine.apply(engine_call, context).await;
+            }
             engine.apply(engine_call, context).await?;
             match engine_call {
                 Verb::Pull { .. } => memory.pulling = memory.history.last().map(|record| record.revision.clone()),
@@ -111,6 +115,8 @@ fn note(verb: &Verb, error: &EngineError, memory: &mut Memory, now: Timestamp) {
     let (revision, reason) = match verb {
         Verb::Create(blueprint) => (blueprint.revision.clone(), Reason::CreateFailed),
         Verb::Start(_) => (revision, Reason::StartFailed),
+        // What runs goes on without it.
+        Verb::Pull { digest: Some(_), .. } => return,
         Verb::Pull { .. } => (revision, Reason::PullFailed),
         Verb::Rename { .. } => (revision, Reason::NameConflict),
         _ => return,

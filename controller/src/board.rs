@@ -189,6 +189,11 @@ impl Board {
         self.changed();
     }
 
+    /// Counts what is no event.
+    pub fn count(&self, kind: &'static str, done: bool) {
+        *self.lock().counts.entry((kind, done)).or_default() += 1;
+    }
+
     /// Changes the controller's own state; tells whether that made a difference.
     pub fn set_health(&self, change: impl FnOnce(&mut Health)) -> bool {
         let mut inner = self.lock();

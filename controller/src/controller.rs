@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crd_schema::status::{Event, ServiceStatus};
 use futures_util::{StreamExt, stream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,10 +17,14 @@ use crate::clock::Clock;
 use crate::dependencies::{in_the_way, unmet};
 use crate::engine::{Asked, Claim, Engine, EngineError, Scope};
 use crate::front;
-use crate::model::{Desired, DesiredService, Key, Memory, Replica, ServiceName, Snapshot};
+use crate::images::reference::Reference;
+use crate::images::{Images, Question, updates};
+use crate::model::{
+    Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, ServiceName, Snapshot, follows,
+};
 use crate::orders::{Order, Pause, Undo};
 use crate::plan;
-use crate::reconcile::{self, Pass};
+use crate::reconcile::{self, Pass, Said};
 use crate::source::catalog::Catalog;
 use crate::source::files::Reading;
 use crate::source::queue::Queue;
@@ -51,6 +55,8 @@ pub struct Controller {
     pub state: StateDir,
     /// Where statuses go.
     pub board: Arc<Board>,
+    /// Who asks registries for new images, if anybody does.
+    pub images: Option<Arc<Images>>,
     /// Services may vanish all at once.
     pub confirm_deletion: bool,
 }
@@ -110,6 +116,7 @@ impl Controller {
         let mut queue = Queue::default();
         let mut events = shared.c.engine.watch();
         let mut felt = shared.c.senses.watch();
+        let mut said = shared.c.images.as_ref().map(|images| images.news());
         let mut looks: JoinSet<Vec<(Key, Next)>> = JoinSet::new();
         let mut looked_for: HashMap<tokio::task::Id, Vec<Key>> = HashMap::new();
         let mut resync = tokio::time::interval(RESYNC);
@@ -141,6 +148,11 @@ impl Controller {
                         }
                     }
                     for key in shared.woken() {
+                        queue.push(key, Instant::now());
+                    }
+                }
+                image = news(said.as_mut()) => {
+                    for key in shared.heard(image.as_ref()) {
                         queue.push(key, Instant::now());
                     }
                 }
@@ -184,6 +196,16 @@ fn ended_look(
     }
 }
 
+/// The next image of which a registry says something new; `None`: any.
+async fn news(said: Option<&mut broadcast::Receiver<Reference>>) -> Option<Reference> {
+    let Some(said) = said else { return std::future::pending().await };
+    match said.recv().await {
+        Ok(image) => Some(image),
+        Err(broadcast::error::RecvError::Lagged(_)) => None,
+        Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+    }
+}
+
 /// Ends at `at`, or never.
 async fn until(at: Option<Instant>) {
     match at {
@@ -223,6 +245,7 @@ impl Shared {
         self.remember(&catalog);
         *lock(&self.catalog) = Some(catalog);
         self.count_composes();
+        self.follow();
         let services = services.into_iter().chain(known).map(Key::Service);
         services.chain(projects.into_iter().map(Key::Project)).collect()
     }
@@ -248,6 +271,51 @@ impl Shared {
         if let Err(error) = self.c.state.save_made_of(&catalog.made_of()) {
             tracing::warn!(%error, "what Compose projects are made of could not be saved");
         }
+    }
+
+    /// Whose turn it is because a registry says something new of this image, or of any.
+    fn heard(&self, image: Option<&Reference>) -> Vec<Key> {
+        // A higher version is another tag to be followed.
+        self.follow();
+        let catalog = self.catalog();
+        let same = |name: &&ServiceName| {
+            let service = catalog.service(name).filter(|service| follows(&service.spec));
+            let own = service.and_then(|service| Reference::parse(&service.spec.image));
+            own.is_some_and(|own| image.is_none_or(|image| image.tagged("") == own.tagged("")))
+        };
+        catalog.names().filter(same).cloned().map(Key::Service).collect()
+    }
+
+    /// Says what is to be asked of registries.
+    fn follow(&self) {
+        let Some(images) = &self.c.images else { return };
+        let catalog = self.catalog();
+        let mut questions = BTreeMap::new();
+        for service in catalog.names().filter_map(|name| catalog.service(name)) {
+            let interval = updates::interval(service);
+            let all = [updates::of_versions(service), updates::of_tag(&self.raised(service, &[]))];
+            for question in all.into_iter().flatten() {
+                questions
+                    .entry(question)
+                    .and_modify(|known: &mut Duration| *known = interval.min(*known))
+                    .or_insert(interval);
+            }
+        }
+        images.follow(questions);
+    }
+
+    /// What is wanted, with the highest version that its document allows.
+    fn raised(&self, service: &DesiredService, replicas: &[Replica]) -> DesiredService {
+        updates::raised(service, self.said(updates::of_versions(service)).as_ref(), replicas)
+    }
+
+    fn said(&self, question: Option<Question>) -> Option<Remote> {
+        self.c.images.as_ref()?.known(&question?)
+    }
+
+    fn registry_says(&self, desired: &Desired) -> Said {
+        let Desired::Run(desired) = desired else { return Said::default() };
+        Said { digest: self.said(updates::of_tag(desired)), versions: self.said(updates::of_versions(desired)) }
     }
 
     fn push_all(&self, queue: &mut Queue) {
@@ -351,17 +419,18 @@ impl Shared {
         for key in keys {
             let Key::Service(name) = key else { continue };
             self.recall(name);
-            if let Some(service) = catalog.service(name) {
+            if let Some(service) = catalog.service(name).map(|service| self.raised(service, &[])) {
                 scope.images.insert(service.spec.image.clone());
-                scope.asked.insert(name.clone(), asked(&catalog, service));
+                scope.asked.insert(name.clone(), asked(&catalog, &service));
                 let memories = lock(&self.memories);
                 let memory = memories.get(name);
                 let earlier = memory.and_then(|memory| memory.last_available(&service.revision));
-                scope.images.extend(earlier.map(|record| record.spec.image.clone()));
+                scope.images.extend(earlier.into_iter().flat_map(images));
+                scope.images.extend(memory.and_then(|memory| memory.history.last()).into_iter().flat_map(images));
                 // What runs may be gone back to as well, available or not.
                 let failed = memory.filter(|memory| memory.failure.is_some());
                 let history = failed.into_iter().flat_map(|memory| &memory.history);
-                scope.images.extend(history.map(|record| record.spec.image.clone()));
+                scope.images.extend(history.flat_map(images));
             }
             scope.services.get_or_insert_default().insert(name.clone());
         }
@@ -396,7 +465,13 @@ impl Shared {
 
     async fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Next {
         let catalog = self.catalog();
-        let desired = catalog.desired(name, &snapshot.owned, self.missed_since(name, &catalog));
+        let desired = match catalog.desired(name, &snapshot.owned, self.missed_since(name, &catalog)) {
+            Desired::Run(desired) => {
+                let replicas = snapshot.replicas.get(name).map(Vec::as_slice).unwrap_or_default();
+                Desired::Run(Box::new(self.raised(&desired, replicas)))
+            }
+            other => other,
+        };
         if matches!(desired, Desired::Gone(_)) && !snapshot.owned.contains(name) {
             return self.forget(name);
         }
@@ -425,6 +500,7 @@ impl Shared {
             unmet,
             refused: lock(&self.refused).get(&name.project).cloned(),
             before: before.as_ref(),
+            registry: self.registry_says(&desired),
             now: self.c.clock.now(),
         };
         let decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
@@ -632,6 +708,12 @@ fn if_paused(desired: Desired, memory: &Memory) -> Desired {
         )),
         (desired, _) => desired,
     }
+}
+
+/// The image of a revision, by name, and by id where it must be that one.
+fn images(record: &RevisionRecord) -> impl Iterator<Item = String> {
+    let id = record.image.clone().filter(|_| follows(&record.spec));
+    std::iter::once(record.spec.image.clone()).chain(id)
 }
 
 /// The labels of those revisions that somebody runs.

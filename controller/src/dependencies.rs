@@ -65,7 +65,9 @@ fn lives(replica: &ReplicaStatus) -> bool {
 /// Whether this revision of a dependency, as its own document has it, is the one that runs.
 fn rolled_out(status: &ServiceStatus, revision: &str) -> bool {
     let there = status.condition(ConditionType::Progressing);
-    status.revision == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+    // Another image of a dependency is no change of its document.
+    let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
+    document == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
 }
 
 /// What a dependency lacks of its condition. One that is left as it is, because its document is not known, counts by

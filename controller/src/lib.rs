@@ -13,6 +13,7 @@ pub mod controller;
 mod dependencies;
 pub mod engine;
 pub mod front;
+pub mod images;
 pub mod model;
 pub mod orders;
 pub mod plan;

@@ -3,14 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::status::ServiceStatus;
+use crd_schema::Update;
+use crd_schema::status::{PullStatus, ServiceStatus, UpdateStatus};
 use jiff::Timestamp;
 
 use crate::act::{Deed, Now, act};
 use crate::engine::{Context, Engine, EngineError};
-use crate::model::{Desired, DesiredProject, DesiredService, Memory, Observed, Replica, ServiceName, Snapshot};
+use crate::images::reference::Reference;
+use crate::model::{
+    Desired, DesiredProject, DesiredService, ImageState, Memory, Observed, Remote, Replica, ServiceName, Snapshot,
+    follows,
+};
 use crate::plan::action::{Plan, Verb};
-use crate::plan::{self, policy::Policy};
+use crate::plan::{self, image::Held, policy::Policy};
 use crate::traffic::Senses;
 
 /// Everything that one pass over one service is given.
@@ -27,13 +32,26 @@ pub struct Pass<'a> {
     pub refused: Option<String>,
     /// Its last status.
     pub before: Option<&'a ServiceStatus>,
+    /// What registries say of its image.
+    pub registry: Said,
     /// The moment.
     pub now: Timestamp,
+}
+
+/// What registries say of the image of a service, as far as they are asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// Of its tag.
+    pub digest: Option<Remote>,
+    /// Of higher versions.
+    pub versions: Option<Remote>,
 }
 
 /// What is to be done, and how things stand before it is.
 #[derive(Debug)]
 pub struct Decision {
+    /// What is wanted, with the image that is.
+    pub desired: Desired,
     /// What was seen.
     pub observed: Observed,
     /// The plan.
@@ -73,18 +91,23 @@ impl Pass<'_> {
     /// Observe and plan.
     pub async fn decide(&self, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> Decision {
         let mut observed = self.observed(snapshot, memory);
-        memory.identify(self.running(), &mut observed.replicas);
+        memory.identify(running(self.desired), &mut observed.replicas);
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
-        memory.notice(self.running(), &observed, self.now);
-        let plan = plan::plan(self.desired, &observed, memory, self.now);
-        let mut status = self.status(&observed, memory, &plan);
+        let (desired, held) = self.with_image(&observed, memory);
+        memory.notice(running(&desired), &observed, self.now);
+        let mut plan = plan::plan(&desired, &observed, memory, self.now);
+        if let Some(Held::Cooling(until)) = held {
+            plan.wake(until);
+        }
+        let mut status = self.status(&desired, &observed, memory, &plan);
+        status.update = update(&desired, &observed, held.as_ref());
         status.traffic = senses.paths(self.service);
         status.hint = self.spec().and_then(|spec| plan::hint::hint(spec, &status.traffic));
         let serving = status.instances.iter().filter(|instance| instance.serves());
         let serving: BTreeSet<&str> = serving.map(|instance| instance.id.as_str()).collect();
         let runs = observed.replicas.iter().filter(|replica| serving.contains(replica.id.as_str()));
         memory.serving = runs.map(|replica| (replica.id.clone(), replica.started_at)).collect();
-        Decision { observed, plan, status }
+        Decision { desired, observed, plan, status }
     }
 
     /// Act as decided; `now` tells the time as it goes on.
@@ -95,11 +118,12 @@ impl Pass<'_> {
         memory: &mut Memory,
         now: Now<'_>,
     ) -> Outcome {
-        let Decision { observed, plan, status: before } = decision;
-        let context = self.context(&plan, memory);
+        let Decision { desired, observed, plan, status: before } = decision;
+        let context = self.context(&plan, &desired, memory);
         let deeds = act(engine, &plan, &context, memory, now).await;
-        let status = self.status(&observed, memory, &plan);
-        let status = ServiceStatus { traffic: before.traffic, hint: before.hint, ..status };
+        let status = self.status(&desired, &observed, memory, &plan);
+        let ServiceStatus { traffic, hint, update, .. } = before;
+        let status = ServiceStatus { traffic, hint, update, ..status };
         Outcome { plan, deeds, status }
     }
 
@@ -107,8 +131,17 @@ impl Pass<'_> {
         let spec = self.spec();
         // The snapshot is everybody's; this service's revisions name a few images of it.
         let named = spec.into_iter().chain(memory.history.iter().map(|record| &record.spec)).map(|spec| &spec.image);
-        let images = named.filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
+        let ids = memory.history.iter().filter_map(|record| record.image.as_ref());
+        let images = named.chain(ids).filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
+        let image = spec.map(|spec| &spec.image);
+        let mut facts = image.and_then(|image| snapshot.facts.get(image)).cloned().unwrap_or_default();
+        let reference = image.and_then(|image| Reference::parse(image));
+        let own = reference.iter().flat_map(|image| image.digests(&facts.digests)).map(str::to_owned).collect();
+        facts.digests = own;
         Observed {
+            facts,
+            remote: self.registry.digest.clone(),
+            versions: self.registry.versions.clone(),
             replicas: self.replicas(snapshot, memory),
             images: images.collect(),
             missing: spec.map_or_else(Vec::new, |spec| {
@@ -122,13 +155,21 @@ impl Pass<'_> {
     /// Those that Compose made count where the service is wanted, or where they were adopted before.
     fn replicas(&self, snapshot: &Snapshot, memory: &Memory) -> Vec<Replica> {
         let mut replicas = snapshot.replicas.get(self.service).cloned().unwrap_or_default();
-        let wanted = self.running().is_some();
+        let wanted = running(self.desired).is_some();
         replicas.retain(|one| wanted || one.compose.is_none() || memory.adopted.contains_key(&one.id));
         replicas
     }
 
-    fn status(&self, observed: &Observed, memory: &Memory, plan: &Plan) -> ServiceStatus {
-        let held = match self.desired {
+    /// What is wanted, with the image that its tag stands for made part of it.
+    fn with_image(&self, observed: &Observed, memory: &mut Memory) -> (Desired, Option<Held>) {
+        let Desired::Run(desired) = self.desired else { return (self.desired.clone(), None) };
+        memory.notice_tag(&desired.spec.image, observed, self.now);
+        let (desired, held) = plan::image::wanted(desired, observed, memory, self.now);
+        (Desired::Run(Box::new(desired)), held)
+    }
+
+    fn status(&self, desired: &Desired, observed: &Observed, memory: &Memory, plan: &Plan) -> ServiceStatus {
+        let held = match desired {
             Desired::Run(desired) => {
                 let policy = &Policy::with(&desired.spec, &observed.replicas);
                 let scene = plan::Scene { desired, observed, memory, policy, now: self.now };
@@ -140,18 +181,11 @@ impl Pass<'_> {
         plan::status::unwanted(self.service, observed, memory, plan, held, self.before, self.now)
     }
 
-    fn running(&self) -> Option<&DesiredService> {
-        match self.desired {
-            Desired::Run(desired) => Some(desired),
-            Desired::Gone(_) | Desired::Held(_) => None,
-        }
-    }
-
     fn spec(&self) -> Option<&crd_schema::ServiceSpec> {
-        self.running().map(|desired| &desired.spec)
+        running(self.desired).map(|desired| &desired.spec)
     }
 
-    fn context(&self, plan: &Plan, memory: &Memory) -> Context {
+    fn context(&self, plan: &Plan, desired: &Desired, memory: &Memory) -> Context {
         // A rollback makes replicas of another specification than the desired one.
         let made = plan.actions.iter().filter_map(|action| match &action.verb {
             Verb::Create(blueprint) => Some(&blueprint.spec),
@@ -160,11 +194,61 @@ impl Pass<'_> {
         let mut context = context(&self.service.project, self.project, made);
         if plan.actions.iter().any(|action| matches!(action.verb, Verb::Start(_))) {
             let remembered = memory.history.iter().map(|record| (&record.revision, &record.spec.files));
-            let wanted = self.running().map(|desired| (&desired.revision, &desired.spec.files));
+            let wanted = running(desired).map(|desired| (&desired.revision, &desired.spec.files));
             let files = remembered.chain(wanted).filter(|(_, files)| !files.is_empty());
             context.files = files.map(|(revision, files)| (revision.clone(), files.clone())).collect();
         }
         context
+    }
+}
+
+/// What is known of new images, if they are followed.
+fn update(desired: &Desired, observed: &Observed, held: Option<&Held>) -> Option<UpdateStatus> {
+    let desired = running(desired).filter(|desired| follows(&desired.spec) || desired.document.is_some())?;
+    let remote = observed.remote.as_ref();
+    let policy = desired.spec.update.as_ref().map(Update::policy).unwrap_or_default();
+    Some(UpdateStatus {
+        policy,
+        image: desired.spec.image.clone(),
+        raised_from: desired.raised_from.clone(),
+        image_id: desired.image.clone(),
+        document: desired.of_document().0.to_owned(),
+        newer: held.and(observed.images.get(&desired.spec.image)).and_then(|state| match state {
+            ImageState::Present(id) => Some(id.clone()),
+            _ => None,
+        }),
+        why_not: held.map(|held| match held {
+            Held::Failed => "it has failed before, and is not tried again".to_owned(),
+            Held::Cooling(_) => "its cooldown has not passed".to_owned(),
+        }),
+        not_before: held.and_then(|held| match held {
+            Held::Cooling(until) => Some(*until),
+            Held::Failed => None,
+        }),
+        registry: remote.and_then(|remote| remote.answer.clone()),
+        checked_at: remote.and_then(|remote| remote.checked_at),
+        next_check: remote.and_then(|remote| remote.next_at),
+        problem: [remote, observed.versions.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|remote| remote.problem.clone())
+            .or_else(|| Some(format!("the last pull failed: {}", observed.facts.failure.as_ref()?))),
+        pulling: match observed.images.get(&desired.spec.image) {
+            Some(ImageState::Pulling(_)) => observed.facts.progress.map(|far| PullStatus {
+                layers_done: far.layers_done,
+                layers: far.layers,
+                bytes: far.bytes,
+                total: far.total,
+            }),
+            _ => None,
+        },
+    })
+}
+
+fn running(desired: &Desired) -> Option<&DesiredService> {
+    match desired {
+        Desired::Run(desired) => Some(desired),
+        Desired::Gone(_) | Desired::Held(_) => None,
     }
 }
 

@@ -133,7 +133,7 @@ impl StateDir {
 }
 
 /// Replaces a file whole or not at all; with `lasting`, it outlives a crash of the machine.
-fn replace(path: &Path, text: &[u8], lasting: bool) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &[u8], lasting: bool) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
     // Mode 0600 is tempfile's own.

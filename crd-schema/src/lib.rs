@@ -43,4 +43,5 @@ pub use types::{
     runtime::{Device, Logging, PullPolicy, RestartPolicy, SwapLimit, Ulimit},
     scalar::{ByteSize, ComposeDuration, Decimal, IntOrPercent, Rounding, ScalarError, StatusCodes},
     service::ServiceSpec,
+    update::{Update, UpdatePolicy},
 };

@@ -21,6 +21,7 @@ const CONTROLLER_SIDE: &[&str] = &[
     "replicas",
     "rollout",
     "traffic",
+    "update",
 ];
 
 impl ServiceSpec {

@@ -45,19 +45,25 @@ impl Controller {
 
     /// Starts it with more options of `run`.
     pub fn start_with(world: &World, more: &[String]) -> Self {
-        Self::begin(world, &world.socket(), more)
+        Self::begin(world, &world.socket(), more, &[])
+    }
+
+    /// Starts it with these environment variables.
+    pub fn start_in(world: &World, environment: &[(&str, PathBuf)]) -> Self {
+        Self::begin(world, &world.socket(), &[], environment)
     }
 
     /// Starts it with another socket.
     pub fn start_at(world: &World, socket: &Path) -> Self {
-        Self::begin(world, socket, &[])
+        Self::begin(world, socket, &[], &[])
     }
 
-    fn begin(world: &World, socket: &Path, more: &[String]) -> Self {
+    fn begin(world: &World, socket: &Path, more: &[String], environment: &[(&str, PathBuf)]) -> Self {
         // One log for all controllers of a socket: the story as a whole.
         let log = socket.with_extension("log");
         let file = File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = common(world, socket);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.arg("run").args(more).arg(world.desired()).stdout(Stdio::null()).stderr(file);
         let child = command.spawn().expect("composed starts");
         janitor(child.id());

@@ -145,6 +145,7 @@ impl Bench {
             generation: 1,
             spec,
             volumes: BTreeMap::new(),
+            image: None,
         };
         self.docker.apply(&Verb::Create(Box::new(blueprint)), context).await.unwrap();
         let made = self.replicas(service).await.into_iter().find(|replica| replica.name == name).unwrap();
@@ -290,6 +291,7 @@ impl Running {
             clock,
             state: StateDir::default(),
             board: Arc::clone(&board),
+            images: None,
             confirm_deletion: true,
         };
         let controller = tokio::spawn(controller.run(received, stopped));

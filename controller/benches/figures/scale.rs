@@ -67,6 +67,7 @@ async fn measure(count: usize) -> (f64, f64) {
         clock,
         state: StateDir::default(),
         board: Arc::clone(&board),
+        images: None,
         confirm_deletion: false,
     };
     let controller = tokio::spawn(controller.run(received, stopped));

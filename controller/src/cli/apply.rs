@@ -63,6 +63,8 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
         clock: session.clock,
         state: session.state,
         board: Arc::clone(&board),
+        // Asks nobody, and goes by what was answered before.
+        images: Some(Arc::clone(&session.images)),
         confirm_deletion: args.confirm_deletion,
     };
     let controller = tokio::spawn(controller.run(received, stopped));

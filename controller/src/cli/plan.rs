@@ -12,10 +12,11 @@ use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, known, prin
 use crate::controller;
 use crate::dependencies::unmet;
 use crate::engine::Scope;
+use crate::images::updates;
 use crate::model::{Desired, ServiceName};
 use crate::plan::action::Plan;
 use crate::plan::project;
-use crate::reconcile::Pass;
+use crate::reconcile::{Pass, Said};
 use crate::source::catalog::Catalog;
 
 /// What would be done for one service or project.
@@ -125,6 +126,7 @@ pub async fn intents(
             asked.insert(name.clone(), controller::asked(catalog, service));
         }
         images.extend(memory.history.iter().map(|record| record.spec.image.clone()));
+        images.extend(memory.history.iter().filter_map(|record| record.image.clone()));
         memories.insert(name.clone(), memory);
     }
     let compose = Arc::new(catalog.names().cloned().chain(session.state.adopted()).collect());
@@ -142,7 +144,12 @@ pub async fn intents(
     for name in &names {
         // Long enough ago: what would be done in the end is what people ask for.
         let missed = jiff::Timestamp::UNIX_EPOCH;
-        let desired = catalog.desired(name, &snapshot.owned, missed);
+        let mut desired = catalog.desired(name, &snapshot.owned, missed);
+        if let Desired::Run(service) = &mut desired {
+            let replicas = snapshot.replicas.get(name).map(Vec::as_slice).unwrap_or_default();
+            let known = updates::of_versions(service).and_then(|question| session.images.known(&question));
+            **service = updates::raised(service, known.as_ref(), replicas);
+        }
         let project = catalog.project(&name.project);
         let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
         let now = session.clock.now();
@@ -153,6 +160,7 @@ pub async fn intents(
             unmet: unmet(&session.board, name, &desired),
             refused: None,
             before: None,
+            registry: Said::default(),
             now,
         };
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
@@ -160,7 +168,7 @@ pub async fn intents(
         if (single && !catalog.knows(name)) || !catalog.minds(name) {
             continue;
         }
-        let strategy = match desired {
+        let strategy = match &desired {
             Desired::Run(_) => decision.status.strategy,
             Desired::Gone(_) => match catalog.elsewhere.get(name) {
                 Some(why) => format!("removed: it {why}"),

@@ -95,15 +95,18 @@ async fn control(
         }
     };
     tracing::info!(engine = session.engine.describe(), socket = %common.socket.display(), "composed runs");
+    let registries = tokio::spawn(Arc::clone(&session.images).run());
     let controller = Controller {
         engine: session.engine,
         senses: session.senses,
         clock: session.clock,
         state: session.state,
         board,
+        images: Some(session.images),
         confirm_deletion: args.confirm_deletion,
     };
     controller.run(received, stopped).await;
+    registries.abort();
     if let Some((view, served)) = view {
         view.end_readings().await;
         // Its end takes the socket away, if it has one.

@@ -13,6 +13,9 @@ use crate::clock::Clock;
 use crate::engine::docker::Docker;
 use crate::engine::sim::{Behaviour, Sim, World, tick};
 use crate::engine::{Engine, EngineError};
+use crate::images::Images;
+use crate::images::credentials::Credentials;
+use crate::images::registry::Registries;
 use crate::source::catalog::Catalog;
 use crate::state::StateDir;
 use crate::traffic::Senses;
@@ -43,6 +46,8 @@ pub struct Session {
     pub state: StateDir,
     /// Where statuses go, and where the senses read who serves.
     pub board: Arc<Board>,
+    /// What registries say, as far as they were asked; whoever runs it asks them.
+    pub images: Arc<Images>,
     /// What proxies see of the engine, if that was asked for.
     pub view: Option<Arc<View>>,
 }
@@ -75,6 +80,7 @@ impl Session {
     ) -> Result<Self, EngineError> {
         let clock = Clock::system();
         let board = Arc::clone(board);
+        let images = images(&board, clock, &state);
         match common.engine {
             EngineChoice::Docker => {
                 let docker = Arc::new(Docker::connect(common.host.as_deref(), &common.instance).await?);
@@ -87,13 +93,14 @@ impl Session {
                     paths.push(Haproxies::new(Way::Nearest, Some(Arc::clone(docker)), Arc::clone(&board)));
                 }
                 let senses = LocalSenses::by(Way::Nearest, helper, clock, Arc::clone(&board), paths);
-                Ok(Self { engine: docker, senses, clock, state, board, view })
+                Ok(Self { engine: docker, senses, clock, state, board, images, view })
             }
             EngineChoice::Simulated => {
                 let mut world = World::default();
                 world.anything = Some(Behaviour::default());
                 let sim = simulated(world, clock);
-                Ok(Self { engine: Arc::clone(&sim) as Arc<dyn Engine>, senses: sim, clock, state, board, view: None })
+                let engine = Arc::clone(&sim) as Arc<dyn Engine>;
+                Ok(Self { engine, senses: sim, clock, state, board, images, view: None })
             }
         }
     }
@@ -131,6 +138,12 @@ fn state(common: &Common) -> Result<StateDir, EngineError> {
 
 fn default_state_dir(common: &Common) -> Option<PathBuf> {
     (common.engine == EngineChoice::Docker).then(|| places::state_dir(common)).flatten()
+}
+
+/// What registries said before, and who would ask them: nobody does until it is run.
+pub fn images(board: &Arc<Board>, clock: Clock, state: &StateDir) -> Arc<Images> {
+    let registries = Arc::new(Registries::new(Credentials::from_environment(), clock));
+    Images::new(registries, Arc::clone(board), clock, state.room("images.json"))
 }
 
 /// A simulated engine whose time passes.

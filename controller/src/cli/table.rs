@@ -1,7 +1,7 @@
 //! Statuses as people read them.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use crd_schema::status::{ConditionType, Event, ServiceStatus};
+use crd_schema::status::{ConditionType, Event, ServiceStatus, UpdateStatus};
 
 /// One line for each service.
 pub fn overview(statuses: &[ServiceStatus]) -> String {
@@ -81,12 +81,51 @@ pub fn one(status: &ServiceStatus) -> String {
     for path in &status.traffic {
         text += &format!("\nrequests come by {} ({}): {}", path.path, path.proof, path.detail);
     }
+    if let Some(update) = &status.update {
+        text += &format!("\n{}", image(update));
+    }
     if let Some(hint) = &status.hint {
         text += &format!("\nhint: {hint}");
     }
     for waiting in &status.waiting {
         let until = waiting.until.map(|until| format!(" (until {} at the latest)", until.strftime("%T")));
         text += &format!("\nwaits for {}{}", waiting.on, until.unwrap_or_default());
+    }
+    text
+}
+
+/// Which image is wanted, and what is known of newer ones.
+fn image(update: &UpdateStatus) -> String {
+    let short = |id: &str| {
+        let bare = id.strip_prefix("sha256:").unwrap_or(id);
+        bare.get(..12).unwrap_or(bare).to_owned()
+    };
+    let mut text = format!("image: {}", update.image);
+    if let Some(id) = &update.image_id {
+        text += &format!(" ({})", short(id));
+    }
+    if let Some(document) = &update.raised_from {
+        text += &format!(", higher than the document's {document}");
+    }
+    if let Some(newer) = &update.newer {
+        let until = update.not_before.map(|at| format!(" until {}", at.strftime("%T"))).unwrap_or_default();
+        let why = update.why_not.as_deref().unwrap_or_default();
+        text += &format!("; the tag stands for {} by now, which waits{until}: {why}", short(newer));
+    }
+    if let Some(at) = update.checked_at {
+        text += &format!("; the registry was last asked at {}", at.strftime("%T"));
+    }
+    if let Some(at) = update.next_check {
+        text += &format!(", next at {}", at.strftime("%T"));
+    }
+    if let Some(far) = &update.pulling {
+        text += &format!(
+            "; being pulled: {} of {} layers, {} of {} bytes",
+            far.layers_done, far.layers, far.bytes, far.total
+        );
+    }
+    if let Some(problem) = &update.problem {
+        text += &format!("\nno newer image: {problem}");
     }
     text
 }

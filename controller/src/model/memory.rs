@@ -62,6 +62,12 @@ pub struct Memory {
     /// The revision whose image this process began to fetch.
     #[serde(skip)]
     pub pulling: Option<String>,
+    /// The image that its tag stood for at the last look.
+    #[serde(default)]
+    pub tag: Option<TagSeen>,
+    /// The last image that was fetched because the registry had it.
+    #[serde(default)]
+    pub fetched: Option<Fetched>,
     /// At the last look it waited for its dependencies.
     #[serde(skip)]
     pub waited: bool,
@@ -143,7 +149,8 @@ pub struct RevisionRecord {
     /// The commit that asked for it, if it came from git.
     #[serde(default)]
     pub commit: Option<CommitStatus>,
-    /// The engine's id of its image, when that was first seen to be here.
+    /// The engine's id of its image: the one that all its replicas are made of, where new images are followed; else the one
+    /// that was first seen to be here.
     #[serde(default)]
     pub image: Option<String>,
     /// When it was last begun; of old memories, when it was first asked for.
@@ -152,6 +159,28 @@ pub struct RevisionRecord {
     /// When it became what it is.
     #[serde(default)]
     pub ended: Option<Timestamp>,
+}
+
+/// What a tag stood for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagSeen {
+    /// The tag, as the document names the image.
+    pub name: String,
+    /// The engine's id of the image.
+    pub id: String,
+    /// When it was first seen to stand for that.
+    pub since: Timestamp,
+}
+
+/// An image that was fetched because the registry had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The digest that the registry gave.
+    pub digest: String,
+    /// When that was last begun.
+    pub at: Timestamp,
+    /// How often.
+    pub count: u32,
 }
 
 /// What became of a revision.
@@ -257,6 +286,21 @@ impl Memory {
         self.revocable.retain(|id| there(id));
     }
 
+    /// Takes in what the tag of a service stands for now.
+    pub fn notice_tag(&mut self, name: &str, observed: &Observed, now: Timestamp) {
+        let Some(ImageState::Present(id)) = observed.images.get(name) else { return };
+        if self.tag.as_ref().is_none_or(|seen| seen.name != name || seen.id != *id) {
+            self.tag = Some(TagSeen { name: name.to_owned(), id: id.clone(), since: now });
+        }
+    }
+
+    /// Notes that an image is fetched because the registry has it.
+    pub fn fetch(&mut self, digest: &str, now: Timestamp) {
+        let before = self.fetched.take().filter(|fetched| fetched.digest == digest);
+        let count = before.map_or(0, |fetched| fetched.count).saturating_add(1);
+        self.fetched = Some(Fetched { digest: digest.to_owned(), at: now, count });
+    }
+
     /// What of it must last: what was seen with one's own eyes is seen again after a restart.
     #[must_use]
     pub fn lasting(&self) -> Self {
@@ -289,6 +333,8 @@ impl Memory {
             trouble,
             foreign_names,
             pulled,
+            tag,
+            fetched,
             cautious_until,
             progress_since,
             cut,
@@ -308,6 +354,7 @@ impl Memory {
             back_since: _,
         } = self;
         let timers = (cautious_until, progress_since, withdrawn, serving);
+        let images = (pulled, tag, fetched);
         (
             generation,
             digest,
@@ -315,7 +362,7 @@ impl Memory {
             failure,
             trouble,
             foreign_names,
-            (pulled, cut, adopted, (paused, post_start, deeds)),
+            (images, cut, adopted, (paused, post_start, deeds)),
             timers,
         )
     }
@@ -452,6 +499,7 @@ impl Memory {
 
     fn notice_image(&mut self, desired: &DesiredService, observed: &Observed) {
         let Some(ImageState::Present(id)) = observed.images.get(&desired.spec.image) else { return };
+        let id = desired.image.as_ref().unwrap_or(id);
         if self.pulling.as_ref() == Some(&desired.revision) {
             self.pulled = self.pulling.take();
         }
@@ -490,7 +538,7 @@ impl Memory {
             outcome: Outcome::Pending,
             served: false,
             commit: desired.commit.clone(),
-            image: None,
+            image: desired.image.clone(),
             begun: Some(now),
             ended: None,
         };
@@ -501,7 +549,8 @@ impl Memory {
             let runs = observed.replicas.iter().any(|r| r.revision == desired.revision && r.state.is_live());
             if old.outcome == Outcome::Available && runs {
                 record.outcome = Outcome::Available;
-                (record.image, record.begun, record.ended) = (old.image, old.begun, old.ended);
+                (record.begun, record.ended) = (old.begun, old.ended);
+                record.image = record.image.or(old.image);
             }
         }
         self.history.push(record);

@@ -10,8 +10,8 @@ mod observed;
 mod replica;
 
 pub use contention::Deed;
-pub use desired::{Desired, DesiredProject, DesiredService};
+pub use desired::{Desired, DesiredProject, DesiredService, Names, follows, of_image};
 pub use key::{Key, ServiceName};
-pub use memory::{Failure, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, Trouble};
-pub use observed::{ImageState, Observed, Snapshot};
+pub use memory::{Failure, Fetched, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, TagSeen, Trouble};
+pub use observed::{ImageFacts, ImageState, Observed, PullProgress, Remote, Snapshot};
 pub use replica::{Comparison, Health, HookEnd, InFlight, Pending, Probe, Replica, Rotation, State};

@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub owned: BTreeSet<ServiceName>,
     /// The images asked for.
     pub images: BTreeMap<String, ImageState>,
+    /// What more is known of those of them that are here or on their way.
+    pub facts: BTreeMap<String, ImageFacts>,
     /// All networks by name; with their project where this controller made them.
     pub networks: BTreeMap<String, Option<String>>,
     /// All volumes by name; with their project where this controller made them.
@@ -44,6 +46,56 @@ pub enum ImageState {
     },
 }
 
+/// What the engine tells of an image, beside whether it is here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageFacts {
+    /// Where it came from, as `repository@digest`.
+    #[serde(default)]
+    pub digests: Vec<String>,
+    /// What became of the last pull, where that failed and an older image is here.
+    #[serde(default)]
+    pub failure: Option<String>,
+    /// How far a pull has come.
+    #[serde(default)]
+    pub progress: Option<PullProgress>,
+}
+
+/// How far a pull has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullProgress {
+    /// Layers that are here.
+    pub layers_done: u32,
+    /// Layers that are known of.
+    pub layers: u32,
+    /// Bytes that are here.
+    pub bytes: u64,
+    /// Bytes of the layers whose size is known.
+    pub total: u64,
+}
+
+/// What a registry said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Its last answer: a digest, or a tag.
+    #[serde(default)]
+    pub answer: Option<String>,
+    /// When that answer first came.
+    #[serde(default)]
+    pub moved_at: Option<Timestamp>,
+    /// There was no answer before it.
+    #[serde(default)]
+    pub first: bool,
+    /// When it last answered.
+    #[serde(default)]
+    pub checked_at: Option<Timestamp>,
+    /// When it is asked next.
+    #[serde(default)]
+    pub next_at: Option<Timestamp>,
+    /// Why the last question has no answer.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
 /// What one service's plan looks at.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
@@ -53,6 +105,15 @@ pub struct Observed {
     /// The images that its revisions name.
     #[serde(default)]
     pub images: BTreeMap<String, ImageState>,
+    /// What more is known of the desired image; of its digests those of its own repository, without the name.
+    #[serde(default)]
+    pub facts: ImageFacts,
+    /// What the registry says of the desired image, if it is asked.
+    #[serde(default)]
+    pub remote: Option<Remote>,
+    /// What it says of higher versions, if it is asked.
+    #[serde(default)]
+    pub versions: Option<Remote>,
     /// Networks and volumes that it needs and that do not exist yet, for people: `network shop_default`.
     #[serde(default)]
     pub missing: Vec<String>,

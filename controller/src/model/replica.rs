@@ -22,6 +22,12 @@ pub struct Replica {
     pub revision: String,
     /// The generation it was created for.
     pub generation: u64,
+    /// The engine's id of the image it was made of; empty where that is not known.
+    #[serde(default)]
+    pub image: String,
+    /// The name of that image, or its id, as its creator wrote it.
+    #[serde(default)]
+    pub image_name: String,
     /// When the engine created it.
     pub created_at: Timestamp,
     /// What the engine says it is doing.

@@ -65,6 +65,8 @@ pub enum Verb {
         image: String,
         /// Its platform, if one is asked for.
         platform: Option<String>,
+        /// The digest that the registry says it has, where one is here already.
+        digest: Option<String>,
     },
     /// Create a replica; its name and labels make a repeated create a conflict with ourselves, never a twin.
     Create(Box<Blueprint>),
@@ -170,6 +172,8 @@ pub struct Blueprint {
     pub spec: ServiceSpec,
     /// The anonymous volumes that it has from the one whose place it takes, by where they are mounted.
     pub volumes: BTreeMap<String, String>,
+    /// The engine's id of the image to make it of; without one, what the specification's name stands for.
+    pub image: Option<String>,
 }
 
 /// A thing waited for.

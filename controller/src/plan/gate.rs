@@ -8,7 +8,7 @@ use crd_schema::PullPolicy;
 use crd_schema::status::Reason;
 use jiff::Timestamp;
 
-use crate::model::{ImageState, Observed, Outcome, PostStart, ServiceName};
+use crate::model::{ImageState, Observed, Outcome, PostStart, PullProgress, ServiceName};
 
 use super::Scene;
 use super::action::{Plan, Verb};
@@ -19,7 +19,7 @@ use super::phase::{Fault, Phase};
 use super::target::{Goal, GoalKind};
 
 /// A pull under way is looked at so often.
-const PULL_LOOK: Duration = Duration::from_secs(1);
+pub(super) const PULL_LOOK: Duration = Duration::from_secs(1);
 
 /// One attempt takes so long at least: a pull or a slow start.
 const ATTEMPT: Duration = Duration::from_mins(1);
@@ -63,11 +63,32 @@ fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
     };
     let image = &spec.image;
     let policy = spec.pull_policy.unwrap_or(PullPolicy::Missing);
-    let pull = Verb::Pull { image: image.clone(), platform: spec.platform.clone() };
+    let pull = Verb::Pull { image: image.clone(), platform: spec.platform.clone(), digest: None };
     let asked = scene.memory.pulled.as_deref() == Some(goal.revision);
+    if let Some(id) = goal.image {
+        let first_ask = policy == PullPolicy::Always && !asked && goal.kind != GoalKind::Rollback;
+        let of_tag = matches!(scene.observed.images.get(image), Some(ImageState::Present(here)) if here == id);
+        let looked_at = scene.observed.images.get(id);
+        if (of_tag || matches!(looked_at, Some(ImageState::Present(_)))) && !first_ask {
+            return true;
+        }
+        if looked_at.is_none() && !first_ask {
+            // That it is wanted is known since this look; the next one looks for it.
+            plan.wait(format!("a look for image {id}"), Some(scene.now));
+            return false;
+        }
+        let others = matches!(scene.observed.images.get(image), Some(ImageState::Present(_))) && !first_ask;
+        if others || goal.kind == GoalKind::Rollback {
+            // Of whatever the tag stands for by now nothing is made under this revision's name.
+            let revision = goal.revision;
+            plan.wait(format!("image {id} of revision {revision}, which is no longer on this host"), None);
+            return false;
+        }
+    }
     match scene.observed.images.get(image).unwrap_or(&ImageState::Absent) {
         ImageState::Pulling(_) => {
-            plan.wait(format!("image {image} to be pulled"), None);
+            let far = scene.observed.facts.progress.filter(|_| *image == scene.desired.spec.image);
+            plan.wait(format!("image {image} to be pulled{}", far.map_or_else(String::new, so_far)), None);
             // The engine's word that it is here may be lost.
             plan.wake(scene.now + PULL_LOOK);
         }
@@ -89,6 +110,13 @@ fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
         }
     }
     false
+}
+
+/// How far a pull has come, for people.
+fn so_far(progress: PullProgress) -> String {
+    let PullProgress { layers_done, layers, bytes, total } = progress;
+    let megabytes = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
+    format!(" ({layers_done} of {layers} layers, {} of {} MB)", megabytes(bytes), megabytes(total))
 }
 
 /// Why the desired revision has failed, if it has; else the moment at which it will have, if nothing improves.
@@ -158,7 +186,7 @@ fn stuck(cast: &Cast<'_>, observed: &Observed) -> String {
 }
 
 /// The same service backs off the same way each time; two services do not march in step.
-fn seed(service: &ServiceName) -> u64 {
+pub(super) fn seed(service: &ServiceName) -> u64 {
     let mut hasher = DefaultHasher::new();
     service.hash(&mut hasher);
     hasher.finish()

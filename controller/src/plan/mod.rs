@@ -9,6 +9,7 @@ pub mod canary;
 pub mod cast;
 pub mod gate;
 pub mod hint;
+pub mod image;
 pub mod inherit;
 pub mod leave;
 pub mod phase;
@@ -140,6 +141,7 @@ fn run(scene: &Scene<'_>) -> Plan {
     part(&mut plan, scene, &cast, &step);
     roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
+    image::fetch(&mut plan, scene);
     plan
 }
 
@@ -260,6 +262,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
                 generation: goal.generation,
                 spec: spec.clone(),
                 volumes: inherited.next().unwrap_or_default(),
+                image: goal.image.map(str::to_owned),
             };
             plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
         }

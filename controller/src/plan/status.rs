@@ -25,7 +25,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         generation: memory.generation,
         observed_generation: memory.generation,
         revision: desired.revision.clone(),
-        digest: desired.digest.clone(),
+        digest: desired.of_document().1.to_owned(),
         current_revision: current(memory),
         replicas: policy.replicas,
         live: count(observed.replicas.iter().filter(|r| r.state.is_live()).count()),

@@ -3,7 +3,7 @@
 use crd_schema::status::Reason;
 use crd_schema::{FailureAction, ServiceSpec};
 
-use crate::model::{DesiredService, Failure, Memory};
+use crate::model::{DesiredService, Failure, Memory, RevisionRecord, follows};
 
 use super::Scene;
 
@@ -16,6 +16,8 @@ pub struct Goal<'a> {
     pub generation: u64,
     /// What they are made of; unknown when the history of an earlier revision is lost: what runs of it is kept.
     pub spec: Option<&'a ServiceSpec>,
+    /// The engine's id of the image that they are made of, where new images are followed.
+    pub image: Option<&'a str>,
     /// How it came to be the goal.
     pub kind: GoalKind,
 }
@@ -46,6 +48,7 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
         revision: &desired.revision,
         generation: memory.generation,
         spec: Some(&desired.spec),
+        image: desired.image.as_deref(),
         kind: GoalKind::Desired,
     };
     let Some(failure) = failed(desired, memory) else {
@@ -63,6 +66,7 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
             revision: &record.revision,
             generation: record.generation,
             spec: Some(&record.spec),
+            image: image_of(record),
             kind: GoalKind::Rollback,
         });
     }
@@ -71,10 +75,15 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
         // Never all available at once, yet it runs: better than what has failed. Its history may be lost; then what
         // runs of it is kept.
         let (revision, generation) = (other.revision.as_str(), other.generation);
-        let spec = memory.record(revision).map(|record| &record.spec);
-        return Ok(Goal { revision, generation, spec, kind: GoalKind::Rollback });
+        let record = memory.record(revision);
+        let spec = record.map(|record| &record.spec);
+        return Ok(Goal { revision, generation, spec, image: record.and_then(image_of), kind: GoalKind::Rollback });
     }
     Ok(Goal { kind: GoalKind::Retry, ..wanted })
+}
+
+fn image_of(record: &RevisionRecord) -> Option<&str> {
+    record.image.as_deref().filter(|_| follows(&record.spec))
 }
 
 /// The failure of the document as it is now.

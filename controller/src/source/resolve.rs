@@ -39,6 +39,10 @@ pub(super) fn resolve(
         if let Some(defaults) = &project.spec.rollout {
             spec.rollout = Some(spec.rollout.unwrap_or_default().or(defaults));
         }
+        // An image that is named by its digest has nothing to follow.
+        if let Some(defaults) = project.spec.update.as_ref().filter(|_| !spec.image.contains('@')) {
+            spec.update = Some(spec.update.unwrap_or_default().or(defaults));
+        }
     }
     document.place_binds(&mut spec)?;
     document.merge_env_files(&mut spec, before, &mut made)?;

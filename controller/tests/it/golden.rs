@@ -158,6 +158,7 @@ impl Case {
             missing: world.missing.clone(),
             refused: world.refused.clone(),
             unmet: world.unmet.clone(),
+            ..Observed::default()
         };
         let desired = match (world.gone, world.held) {
             (true, _) => Desired::Gone(now - world.missed.unwrap_or(ComposeDuration::from_secs(60)).get()),
@@ -286,6 +287,8 @@ impl Seen {
             service: desired.name.clone(),
             generation: if self.revision == "new" { 2 } else { 1 },
             revision,
+            image: String::new(),
+            image_name: String::new(),
             created_at: now
                 - self.made.map_or(std::time::Duration::from_secs(1000 - u64::from(self.number)), ComposeDuration::get),
             state,

@@ -20,6 +20,8 @@ fn replica(wish: &DesiredService, health: Health, started_at: Timestamp) -> Repl
         service: wish.name.clone(),
         revision: wish.revision.clone(),
         generation: 1,
+        image: String::new(),
+        image_name: String::new(),
         created_at: started_at,
         state: State::Running,
         started_at: Some(started_at),

@@ -114,6 +114,8 @@ impl Scene {
                 service: desired.name.clone(),
                 revision: if *revision == 0 { desired.revision.clone() } else { format!("old{revision}") },
                 generation: 1,
+                image: String::new(),
+                image_name: String::new(),
                 created_at: long_ago,
                 state,
                 started_at,

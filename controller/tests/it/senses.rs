@@ -266,6 +266,8 @@ pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
         service: web(),
         revision: "r".to_owned(),
         generation: 1,
+        image: String::new(),
+        image_name: String::new(),
         created_at: Timestamp::UNIX_EPOCH,
         state: State::Running,
         started_at: Some(Timestamp::UNIX_EPOCH),

@@ -9,6 +9,7 @@ use composed::cli::session::simulated;
 use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::sim::{Behaviour, Sim, World};
+use composed::images::Images;
 use composed::model::ServiceName;
 use composed::orders::Undo;
 use composed::source::files::Reading;
@@ -23,26 +24,42 @@ pub(super) fn reading(image: &str, more: &str) -> Reading {
     Reading { files: vec![("web.yaml".to_owned(), Ok(text.into_bytes()))], ..Reading::default() }
 }
 
-pub(super) fn web() -> ServiceName {
+pub(crate) fn web() -> ServiceName {
     ServiceName::new("shop", "web")
 }
 
-pub(super) struct Running {
-    pub(super) board: Arc<Board>,
-    pub(super) readings: mpsc::Sender<Reading>,
+pub(crate) struct Running {
+    pub(crate) board: Arc<Board>,
+    pub(crate) readings: mpsc::Sender<Reading>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
-    pub(super) fn on(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Self {
-        let board = Arc::new(Board::default());
+    pub(crate) fn on(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Self {
+        Self::begin(sim, clock, state, Arc::default(), None)
+    }
+
+    /// With somebody who asks registries.
+    pub(crate) fn with(
+        sim: &Arc<Sim>,
+        clock: Clock,
+        state: StateDir,
+        images: impl FnOnce(&Arc<Board>) -> Arc<Images>,
+    ) -> Self {
+        let board = Arc::default();
+        let images = images(&board);
+        Self::begin(sim, clock, state, board, Some(images))
+    }
+
+    fn begin(sim: &Arc<Sim>, clock: Clock, state: StateDir, board: Arc<Board>, images: Option<Arc<Images>>) -> Self {
         let controller = Controller {
             engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
             senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
             clock,
             state,
             board: Arc::clone(&board),
+            images,
             confirm_deletion: false,
         };
         let (readings, received) = mpsc::channel(1);
@@ -51,7 +68,7 @@ impl Running {
         Self { board, readings, stop, task }
     }
 
-    pub(super) async fn wants(&self, image: &str, more: &str) {
+    pub(crate) async fn wants(&self, image: &str, more: &str) {
         self.readings.send(reading(image, more)).await.unwrap();
     }
 
@@ -61,7 +78,7 @@ impl Running {
         tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
     }
 
-    pub(super) async fn until(&self, done: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+    pub(crate) async fn until(&self, done: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
         let mut version = self.board.version();
         let wait = tokio::time::timeout(Duration::from_mins(10), async {
             loop {
@@ -75,12 +92,18 @@ impl Running {
     }
 
     /// Waits until this image runs as the document wants it; returns its revision.
-    pub(super) async fn converged(&self, image: &str) -> String {
+    pub(crate) async fn converged(&self, image: &str) -> String {
         let newest = |status: &ServiceStatus| status.history.first().is_some_and(|record| record.image == image);
         self.until(|status| newest(status) && standing(status) == Standing::Converged).await.revision
     }
 
-    pub(super) async fn end(self) {
+    /// As a crash does: in the middle of whatever it does.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+
+    pub(crate) async fn end(self) {
         self.stop.send_replace(true);
         self.task.await.unwrap();
     }
@@ -94,7 +117,7 @@ fn is_back(status: &ServiceStatus, revision: &str) -> bool {
         && serving.iter().all(|instance| instance.revision == revision)
 }
 
-pub(super) fn engine() -> (Arc<Sim>, Clock) {
+pub(crate) fn engine() -> (Arc<Sim>, Clock) {
     let clock = Clock::system();
     let mut world = World::default();
     world.anything = Some(Behaviour::default());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use composed::board::Board;
 use composed::cli::plan::{Intent, intents};
 use composed::cli::progress::{Standing, standing};
-use composed::cli::session::{Session, simulated};
+use composed::cli::session::{Session, images, simulated};
 use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::sim::{Behaviour, Sim, World};
@@ -44,6 +44,7 @@ async fn run(sim: &Arc<Sim>, clock: Clock, reading: Reading, done: impl Fn(&Boar
         clock,
         state: StateDir::default(),
         board: Arc::clone(&board),
+        images: None,
         confirm_deletion: false,
     };
     let (readings, received) = mpsc::channel(1);
@@ -146,12 +147,14 @@ async fn it_is_settled_when_what_was_found_is_gone_and_its_network_too() {
 }
 
 async fn plan(sim: &Arc<Sim>, clock: Clock, reading: &Reading) -> Vec<Intent> {
+    let (state, board) = (StateDir::default(), Arc::default());
     let session = Session {
+        images: images(&board, clock, &state),
         engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
         senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
         clock,
-        state: StateDir::default(),
-        board: Arc::default(),
+        state,
+        board,
         view: None,
     };
     let catalog = Catalog::new(reading, &Catalog::empty(false));

@@ -10,7 +10,7 @@ use composed::engine::sim::{Behaviour, Fault, Sim, World};
 use composed::engine::{Asked, Context, Engine, EngineError, Scope};
 use composed::model::{Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Outcome, ServiceName, State};
 use composed::plan::action::Verb;
-use composed::reconcile::Pass;
+use composed::reconcile::{Pass, Said};
 use crd_schema::{Canary, ComposeDuration, FailureAction, Healthcheck, IntOrPercent, Order, Rollout, ServiceSpec};
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -413,6 +413,7 @@ impl Run {
             unmet: BTreeMap::new(),
             refused: None,
             before: judged.run.before.as_ref(),
+            registry: Said::default(),
             now,
         };
         let decision = pass.decide(judged.run.sim.as_ref(), &snapshot, &mut memory).now_or_never().unwrap();

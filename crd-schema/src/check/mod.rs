@@ -5,6 +5,7 @@ mod container;
 mod front;
 mod network;
 mod rollout;
+mod update;
 
 use crate::{
     Object, Project, Service,
@@ -64,6 +65,7 @@ fn check_service(service: &Service, findings: &mut Findings) {
     network::check(&service.spec, findings);
     rollout::check(&service.spec, findings);
     front::check(&service.spec, findings);
+    update::check(&service.spec, findings);
     if service.spec.depends_on.contains_key(name) {
         let help = "remove it: a service that waits for itself never starts";
         findings.add(&["spec", "depends_on", name], format!("`{name}` depends on itself"), help);
@@ -102,6 +104,9 @@ fn check_project(project: &Project, findings: &mut Findings) {
     }
     if let Some(rules) = &project.spec.rollout {
         rollout::check_rules(rules, findings);
+    }
+    if let Some(rules) = &project.spec.update {
+        update::check_rules(rules, findings);
     }
 }
 

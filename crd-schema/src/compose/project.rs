@@ -29,10 +29,10 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Pr
     }
     if let Some((key, own)) = tree.get(OWN) {
         for (rule, value) in entries(own) {
-            if matches!(rule.text(), Some("rollout" | "paused")) {
+            if matches!(rule.text(), Some("rollout" | "paused" | "update")) {
                 spec.push((rule.clone(), value.clone()));
             } else {
-                let message = "only `rollout` and `paused` stand in the file's own x-composed".to_owned();
+                let message = "only `rollout`, `paused` and `update` stand in the file's own x-composed".to_owned();
                 let help = "move it into the `x-composed` of a service";
                 problems.push(Problem::new(rule.place, message, Some(help.into())));
             }

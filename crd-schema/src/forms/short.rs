@@ -14,6 +14,7 @@ use crate::types::{
     front::{Front, FrontMode},
     mount::{BindOptions, Mount, MountKind, VolumeOptions},
     runtime::{Device, Ulimit},
+    update::{Update, UpdatePolicy},
 };
 
 /// What has a short form.
@@ -182,6 +183,26 @@ impl Shorten for Front {
             _ => return Err(Refusal::new(format!("`{mode}` is not a mode of a front"), "write `http` or `tcp`")),
         };
         Ok(Self { mode, ..Self::default() })
+    }
+}
+
+impl Shorten for Update {
+    const EXPECTING: &'static str = "`digest`, `none` or a map with `policy`";
+
+    fn short(policy: &str) -> Result<Self, Refusal> {
+        let policy = match policy {
+            "digest" => UpdatePolicy::Digest,
+            "none" => UpdatePolicy::None,
+            "semver" => {
+                let help = "write `update: {semver: \"~1.4\"}`";
+                return Err(Refusal::new("`semver` needs a range of versions", help));
+            }
+            _ => {
+                let help = "write `digest`, `none` or `{semver: \"~1.4\"}`";
+                return Err(Refusal::new(format!("`{policy}` is not a policy for new images"), help));
+            }
+        };
+        Ok(Self { policy: Some(policy), ..Self::default() })
     }
 }
 

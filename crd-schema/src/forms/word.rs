@@ -38,6 +38,9 @@ form_schema!(RestartPolicy, |_g| json_schema!({
     "examples": ["unless-stopped", "on-failure:3"]
 }));
 
+const BY_THE_CLOCK: &str = "write composed's own `update: {policy: digest, interval: 24h}` instead: it asks the registry, and rolls a new image \
+                            out with health checks";
+
 impl<'de> Deserialize<'de> for PullPolicy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Text(word) = Text::deserialize(deserializer)?;
@@ -46,12 +49,8 @@ impl<'de> Deserialize<'de> for PullPolicy {
             "never" => return Ok(Self::Never),
             "missing" | "if_not_present" => return Ok(Self::Missing),
             "build" => "composed builds no images: build and push them, then name them in `image`",
-            "refresh" | "daily" | "weekly" => {
-                "composed never pulls by the clock: a new revision is a new spec; name the new image"
-            }
-            every if every.starts_with("every_") => {
-                "composed never pulls by the clock: a new revision is a new spec; name the new image"
-            }
+            "refresh" | "daily" | "weekly" => BY_THE_CLOCK,
+            every if every.starts_with("every_") => BY_THE_CLOCK,
             _ => "write `always`, `never` or `missing`",
         };
         Err(Refusal::new(format!("`{word}` is not supported"), help).into_error())

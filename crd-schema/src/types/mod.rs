@@ -17,6 +17,7 @@ pub(crate) mod service;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
+pub(crate) mod update;
 
 /// Whether a flag is off, for `skip_serializing_if`: a spec serialises only what differs from nothing said.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::forms::{Named, via};
+use crate::forms::{Named, Short, via};
 
 use super::{
     project::{Network, Volume},
     rollout::Rollout,
     service::ServiceSpec,
+    update::Update,
 };
 
 /// One document.
@@ -181,7 +182,7 @@ pub struct ProjectMetadata {
     pub name: String,
 }
 
-/// Networks and volumes by name, and the rollout defaults of the project's services.
+/// Networks and volumes by name, and the rollout and update defaults of the project's services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectSpec {
@@ -207,4 +208,8 @@ pub struct ProjectSpec {
     /// Defaults for the `rollout` of every service; a service's own keys win one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// Defaults for the `update` of every service; a service's own keys win one by one, policy and range together.
+    #[serde(deserialize_with = "via::<Short<Update>, _, _>", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Short<Update>")]
+    pub update: Option<Update>,
 }

@@ -22,10 +22,11 @@ use super::{
     rollout::Rollout,
     runtime::{Device, Logging, PullPolicy, RestartPolicy, SwapLimit, Ulimit},
     scalar::{ByteSize, ComposeDuration, Decimal},
+    update::Update,
 };
 
-/// What a service should be. The keys are Compose's (compose-spec 05-services) in one normalised shape; the last six
-/// are composed's own. A key that says nothing is not serialised, so a key added later changes no old spec.
+/// What a service should be. The keys are Compose's (compose-spec 05-services) in one normalised shape; the last
+/// seven are composed's own. A key that says nothing is not serialised, so a key added later changes no old spec.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "the keys are Compose's, not ours to fold")]
@@ -290,6 +291,10 @@ pub struct ServiceSpec {
     /// Files that are put into each container before its first start, such as configs and secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<ContainerFile>,
+    /// How it follows new images: `digest`, `none` or a map. Default `none`.
+    #[serde(deserialize_with = "via::<Short<Update>, _, _>", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Short<Update>")]
+    pub update: Option<Update>,
     /// What composed itself adds to services that it makes up. Refused in documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]

@@ -212,6 +212,13 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             "rollout",
             json!({"order": "stop-first", "failure_action": "pause", "canary": {"weight": 10, "hold": "5m"}}),
         ),
+        ("update: digest", "update", json!({"policy": "digest"})),
+        ("update: none", "update", json!({"policy": "none"})),
+        (
+            "update: {semver: ~1.4, interval: 300s, cooldown: 10m}",
+            "update",
+            json!({"semver": "~1.4", "interval": "5m", "cooldown": "10m"}),
+        ),
         (
             "readiness: {http: {path: /healthz, port: 8080, scheme: https, host: shop, status: 200-299}, period: 250ms, timeout: 1s, success_threshold: 2, failure_threshold: 5}",
             "readiness",
@@ -311,7 +318,7 @@ fn anchors_and_merges_are_resolved() {
 
 #[test]
 fn a_project_has_networks_volumes_and_defaults() {
-    let text = "apiVersion: composed.dev/v1\nkind: Project\nmetadata: {name: shop}\nspec:\n  networks:\n    front:\n    back:\n      driver: bridge\n      driver_opts: {com.docker.network.driver.mtu: 1400}\n      labels: [a=b]\n      internal: true\n      attachable: true\n      enable_ipv6: true\n      ipam:\n        driver: default\n        config: [{subnet: 10.5.0.0/16, gateway: 10.5.0.1, ip_range: 10.5.1.0/24, aux_addresses: {a: 10.5.0.2}}]\n        options: {x: 'y'}\n    out: {external: true, name: proxy}\n  volumes:\n    data:\n    cold: {driver: local, driver_opts: {type: nfs}, labels: {a: b}, name: cold}\n    old: {external: true}\n  rollout: {min_ready: 1s}\n";
+    let text = "apiVersion: composed.dev/v1\nkind: Project\nmetadata: {name: shop}\nspec:\n  networks:\n    front:\n    back:\n      driver: bridge\n      driver_opts: {com.docker.network.driver.mtu: 1400}\n      labels: [a=b]\n      internal: true\n      attachable: true\n      enable_ipv6: true\n      ipam:\n        driver: default\n        config: [{subnet: 10.5.0.0/16, gateway: 10.5.0.1, ip_range: 10.5.1.0/24, aux_addresses: {a: 10.5.0.2}}]\n        options: {x: 'y'}\n    out: {external: true, name: proxy}\n  volumes:\n    data:\n    cold: {driver: local, driver_opts: {type: nfs}, labels: {a: b}, name: cold}\n    old: {external: true}\n  rollout: {min_ready: 1s}\n  update: digest\n";
     let parsed = parse("p.yaml", text).unwrap_or_else(|problems| panic!("{}", problems[0]));
     let value = serde_json::to_value(&parsed[0].object).unwrap();
     assert_eq!(
@@ -326,6 +333,7 @@ fn a_project_has_networks_volumes_and_defaults() {
             },
             "volumes": {"data": {}, "cold": {"driver": "local", "driver_opts": {"type": "nfs"}, "labels": {"a": "b"}, "name": "cold"}, "old": {"external": true}},
             "rollout": {"min_ready": "1s"},
+            "update": {"policy": "digest"},
         })
     );
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use self::load::{Ask, Load};
 use super::args::{Common, EngineChoice};
 use super::progress::{Progress, Standing, standing};
-use super::session::{CONVERGED, FAILED, Session, fail, print_out, simulated};
+use super::session::{CONVERGED, FAILED, Session, fail, images, print_out, simulated};
 use super::{app, rootfs};
 use crate::board::Board;
 use crate::clock::Clock;
@@ -90,7 +90,9 @@ async fn docker_stage(common: &Common) -> anyhow::Result<Stage> {
     let (clock, board) = (Clock::system(), Arc::<Board>::default());
     let senses = LocalSenses::new(Some(Arc::clone(&docker)), clock, Arc::clone(&board));
     let engine = Arc::clone(&docker) as Arc<dyn crate::engine::Engine>;
-    let session = Session { engine, senses, clock, state: StateDir::default(), board, view: None };
+    let state = StateDir::default();
+    let images = images(&board, clock, &state);
+    let session = Session { engine, senses, clock, state, board, images, view: None };
     Ok(Stage { session, docker: Some(docker), ask: load::over_http() })
 }
 
@@ -105,7 +107,9 @@ fn simulated_stage() -> Stage {
     let sim = simulated(world, clock);
     let ask = in_simulation(&sim);
     let engine = Arc::clone(&sim) as Arc<dyn crate::engine::Engine>;
-    let session = Session { engine, senses: sim, clock, state: StateDir::default(), board: Arc::default(), view: None };
+    let (state, board) = (StateDir::default(), Arc::default());
+    let images = images(&board, clock, &state);
+    let session = Session { engine, senses: sim, clock, state, board, images, view: None };
     Stage { session, docker: None, ask }
 }
 
@@ -157,6 +161,7 @@ async fn play(stage: &Stage) -> anyhow::Result<u8> {
         clock: stage.session.clock,
         state: stage.session.state.clone(),
         board: Arc::clone(&board),
+        images: None,
         confirm_deletion: true,
     };
     let controller = tokio::spawn(controller.run(received, stopped));

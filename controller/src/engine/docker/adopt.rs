@@ -51,6 +51,7 @@ fn expected(minor: usize, service: &ServiceName, asked: &Asked) -> Result<Creati
         generation: 0,
         spec: asked.spec.clone(),
         volumes: BTreeMap::new(),
+        image: None,
     };
     let engine = Engine { minor, instance: "", image_id: None };
     create::creation(&print, &asked.context, engine)

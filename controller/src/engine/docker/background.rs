@@ -2,19 +2,25 @@
 //! their ends announced through the watch. What is lost with the process is begun again by the next plan.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bollard::query_parameters::{CreateImageOptions, StopContainerOptions};
+use bollard::{
+    auth::DockerCredentials,
+    models::CreateImageInfo,
+    query_parameters::{CreateImageOptions, StopContainerOptions},
+};
 use crd_schema::Hook;
 use futures_util::StreamExt as _;
 use tokio::sync::broadcast;
 
 use super::{connect::Api, errors::chain, hooks};
 use crate::clock::Clock;
-use crate::model::{HookEnd, ImageState, Key, Pending, ServiceName};
+use crate::images::credentials::{Credentials, Login};
+use crate::images::reference::Reference;
+use crate::model::{HookEnd, ImageState, Key, Pending, PullProgress, ServiceName};
 
 /// A pull that says nothing for so long has failed; the engine itself sets no limit.
 const SILENT_PULL: Duration = Duration::from_mins(10);
@@ -31,12 +37,14 @@ pub(super) struct Background {
     jobs: Mutex<Jobs>,
     ends: broadcast::Sender<Option<Key>>,
     clock: Clock,
+    credentials: Credentials,
 }
 
 /// One consistent look at all of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Jobs {
     pulls: HashMap<String, ImageState>,
+    progress: HashMap<String, PullProgress>,
     failures: HashMap<String, u32>,
     busy: HashMap<String, Pending>,
     hooks_done: HashSet<String>,
@@ -50,7 +58,7 @@ impl Background {
     /// Nothing in flight.
     pub(super) fn new(clock: Clock) -> Arc<Self> {
         let (ends, _) = broadcast::channel(256);
-        Arc::new(Self { jobs: Mutex::default(), ends, clock })
+        Arc::new(Self { jobs: Mutex::default(), ends, clock, credentials: Credentials::from_environment() })
     }
 
     /// The ends of tasks, as keys to look at again.
@@ -85,7 +93,10 @@ impl Background {
         let (background, api) = (Arc::clone(self), api.clone());
         let (image, platform) = (image.to_owned(), platform.unwrap_or_default().to_owned());
         drop(tokio::spawn(async move {
-            let result = fetch(&api, &image, platform).await;
+            let note = |progress| {
+                background.lock().progress.insert(image.clone(), progress);
+            };
+            let result = fetch(&api, &background.credentials, &image, platform, note).await;
             background.pulled(&image, result);
         }));
     }
@@ -182,6 +193,7 @@ impl Background {
     fn pulled(&self, image: &str, result: Result<(), String>) {
         {
             let mut jobs = self.lock();
+            jobs.progress.remove(image);
             match result {
                 Ok(()) => {
                     jobs.pulls.remove(image);
@@ -230,6 +242,19 @@ impl Jobs {
         self.hooks_done.contains(id)
     }
 
+    /// How far the pull of an image has come.
+    pub(super) fn progress(&self, name: &str) -> Option<PullProgress> {
+        self.progress.get(name).copied()
+    }
+
+    /// Why the last pull of an image failed.
+    pub(super) fn failure(&self, name: &str) -> Option<String> {
+        match self.pulls.get(name) {
+            Some(ImageState::PullFailed { message, .. }) => Some(message.clone()),
+            _ => None,
+        }
+    }
+
     /// What is known of an image, given the id it has on this host, if it is there. A pull under way hides an older
     /// image, so that nothing is created from it; an image that came another way hides an old failure.
     pub(super) fn image(&self, name: &str, id: Option<String>) -> ImageState {
@@ -242,7 +267,13 @@ impl Jobs {
     }
 }
 
-async fn fetch(api: &Api, image: &str, platform: String) -> Result<(), String> {
+async fn fetch(
+    api: &Api,
+    credentials: &Credentials,
+    image: &str,
+    platform: String,
+    note: impl Fn(PullProgress),
+) -> Result<(), String> {
     let options = CreateImageOptions {
         from_image: Some(image.to_owned()),
         // Without a tag the engine would fetch all of them.
@@ -250,13 +281,21 @@ async fn fetch(api: &Api, image: &str, platform: String) -> Result<(), String> {
         platform,
         ..CreateImageOptions::default()
     };
-    // Credentials of ~/.docker/config.json belong here.
-    let mut progress = Box::pin(api.client.create_image(Some(options), None, None));
+    let login = match Reference::parse(image) {
+        Some(reference) => login(credentials, &reference).await,
+        None => None,
+    };
+    let mut progress = Box::pin(api.client.create_image(Some(options), None, login));
+    let mut layers = Layers::default();
     loop {
         match tokio::time::timeout(SILENT_PULL, progress.next()).await {
             Err(_) => return Err(format!("no progress within {} s", SILENT_PULL.as_secs())),
             Ok(Some(Err(error))) => return Err(words(&error)),
-            Ok(Some(Ok(_))) => {}
+            Ok(Some(Ok(line))) => {
+                if let Some(progress) = layers.take_in(line) {
+                    note(progress);
+                }
+            }
             Ok(None) => break,
         }
     }
@@ -266,6 +305,55 @@ async fn fetch(api: &Api, image: &str, platform: String) -> Result<(), String> {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("the pull ended without the image: {}", words(&error))),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Who we are to the registry of an image. Without an answer it may be open to all; the engine will say.
+async fn login(credentials: &Credentials, image: &Reference) -> Option<DockerCredentials> {
+    let found = credentials.find(image.key()).await.unwrap_or_else(|why| {
+        tracing::warn!(%image, "{why}");
+        None
+    });
+    let serveraddress = Some(image.key().to_owned());
+    Some(match found? {
+        Login::Password { user, password } => DockerCredentials {
+            username: Some(user),
+            password: Some(password),
+            serveraddress,
+            ..DockerCredentials::default()
+        },
+        Login::Token(token) => {
+            DockerCredentials { identitytoken: Some(token), serveraddress, ..DockerCredentials::default() }
+        }
+    })
+}
+
+/// The layers of a pull, as its lines tell of them: bytes that are here, bytes in all, whether it is done.
+#[derive(Debug, Default)]
+struct Layers(BTreeMap<String, (u64, u64, bool)>);
+
+impl Layers {
+    fn take_in(&mut self, line: CreateImageInfo) -> Option<PullProgress> {
+        let (id, status) = (line.id?, line.status?);
+        // The tag has a line as well.
+        if status.starts_with("Pulling from") {
+            return None;
+        }
+        let (here, all, done) = self.0.entry(id).or_default();
+        let size = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+        match (status.as_str(), line.progress_detail) {
+            ("Downloading", Some(detail)) => (*here, *all) = (size(detail.current), size(detail.total).max(*all)),
+            ("Verifying Checksum" | "Download complete" | "Extracting", _) => *here = *all,
+            ("Pull complete" | "Already exists", _) => (*here, *done) = (*all, true),
+            _ => {}
+        }
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Some(PullProgress {
+            layers_done: count(self.0.values().filter(|(.., done)| *done).count()),
+            layers: count(self.0.len()),
+            bytes: self.0.values().map(|(here, ..)| here).sum(),
+            total: self.0.values().map(|(_, all, _)| all).sum(),
+        })
     }
 }
 
@@ -313,6 +401,26 @@ mod tests {
         background.pulled("a:1", Ok(()));
         assert_eq!(state(None), ImageState::Absent);
         assert_eq!(ends.try_recv().ok(), Some(None), "the end of a pull is announced");
+    }
+
+    #[test]
+    fn lines_of_a_pull_come_to_layers_and_bytes() {
+        let lines = [
+            serde_json::json!({"id": "latest", "status": "Pulling from shop/web"}),
+            serde_json::json!({"id": "a", "status": "Already exists"}),
+            serde_json::json!({"id": "b", "status": "Pulling fs layer"}),
+            serde_json::json!({"id": "b", "status": "Downloading", "progressDetail": {"current": 10, "total": 100}}),
+            serde_json::json!({"id": "c", "status": "Downloading", "progressDetail": {"current": 5, "total": 50}}),
+            serde_json::json!({"id": "c", "status": "Download complete"}),
+            serde_json::json!({"id": "c", "status": "Pull complete"}),
+            serde_json::json!({"status": "Digest: sha256:00"}),
+        ];
+        let mut layers = Layers::default();
+        let all = lines.map(|line| layers.take_in(serde_json::from_value(line).expect("a line")));
+        assert_eq!(all[0], None);
+        assert_eq!(all[4], Some(PullProgress { layers_done: 1, layers: 3, bytes: 15, total: 150 }));
+        assert_eq!(all[6], Some(PullProgress { layers_done: 2, layers: 3, bytes: 60, total: 150 }));
+        assert_eq!(all[7], None);
     }
 
     #[tokio::test]

@@ -30,18 +30,49 @@ use crate::{
 impl Docker {
     /// Creates a replica, or completes one that an earlier attempt left half-made.
     pub(super) async fn create(&self, print: &Blueprint, context: &Context) -> Result<(), EngineError> {
-        let image_id = self.seen.image_id(&print.spec.image);
+        let image_id = print.image.clone().or_else(|| self.seen.image_id(&print.spec.image));
         let engine = Engine { minor: self.api.minor(), instance: &self.instance, image_id: image_id.as_deref() };
         let print = &self.with_cleared_command(print).await?;
-        let creation = create::creation(print, context, engine)?;
+        // By its name, people can read of what it is made; by its id, it is that image whatever the name stands for by now.
+        let named = match &print.image {
+            Some(id) => self.stands_for(&print.spec.image, id).await?,
+            None => true,
+        };
+        let mut creation = create::creation(print, context, engine)?;
+        if let Some(id) = print.image.as_ref().filter(|_| !named) {
+            creation.body.image = Some(id.clone());
+        }
         let options = CreateContainerOptions { name: Some(print.name.clone()), platform: creation.platform };
         let call = self.api.client.create_container(Some(options), creation.body);
         let id = match self.api.answer(call).await? {
             Ok(created) => created.id,
             Err(error) => return self.not_created(&error, print).await,
         };
+        if let Some(image) = print.image.as_ref().filter(|_| named) {
+            self.made_of(&id, image, print).await?;
+        }
         self.seen.container(&id, print.service.clone());
         self.join(&id, creation.later).await
+    }
+
+    /// Whether a name stands for this image now.
+    async fn stands_for(&self, name: &str, id: &str) -> Result<bool, EngineError> {
+        let image = self.api.answer(self.api.client.inspect_image(reference(name)?)).await?;
+        Ok(image.is_ok_and(|image| image.id.as_deref() == Some(id)))
+    }
+
+    /// Makes sure that a new container is made of this image: its name may have been moved in between. One that is not is
+    /// taken back; it has never run.
+    async fn made_of(&self, container: &str, image: &str, print: &Blueprint) -> Result<(), EngineError> {
+        let Some(made) = inspect(&self.api, container).await? else {
+            return Err(EngineError::Stale(format!("{} is gone", print.name)));
+        };
+        if made.image.as_deref() == Some(image) {
+            return Ok(());
+        }
+        let options = RemoveContainerOptions { v: false, force: false, link: false };
+        self.api.call(self.api.client.remove_container(container, Some(options))).await?;
+        Err(EngineError::Stale(format!("{} stands for another image by now", print.spec.image)))
     }
 
     /// `command: []` clears the image's command, but the engine reads an empty list as "not given", unless there is an
@@ -51,7 +82,8 @@ impl Docker {
         if spec.entrypoint.is_some() || spec.command.as_ref().is_none_or(|command| !command.is_empty()) {
             return Ok(Cow::Borrowed(print));
         }
-        let image = self.api.call(self.api.client.inspect_image(reference(&spec.image)?)).await?;
+        let name = print.image.as_ref().unwrap_or(&spec.image);
+        let image = self.api.call(self.api.client.inspect_image(reference(name)?)).await?;
         let mut print = print.clone();
         print.spec.entrypoint = Some(image.config.and_then(|config| config.entrypoint).unwrap_or_default());
         Ok(Cow::Owned(print))

@@ -32,6 +32,7 @@ fn print(spec: ServiceSpec) -> Blueprint {
         generation: 12,
         spec,
         volumes: BTreeMap::new(),
+        image: None,
     }
 }
 
@@ -96,6 +97,8 @@ fn the_document_has_every_key_of_the_schema() {
     used.insert(&post_start);
     let files = "files".to_owned(); // put there after the creation; has a test of its own
     used.insert(&files);
+    let update = "update".to_owned(); // the controller's own
+    used.insert(&update);
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&&String>::new());
 }
 

@@ -99,7 +99,7 @@ impl Docker {
 
     async fn carry_out(&self, verb: &Verb, context: &Context) -> Result<(), EngineError> {
         match verb {
-            Verb::Pull { image, platform } => {
+            Verb::Pull { image, platform, .. } => {
                 self.background.pull(&self.api, image, platform.as_deref());
                 Ok(())
             }

@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     engine::{EngineError, Scope},
-    model::{Comparison, Health, ImageState, InFlight, Probe, Replica, Rotation, ServiceName, Snapshot, State},
+    model::{
+        Comparison, Health, ImageFacts, ImageState, InFlight, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+    },
 };
 
 /// Calls in flight at once.
@@ -39,6 +41,8 @@ pub(super) struct Observer<'a> {
     /// What to remember for events.
     pub(super) seen: &'a Seen,
 }
+
+type Images = (BTreeMap<String, ImageState>, BTreeMap<String, ImageFacts>);
 
 /// A container that counts, from the list.
 struct Listed {
@@ -58,7 +62,8 @@ impl Observer<'_> {
             self.volumes(),
         )?;
         let (replicas, owned, ids) = replicas;
-        let snapshot = Snapshot { replicas, owned, images, networks, volumes };
+        let (images, facts) = images;
+        let snapshot = Snapshot { replicas, owned, images, facts, networks, volumes };
         Ok((snapshot, ids))
     }
 
@@ -119,26 +124,37 @@ impl Observer<'_> {
         Ok(Some(Replica { compose, ..replica(listed, container, &self.jobs) }))
     }
 
-    async fn images(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, ImageState>, EngineError> {
-        stream::iter(names.iter().cloned())
+    async fn images(&self, names: &BTreeSet<String>) -> Result<Images, EngineError> {
+        let all: Vec<_> = stream::iter(names.iter().cloned())
             .map(|name| async move {
-                let id = self.image_id(&name).await?;
+                let (id, digests) = self.image(&name).await?.unzip();
                 if let Some(id) = &id {
                     self.seen.image(&name, id);
                 }
-                let state = self.jobs.image(&name, id);
-                Ok((name, state))
+                let facts = ImageFacts {
+                    digests: digests.unwrap_or_default(),
+                    failure: self.jobs.failure(&name),
+                    progress: self.jobs.progress(&name),
+                };
+                Ok::<_, EngineError>((name.clone(), self.jobs.image(&name, id), facts))
             })
             .buffer_unordered(PARALLEL)
             .try_collect()
-            .await
+            .await?;
+        let mut images = Images::default();
+        for (name, state, facts) in all {
+            images.0.insert(name.clone(), state);
+            images.1.insert(name, facts);
+        }
+        Ok(images)
     }
 
-    async fn image_id(&self, name: &str) -> Result<Option<String>, EngineError> {
+    /// Its id, and where it came from.
+    async fn image(&self, name: &str) -> Result<Option<(String, Vec<String>)>, EngineError> {
         // What is no reference cannot be there; a pull will say so in the engine's words.
         let Ok(path) = reference(name) else { return Ok(None) };
         match self.api.answer(self.api.client.inspect_image(path)).await? {
-            Ok(image) => Ok(image.id),
+            Ok(image) => Ok(image.id.map(|id| (id, image.repo_digests.unwrap_or_default()))),
             Err(error) => match reaction(&error, Asked::Plainly) {
                 EngineError::Stale(_) | EngineError::Rejected { .. } => Ok(None),
                 unavailable @ EngineError::Unavailable(_) => Err(unavailable),
@@ -209,6 +225,8 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         number: labels::number(&labels),
         revision: if listed.compose { labels::revision_of_compose(&labels) } else { label(labels::REVISION) },
         generation: label(labels::GENERATION).parse().unwrap_or(0),
+        image: container.image.unwrap_or_default(),
+        image_name: config.image.unwrap_or_default(),
         created_at: time(container.created.as_deref()).unwrap_or(Timestamp::UNIX_EPOCH),
         state: state(current),
         started_at: time(current.and_then(|state| state.started_at.as_deref())),

@@ -1,7 +1,7 @@
 //! The simulated world: a state machine with the engine facts that the controller meets. No clock of its own, no async:
 //! it is told the time and says when something would change next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crd_schema::{MountKind, ServiceSpec};
@@ -11,7 +11,7 @@ use super::container::{Behaviour, Container};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
 use crate::model::{
-    Comparison, Health, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+    Comparison, Health, ImageFacts, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName, Snapshot, State,
 };
 use crate::plan::action::{Blueprint, Verb};
 
@@ -22,6 +22,14 @@ pub struct World {
     pub containers: Crowd,
     /// Images here, with their behaviour.
     pub images: BTreeMap<String, Behaviour>,
+    /// What tags stand for that were moved, by name.
+    pub tags: BTreeMap<String, String>,
+    /// The images that have an id of their own.
+    pub ids: BTreeMap<String, Behaviour>,
+    /// Those of them that were pulled.
+    pub pulled: BTreeSet<String>,
+    /// What the registry's tags stand for by now, with the ids that the images get here; others have their name for an id.
+    pub offers: BTreeMap<String, (String, Behaviour)>,
     /// Images that a registry has: pulled in so long.
     pub registry: BTreeMap<String, (Duration, Behaviour)>,
     /// How an image behaves that `registry` does not name; `None`: there is no such image.
@@ -53,9 +61,16 @@ impl World {
     /// Brings the world to `now`; returns the keys of all that changed visibly.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Key> {
         let changed = self.containers.advance(now);
+        let mut moved = Vec::new();
         for (image, pull) in &mut self.pulls {
             if pull.ends_at.is_some_and(|end| now >= end) {
                 pull.ends_at = None;
+                if let Some((id, behaviour)) = self.offers.get(image) {
+                    moved.push((image.clone(), id.clone(), behaviour.clone()));
+                    pull.failures = 0;
+                    self.pull_ended = true;
+                    continue;
+                }
                 match self.registry.get(image).map(|(_, behaviour)| behaviour).or(self.anything.as_ref()) {
                     Some(behaviour) => {
                         self.images.insert(image.clone(), behaviour.clone());
@@ -65,6 +80,10 @@ impl World {
                 }
                 self.pull_ended = true;
             }
+        }
+        for (name, id, behaviour) in moved {
+            self.tag(&name, &id, behaviour);
+            self.pulled.insert(id);
         }
         changed.into_iter().map(Key::Service).collect()
     }
@@ -99,6 +118,7 @@ impl World {
             replicas,
             owned: self.containers.services().filter(|service| self.counts(service, scope)).cloned().collect(),
             images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
+            facts: scope.images.iter().map(|image| (image.clone(), self.facts(image))).collect(),
             networks: self.networks.clone(),
             volumes: self.volumes.clone(),
         }
@@ -109,17 +129,50 @@ impl World {
         scope.compose.contains(service) || self.containers.of(service).any(|one| one.replica.compose.is_none())
     }
 
+    /// An image that came from a registry has a digest there that is its id.
+    fn facts(&self, image: &str) -> ImageFacts {
+        let name = image.rsplit_once(':').map_or(image, |(name, _)| name);
+        let pulled = Some(self.id_of(image)).filter(|id| self.pulled.contains(id));
+        let failed = self.pulls.get(image).filter(|pull| pull.ends_at.is_none() && pull.failures > 0);
+        ImageFacts {
+            digests: pulled.map(|id| format!("{name}@{id}")).into_iter().collect(),
+            failure: failed.map(|_| format!("manifest for {image} not found")),
+            progress: None,
+        }
+    }
+
     fn image(&self, image: &str) -> ImageState {
         match self.pulls.get(image) {
             Some(pull) if pull.ends_at.is_some() => ImageState::Pulling(pull.since),
-            Some(pull) if pull.failures > 0 => ImageState::PullFailed {
+            Some(pull) if pull.failures > 0 && !self.images.contains_key(image) => ImageState::PullFailed {
                 at: pull.since,
                 message: format!("manifest for {image} not found"),
                 count: pull.failures,
             },
-            _ if self.images.contains_key(image) => ImageState::Present(format!("sha256:{image}")),
+            _ if self.images.contains_key(image) => ImageState::Present(self.id_of(image)),
+            _ if self.behaviour_of(image).is_some() => ImageState::Present(image.to_owned()),
             _ => ImageState::Absent,
         }
+    }
+
+    fn id_of(&self, name: &str) -> String {
+        self.tags.get(name).cloned().unwrap_or_else(|| format!("sha256:{name}"))
+    }
+
+    fn behaviour_of(&self, id: &str) -> Option<&Behaviour> {
+        let named = id.strip_prefix("sha256:").filter(|name| !self.tags.contains_key(*name));
+        self.ids.get(id).or_else(|| self.images.get(named?))
+    }
+
+    /// Lets a tag stand for the image `id`, which behaves like this. What it stood for stays.
+    pub fn tag(&mut self, name: &str, id: &str, behaviour: Behaviour) {
+        let before = self.id_of(name);
+        if let Some(image) = self.images.insert(name.to_owned(), behaviour.clone()) {
+            self.ids.entry(before).or_insert(image);
+        }
+        self.ids.insert(id.to_owned(), behaviour);
+        self.tags.insert(name.to_owned(), id.to_owned());
+        self.pull_ended = true;
     }
 
     /// Requests in flight on a replica that left traffic at `since`. As long as a proxy sends it requests, there are some.
@@ -157,6 +210,11 @@ impl World {
         self.log.push(verb.to_string());
         let done = match verb {
             Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Adopt { .. } | Verb::Conclude { .. } => Ok(()),
+            // One is under way: nothing more is begun.
+            Verb::Pull { image, .. } if self.pulls.get(image).is_some_and(|pull| pull.ends_at.is_some()) => {
+                self.log.truncate(before);
+                Ok(())
+            }
             Verb::Pull { image, .. } => {
                 let takes = self.registry.get(image).map_or(Duration::from_secs(1), |(takes, _)| *takes);
                 let failures = self.pulls.get(image).map_or(0, |pull| pull.failures);
@@ -221,6 +279,7 @@ impl World {
             generation: 0,
             spec: spec.clone(),
             volumes: BTreeMap::new(),
+            image: None,
         };
         let behaviour = self.images.get(&spec.image).cloned().unwrap_or_default();
         self.insert(&blueprint, behaviour, true, since);
@@ -245,6 +304,7 @@ impl World {
             generation: 0,
             spec: ServiceSpec::default(),
             volumes: BTreeMap::new(),
+            image: None,
         };
         self.insert(&blueprint, Behaviour::default(), false, now);
     }
@@ -260,8 +320,9 @@ impl World {
                 EngineError::Rejected { message, name_taken: true }
             });
         }
-        let Some(behaviour) = self.images.get(&blueprint.spec.image).cloned() else {
-            return Err(EngineError::Stale(format!("no such image: {}", blueprint.spec.image)));
+        let image = blueprint.image.clone().unwrap_or_else(|| self.id_of(&blueprint.spec.image));
+        let Some(behaviour) = self.behaviour_of(&image).cloned() else {
+            return Err(EngineError::Stale(format!("no such image: {image}")));
         };
         for (name, _) in context.networks.values() {
             if !self.networks.contains_key(name) {
@@ -283,6 +344,8 @@ impl World {
             service: blueprint.service.clone(),
             revision: blueprint.revision.clone(),
             generation: blueprint.generation,
+            image: blueprint.image.clone().unwrap_or_else(|| self.id_of(&blueprint.spec.image)),
+            image_name: blueprint.spec.image.clone(),
             created_at: now,
             state: State::Created,
             started_at: None,

@@ -46,7 +46,7 @@ async fn a_pull_of_nothing_fails_and_is_counted(stage: &dyn Stage) {
     for round in 1..=2 {
         watched.forget();
         let begin = tokio::time::Instant::now();
-        apply(stage, Verb::Pull { image: name.clone(), platform: None }).await.expect("pull");
+        apply(stage, Verb::Pull { image: name.clone(), platform: None, digest: None }).await.expect("pull");
         assert!(begin.elapsed() < Duration::from_secs(1), "it took {:?}", begin.elapsed());
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let failures = loop {
@@ -69,6 +69,12 @@ async fn nothing_is_created_from_an_absent_image(stage: &dyn Stage) {
     let mut print = print(stage, Kind::Serves, 1);
     print.spec.image = stage.no_image();
     let result = apply(stage, Verb::Create(Box::new(print))).await;
+    assert!(stale(&result), "{result:?}");
+    assert!(replicas(stage).await.is_empty());
+    // Nor of what a name stands for by now, where another image was asked for.
+    let mut other = super::print(stage, Kind::Serves, 1);
+    other.image = Some(format!("sha256:{}", "0".repeat(64)));
+    let result = apply(stage, Verb::Create(Box::new(other))).await;
     assert!(stale(&result), "{result:?}");
     assert!(replicas(stage).await.is_empty());
 }

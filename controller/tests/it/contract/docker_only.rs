@@ -164,7 +164,7 @@ async fn a_pull_brings_an_image_and_says_so() {
     let look = || async { stage.engine().observe(&scope).await.expect("observe").images.remove(&image) };
     let mut watched = Watched::begin(&stage).await;
     assert_eq!(look().await, Some(ImageState::Absent));
-    apply(&stage, Verb::Pull { image: image.clone(), platform: None }).await.expect("pull");
+    apply(&stage, Verb::Pull { image: image.clone(), platform: None, digest: None }).await.expect("pull");
     assert!(matches!(look().await, Some(ImageState::Pulling(_))));
     let present = async {
         // Only keys wake it, as in the loop.
@@ -397,4 +397,38 @@ async fn files_are_put_into_a_container_before_its_first_start() {
     }
     let inspected = docker(&["inspect", &target.id]).await.expect("inspect");
     assert!(!inspected.contains("hunter2"), "{inspected}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_made_of_the_image_that_was_asked_for_whatever_its_name_stands_for() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let name = format!("{}:moving", stage.project());
+    let id = |image: String| async move {
+        docker(&["image", "inspect", "--format", "{{.Id}}", &image]).await.expect("inspect")
+    };
+    let print = |number: u32, image: &str| {
+        let mut print = print(&stage, Kind::Serves, number);
+        print.spec.image.clone_from(&name);
+        print.image = Some(image.to_owned());
+        Verb::Create(Box::new(print))
+    };
+    docker(&["tag", &stage.spec(Kind::Serves).image, &name]).await.expect("tag");
+    let first = id(name.clone()).await;
+    apply(&stage, print(1, &first)).await.expect("create");
+    let made = replicas(&stage).await.remove(0);
+    docker(&["commit", "--change", "ENV VERSION=2", &made.id, &name]).await.expect("commit");
+    let second = id(name.clone()).await;
+    assert_ne!(first, second);
+    apply(&stage, print(2, &first)).await.expect("create of the image before");
+    apply(&stage, print(3, &second)).await.expect("create of the newer image");
+    let all = replicas(&stage).await;
+    for replica in &all {
+        let target = Target { id: replica.id.clone(), name: replica.name.clone() };
+        apply(&stage, Verb::Remove(target)).await.expect("remove");
+    }
+    docker(&["rmi", &name]).await.expect("rmi");
+    let all: Vec<_> = all.iter().map(|replica| (replica.image.as_str(), replica.image_name.as_str())).collect();
+    let (name, first, second) = (name.as_str(), first.as_str(), second.as_str());
+    assert_eq!(all, [(first, name), (first, first), (second, name)], "by name where that says the same, else by id");
 }

@@ -134,10 +134,13 @@ pub(super) const KEYS: &[Key] = &[
     yes("service.privileged"),
     yes("service.profiles"),
     no("service.provider", "composed runs containers only; remove it, or keep that service out of this file"),
-    note("service.pull_policy", "`always`, `never`, `missing`; composed never pulls by the clock, and builds nothing"),
+    note(
+        "service.pull_policy",
+        "`always`, `never`, `missing`; for new images there is `update`, and composed builds nothing",
+    ),
     no(
         "service.pull_refresh_after",
-        "composed never pulls by the clock: a new revision is a new spec; name the new image",
+        "write `x-composed: {update: {policy: digest, interval: 24h}}`: it asks the registry, and rolls a new image out with health checks",
     ),
     yes("service.read_only"),
     yes("service.restart"),

@@ -1,0 +1,60 @@
+//! From what is wanted to what is asked, and from the answers back. Pure.
+
+use std::time::Duration;
+
+use crd_schema::{ComposeDuration, PullPolicy, UpdatePolicy};
+
+use super::Question;
+use super::reference::Reference;
+use super::versions;
+use crate::model::{DesiredService, Remote, Replica, follows};
+
+/// How often a registry is asked where nothing else is said.
+const INTERVAL: Duration = Duration::from_mins(5);
+
+/// How often a service wants its registry asked.
+pub fn interval(service: &DesiredService) -> Duration {
+    let asked = service.spec.update.as_ref().and_then(|update| update.interval);
+    asked.map_or(INTERVAL, ComposeDuration::get)
+}
+
+/// What its tag stands for, if that is followed. Who never pulls asks nobody.
+pub fn of_tag(service: &DesiredService) -> Option<Question> {
+    let asks = follows(&service.spec) && service.spec.pull_policy != Some(PullPolicy::Never);
+    Reference::parse(&service.spec.image).filter(|_| asks).map(Question::Digest)
+}
+
+/// Which version its image could have, if versions are followed.
+pub fn of_versions(service: &DesiredService) -> Option<Question> {
+    let update = service.spec.update.as_ref().filter(|update| update.policy() == UpdatePolicy::Semver)?;
+    if service.spec.pull_policy == Some(PullPolicy::Never) {
+        return None;
+    }
+    let image = Reference::parse(service.raised_from.as_ref().unwrap_or(&service.spec.image))?;
+    Some(Question::Highest(image, update.semver.clone()?))
+}
+
+/// The service with the highest version that is known, if that is higher than its document's. Before the registry has
+/// answered for the first time, what runs is known: nothing is lowered because an answer was forgotten.
+pub fn raised(service: &DesiredService, known: Option<&Remote>, replicas: &[Replica]) -> DesiredService {
+    if service.raised_from.is_some() {
+        return service.clone();
+    }
+    let highest = match known.and_then(|known| known.answer.clone()) {
+        None => of_versions(service).and_then(|question| running(&question, replicas)),
+        answer => answer,
+    };
+    match highest.and_then(|tag| versions::raised(&service.spec.image, &tag)) {
+        Some(image) => service.clone().raised_to(image),
+        None => service.clone(),
+    }
+}
+
+/// The highest version that runs and answers the question.
+fn running(question: &Question, replicas: &[Replica]) -> Option<String> {
+    let Question::Highest(image, range) = question else { return None };
+    let live = replicas.iter().filter(|replica| replica.state.is_live());
+    let named = live.filter_map(|replica| Reference::parse(&replica.image_name));
+    let tags: Vec<_> = named.filter(|named| named.tagged("") == image.tagged("")).map(|named| named.tag).collect();
+    versions::highest(&tags, range, &image.tag)
+}

@@ -1,0 +1,212 @@
+//! Questions to servers that behave as registries do, for better and for worse. (A real one: e2e.)
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use composed::clock::Clock;
+use composed::images::credentials::Credentials;
+use composed::images::reference::Reference;
+use composed::images::registry::Registries;
+use composed::images::{Ask as _, Trouble};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// A request: its first line without the version, and its `Authorization`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    what: String,
+    key: Option<String>,
+}
+
+type Asks = Arc<Mutex<Vec<Asked>>>;
+
+/// A server on loopback that answers with what `answer` makes of a request: status, headers and body.
+async fn server(answer: impl Fn(&Asked, u16) -> (&'static str, String, String) + Send + 'static) -> (u16, Asks) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asks = Asks::default();
+    let seen = Arc::clone(&asks);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut text = vec![0; 8192];
+            let length = stream.read(&mut text).await.unwrap_or_default();
+            let text = String::from_utf8_lossy(&text[..length]).into_owned();
+            let what = text.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+            let key = text.lines().find_map(|line| line.strip_prefix("authorization: ")).map(str::to_owned);
+            let asked = Asked { what, key };
+            let (status, headers, body) = answer(&asked, port);
+            let head = asked.what.starts_with("HEAD");
+            seen.lock().unwrap().push(asked);
+            let length = body.len();
+            let body = if head { String::new() } else { body };
+            let text =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}");
+            drop(stream.write_all(text.as_bytes()).await);
+        }
+    });
+    (port, asks)
+}
+
+fn taken(asks: &Asks) -> Vec<String> {
+    std::mem::take(&mut *asks.lock().unwrap()).into_iter().map(|asked| asked.what).collect()
+}
+
+fn image(port: u16) -> Reference {
+    Reference::parse(&format!("127.0.0.1:{port}/shop/web:1")).unwrap()
+}
+
+/// With a login for a registry, `ann` and `hunter2`, if there is one.
+fn registries(port: Option<u16>) -> (Registries, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(port) = port {
+        let auths = format!(r#"{{"auths": {{"127.0.0.1:{port}": {{"username": "ann", "password": "hunter2"}}}}}}"#);
+        std::fs::write(dir.path().join("config.json"), auths).unwrap();
+    }
+    (Registries::new(Credentials::in_dir(dir.path().to_owned()), Clock::system()), dir)
+}
+
+const MANIFEST: &str = "HEAD /v2/shop/web/manifests/1";
+/// Of `ann:hunter2`.
+const BASIC: &str = "Basic YW5uOmh1bnRlcjI=";
+
+fn digest() -> (&'static str, String, String) {
+    ("200 OK", "docker-content-digest: sha256:abc\r\n".to_owned(), String::new())
+}
+
+/// A registry with a token server that gives tokens for so many seconds to who has the password.
+async fn with_tokens(life: u32) -> (u16, Asks) {
+    server(move |asked, port| {
+        if asked.what == "GET /token?service=r&scope=repository%3Ashop%2Fweb%3Apull" {
+            return match asked.key.as_deref() {
+                Some(BASIC) => ("200 OK", String::new(), format!(r#"{{"token": "t0ken", "expires_in": {life}}}"#)),
+                _ => ("401 Unauthorized", String::new(), "no".to_owned()),
+            };
+        }
+        if asked.what == MANIFEST && asked.key.as_deref() == Some("Bearer t0ken") {
+            return digest();
+        }
+        let realm = format!("http://127.0.0.1:{port}/token");
+        let scope = "repository:shop/web:pull";
+        let challenge = format!("www-authenticate: Bearer realm=\"{realm}\",service=\"r\",scope=\"{scope}\"\r\n");
+        ("401 Unauthorized", challenge, String::new())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_and_used_while_it_is_good() {
+    let (port, asks) = with_tokens(300).await;
+    let (registries, _dir) = registries(Some(port));
+    let token = "GET /token?service=r&scope=repository%3Ashop%2Fweb%3Apull";
+    assert_eq!(registries.digest(&image(port)).await.as_deref(), Ok("sha256:abc"));
+    assert_eq!(taken(&asks), [MANIFEST, token, MANIFEST]);
+    for _ in 0..3 {
+        assert_eq!(registries.digest(&image(port)).await.as_deref(), Ok("sha256:abc"));
+        assert_eq!(taken(&asks), [MANIFEST], "one request");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ends_soon_is_renewed_without_being_turned_away() {
+    let (port, asks) = with_tokens(5).await;
+    let (registries, _dir) = registries(Some(port));
+    registries.digest(&image(port)).await.unwrap();
+    taken(&asks);
+    registries.digest(&image(port)).await.unwrap();
+    let all = taken(&asks);
+    assert_eq!((all.len(), all[1].as_str()), (2, MANIFEST), "{all:?}");
+}
+
+#[tokio::test]
+async fn who_has_no_login_or_a_wrong_one_is_told_so_without_the_password() {
+    let (port, _) = with_tokens(300).await;
+    let (open, _dir) = registries(None);
+    let Err(Trouble::Refused(why)) = open.digest(&image(port)).await else { panic!("it was let in") };
+    assert!(why.contains("docker login"), "{why}");
+    let (port, _) =
+        server(|_, _| ("401 Unauthorized", "www-authenticate: Basic realm=x\r\n".into(), String::new())).await;
+    let (registries, _dir) = registries(Some(port));
+    let Err(Trouble::Refused(why)) = registries.digest(&image(port)).await else { panic!("it was let in") };
+    assert!(why.contains("does not accept our credentials") && !why.contains("hunter2"), "{why}");
+}
+
+#[tokio::test]
+async fn a_password_goes_nowhere_else() {
+    // To a token server only if that is encrypted or here; to where a registry sends us not at all.
+    let realm = "www-authenticate: Bearer realm=\"http://tokens.example/\",service=\"r\"\r\n";
+    let (port, asks) = server(move |_, _| ("401 Unauthorized", realm.to_owned(), String::new())).await;
+    let (known, _dir) = registries(Some(port));
+    let Err(Trouble::Refused(why)) = known.digest(&image(port)).await else { panic!("it was let in") };
+    assert!(why.contains("not encrypted"), "{why}");
+    assert_eq!(taken(&asks), [MANIFEST]);
+
+    let (elsewhere, there) = server(|_, _| digest()).await;
+    let (port, _) = server(move |asked, _| match &asked.key {
+        None => ("401 Unauthorized", "www-authenticate: Basic realm=x\r\n".to_owned(), String::new()),
+        Some(_) => {
+            let to = format!("location: http://127.0.0.1:{elsewhere}/blob\r\n");
+            ("307 Temporary Redirect", to, String::new())
+        }
+    })
+    .await;
+    let (known, _dir) = registries(Some(port));
+    assert_eq!(known.digest(&image(port)).await.as_deref(), Ok("sha256:abc"));
+    assert_eq!(*there.lock().unwrap(), [Asked { what: "HEAD /blob".to_owned(), key: None }]);
+}
+
+#[tokio::test]
+async fn what_a_registry_answers_is_told_apart() {
+    let (answers, _dir) = registries(None);
+    for (status, headers, expected) in [
+        ("429 Too Many Requests", "retry-after: 120\r\n", "busy 120"),
+        ("429 Too Many Requests", "", "busy"),
+        ("503 Service Unavailable", "retry-after: 60\r\n", "busy 60"),
+        ("502 Bad Gateway", "", "away"),
+        ("404 Not Found", "", "refused"),
+        ("403 Forbidden", "", "refused"),
+        ("302 Found", "location: http://registry.example/\r\n", "refused"),
+        ("302 Found", "location: /v2/shop/web/manifests/1\r\n", "refused"),
+    ] {
+        let (port, _) = server(move |_, _| (status, headers.to_owned(), String::new())).await;
+        let seen = match answers.digest(&image(port)).await {
+            Err(Trouble::Busy { wait: Some(wait), .. }) => format!("busy {}", wait.as_secs()),
+            Err(Trouble::Busy { .. }) => "busy".to_owned(),
+            Err(Trouble::Away(_)) => "away".to_owned(),
+            Err(Trouble::Refused(_)) => "refused".to_owned(),
+            Ok(answer) => answer,
+        };
+        assert_eq!(seen, expected, "{status} {headers}");
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    assert!(matches!(answers.digest(&image(nobody)).await, Err(Trouble::Away(_))));
+}
+
+#[tokio::test]
+async fn a_digest_that_is_not_told_is_computed() {
+    let (port, asks) = server(|_, _| ("200 OK", String::new(), "{}".to_owned())).await;
+    let (registries, _dir) = registries(None);
+    // sha256sum of `{}`.
+    let expected = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    assert_eq!(registries.digest(&image(port)).await.as_deref(), Ok(expected));
+    assert_eq!(taken(&asks), [MANIFEST, "GET /v2/shop/web/manifests/1"]);
+}
+
+#[tokio::test]
+async fn tags_come_by_pages() {
+    let (port, asks) = server(|asked, _| {
+        let more = "link: </v2/shop/web/tags/list?n=1000&last=b>; rel=\"next\"\r\n";
+        match asked.what.as_str() {
+            "GET /v2/shop/web/tags/list?n=1000" => ("200 OK", more.to_owned(), r#"{"tags": ["a", "b"]}"#.to_owned()),
+            _ => ("200 OK", String::new(), r#"{"tags": ["c"]}"#.to_owned()),
+        }
+    })
+    .await;
+    let (registries, _dir) = registries(None);
+    assert_eq!(registries.tags(&image(port)).await, Ok(["a", "b", "c"].map(str::to_owned).to_vec()));
+    assert_eq!(taken(&asks).len(), 2);
+    let (port, _) =
+        server(|_, _| ("200 OK", "link: </v2/x>; rel=\"next\"\r\n".into(), r#"{"tags": null}"#.into())).await;
+    let endless = tokio::time::timeout(Duration::from_secs(10), registries.tags(&image(port))).await.unwrap();
+    assert!(matches!(endless, Err(Trouble::Refused(why)) if why.contains("more than")));
+}
