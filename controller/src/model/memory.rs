@@ -625,7 +625,9 @@ impl Memory {
     }
 
     fn notice_end(&mut self, replica: &Replica, known_restarts: u32, now: Timestamp) {
-        if self.withdrawn.contains_key(&replica.id) || replica.name == replica.service.kept_container() {
+        // What somebody else has told to stop says nothing against its revision.
+        let told = self.withdrawn.contains_key(&replica.id) || replica.by_hand;
+        if told || replica.name == replica.service.kept_container() {
             return;
         }
         let ended = match replica.state {

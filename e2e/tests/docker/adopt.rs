@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::check::containers;
-use e2e::controller::{Controller, condition, plan, plan_in, verb};
+use e2e::controller::{Controller, brief, condition, plan, plan_in, verb};
 use e2e::haproxy::haproxy_or_skip;
 use e2e::load::{ALL, Load};
 use e2e::program::{compose, image};
@@ -351,12 +351,13 @@ fn s29_others_who_keep_changing_it_are_left_to_it() {
         controller.converged("web", "", secs(60));
         let logs = || -> Vec<String> {
             let format = "{{range .Config.Env}}{{println .}}{{end}}";
-            let env = |id: &String| world.docker.run(&["inspect", "--format", format, id]);
-            world
-                .ids("web")
-                .iter()
-                .map(|id| env(id).lines().find(|line| line.starts_with("LOG=")).unwrap_or_default().to_owned())
-                .collect()
+            // One of them may be going at this moment.
+            let env = |id: &String| world.docker.output(&["inspect", "--format", format, id]).stdout;
+            let log = |id: &String| {
+                let env = String::from_utf8_lossy(&env(id)).into_owned();
+                env.lines().find(|line| line.starts_with("LOG=")).unwrap_or_default().to_owned()
+            };
+            world.ids("web").iter().map(log).collect()
         };
         let by_hand = || {
             let output = Command::new(&program).arg("-f").arg(&other).args(["up", "-d"]).output().unwrap();
@@ -380,6 +381,10 @@ fn s29_others_who_keep_changing_it_are_left_to_it() {
         assert_eq!((world.ids("web"), logs()), (ids, vec!["LOG=other".to_owned(); 2]), "nobody fights");
         let told = verb(world, &["resume", &format!("{}/web", world.project)]);
         assert_eq!(told.code, 0, "{}", told.text);
-        within(secs(60), "it goes on", || that(logs() == ["LOG=wanted"; 2], || format!("{:?}", logs())));
+        within(secs(60), "it goes on", || {
+            that(logs() == ["LOG=wanted"; 2], || {
+                format!("{:?} {}", logs(), brief(&controller.status("web").unwrap_or_default()))
+            })
+        });
     });
 }
