@@ -234,8 +234,8 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
     let refused = scene.memory.trouble.as_ref().is_some_and(|trouble| trouble.reason == Reason::CreateFailed);
     let held = gate::backoff_until(scene, goal).filter(|until| scene.now < *until && !refused);
     // One that was started meanwhile, too: its predecessor may have gone in the same moment.
-    let named = fixed_name(goal).filter(|name| names_free(&observed.replicas, name));
-    if let (Some(fixed), Some(member)) = (named, cast.keepers.first()) {
+    let free = fixed_name(goal).filter(|name| names_free(&observed.replicas, name));
+    if let (Some(fixed), Some(member)) = (free, cast.keepers.first()) {
         plan.act(Verb::Rename { target: member.target(), to: fixed.clone() }, "its container_name is free now");
     }
     for (at, member) in standby.enumerate() {

@@ -312,10 +312,10 @@ impl Seen {
             volumes: self.volumes.clone(),
             by_hand: self.by_hand,
             maker: self.compose.as_ref().map(|_| "docker compose 5.6.1".to_owned()),
-            compose: self.compose.clone().map(|differs| match differs.is_empty() {
-                true => Comparison::Same,
-                false => Comparison::Differs(differs),
-            }),
+            compose: self
+                .compose
+                .clone()
+                .map(|differs| if differs.is_empty() { Comparison::Same } else { Comparison::Differs(differs) }),
         }
     }
 }

@@ -142,12 +142,12 @@ async fn a_password_goes_nowhere_else() {
     assert_eq!(taken(&asks), [MANIFEST]);
 
     let (elsewhere, there) = server(|_, _| digest()).await;
-    let (port, _) = server(move |asked, _| match &asked.key {
-        None => ("401 Unauthorized", "www-authenticate: Basic realm=x\r\n".to_owned(), String::new()),
-        Some(_) => {
-            let to = format!("location: http://127.0.0.1:{elsewhere}/blob\r\n");
-            ("307 Temporary Redirect", to, String::new())
+    let (port, _) = server(move |asked, _| {
+        if asked.key.is_none() {
+            return ("401 Unauthorized", "www-authenticate: Basic realm=x\r\n".to_owned(), String::new());
         }
+        let to = format!("location: http://127.0.0.1:{elsewhere}/blob\r\n");
+        ("307 Temporary Redirect", to, String::new())
     })
     .await;
     let (known, _dir) = registries(Some(port));

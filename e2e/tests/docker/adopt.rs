@@ -252,22 +252,21 @@ fn s26_the_corpus_is_adopted_as_it_is() {
             };
             images.have(compose(&["config", "--images"]).unwrap_or_default().lines());
             let made = compose(&["create", "--pull", "never", "--quiet-pull"]);
-            match made {
-                Err(why) => unmade.push((name, why.trim().lines().last().unwrap_or_default().to_owned())),
-                Ok(_) => {
-                    let told = plan_in(world, &dir, &args);
-                    // What this engine is too old for is no difference that could be mended.
-                    let differs = told.text.lines().filter(|line| line.contains("it differs in"));
-                    let differs: Vec<&str> = differs.filter(|line| !line.contains("needs a newer engine")).collect();
-                    let meant = DIFFERS.contains(&name.as_str());
-                    let count = told.text.matches("docker compose made it").count();
-                    let containers = containers(&world.docker, &own_name);
-                    let there = containers.len();
-                    if told.code != 0 || meant == differs.is_empty() || count != there || there == 0 {
-                        wrong.push(format!("{name}: {count} of {containers:?}, {differs:?} {}", told.text));
-                    }
-                    adopted += count;
+            if let Err(why) = made {
+                unmade.push((name, why.trim().lines().last().unwrap_or_default().to_owned()));
+            } else {
+                let told = plan_in(world, &dir, &args);
+                // What this engine is too old for is no difference that could be mended.
+                let differs = told.text.lines().filter(|line| line.contains("it differs in"));
+                let differs: Vec<&str> = differs.filter(|line| !line.contains("needs a newer engine")).collect();
+                let meant = DIFFERS.contains(&name.as_str());
+                let count = told.text.matches("docker compose made it").count();
+                let containers = containers(&world.docker, &own_name);
+                let there = containers.len();
+                if told.code != 0 || meant == differs.is_empty() || count != there || there == 0 {
+                    wrong.push(format!("{name}: {count} of {containers:?}, {differs:?} {}", told.text));
                 }
+                adopted += count;
             }
             let label = format!("label=com.docker.compose.project={own_name}");
             world.docker.each(&["ps", "-aq", "--filter", &label], &["rm", "-fv"]);

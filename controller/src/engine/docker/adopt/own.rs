@@ -56,15 +56,14 @@ pub(super) fn compare(
     all.flag("tty", is.tty, ought.tty);
     all.flag("stdin_open", is.open_stdin, ought.open_stdin);
     let hostname = is.hostname.as_deref().unwrap_or_default();
-    match ought.hostname.as_deref().filter(|name| !name.is_empty()) {
-        Some(wanted) => all.word("hostname", hostname, wanted),
-        None => {
-            // The engine's own: the short id, or the host's where it has the host's network.
-            let short = container.id.as_deref().and_then(|id| id.get(..12));
-            let mode = container.host_config.as_ref().and_then(|host| host.network_mode.as_deref()).unwrap_or_default();
-            let of_another = mode == "host" || mode.starts_with("container:");
-            all.unless(of_another || hostname.is_empty() || short == Some(hostname), "hostname");
-        }
+    if let Some(wanted) = ought.hostname.as_deref().filter(|name| !name.is_empty()) {
+        all.word("hostname", hostname, wanted);
+    } else {
+        // The engine's own: the short id, or the host's where it has the host's network.
+        let short = container.id.as_deref().and_then(|id| id.get(..12));
+        let mode = container.host_config.as_ref().and_then(|host| host.network_mode.as_deref()).unwrap_or_default();
+        let of_another = mode == "host" || mode.starts_with("container:");
+        all.unless(of_another || hostname.is_empty() || short == Some(hostname), "hostname");
     }
     all.word(
         "domainname",
