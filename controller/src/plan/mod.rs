@@ -99,12 +99,12 @@ fn run(scene: &Scene<'_>) -> Plan {
         finish(&mut plan, scene);
         return plan;
     }
+    adopt(&mut plan, scene);
     if let Some((name, until)) = at_work(scene) {
         plan.wait(format!("docker compose to start {name}"), Some(until));
         finish(&mut plan, scene);
         return plan;
     }
-    adopt(&mut plan, scene);
     if let Some((what, until)) = scene.memory.contended(scene.now) {
         plan.wait(format!("others to leave it alone ({what}); `composed resume` goes on at once"), Some(until));
         finish(&mut plan, scene);
