@@ -90,11 +90,13 @@ impl Document<'_> {
                          repository (--host-dir, host_dir)"
                     ));
                 }
+                let root = &self.reading.root;
+                let root = if root.as_os_str().is_empty() { Path::new(".") } else { root.as_path() };
                 return Err(format!(
                     "error: {place}: {name} mounts {source}, a path relative to its document, and composed, in a \
                      container, does not know where that is on the host: start it with --host-dir PATH \
                      (COMPOSED_HOST_DIR), the host's path of {}, or write the path in full",
-                    self.reading.root.display()
+                    root.display()
                 ));
             };
             let path = plain(&dir.join(source.as_str()));
