@@ -232,7 +232,16 @@ impl Registries {
             }
             let answer = answer.map_err(Trouble::Away)?;
             let to = answer.header("location").filter(|_| answer.status.is_redirection());
-            let Some(to) = to else { return Ok(answer) };
+            let Some(to) = to else {
+                if answer.status == StatusCode::UNAUTHORIZED && server.host != image.host() {
+                    // Its question is for others: our key is the registry's.
+                    return Err(Trouble::Refused(format!(
+                        "{} sends us to {}, which is closed",
+                        image.domain, server.host
+                    )));
+                }
+                return Ok(answer);
+            };
             if to.starts_with('/') {
                 to.clone_into(&mut path);
                 continue;

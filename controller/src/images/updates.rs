@@ -34,15 +34,16 @@ pub fn of_versions(service: &DesiredService) -> Option<Question> {
     Some(Question::Highest(image, update.semver.clone()?))
 }
 
-/// The service with the highest version that is known, if that is higher than its document's. Before the registry has
-/// answered for the first time, what runs is known: nothing is lowered because an answer was forgotten.
+/// The service with the highest version that is known, if that is higher than its document's. What runs is known, too: nothing is
+/// lowered because an answer was forgotten, or because a registry leaves a version out.
 pub fn raised(service: &DesiredService, known: Option<&Remote>, replicas: &[Replica]) -> DesiredService {
     if service.raised_from.is_some() {
         return service.clone();
     }
-    let highest = match known.and_then(|known| known.answer.clone()) {
-        None => of_versions(service).and_then(|question| running(&question, replicas)),
-        answer => answer,
+    let answer = known.and_then(|known| known.answer.clone());
+    let highest = match of_versions(service) {
+        Some(question) => running(&question, replicas, answer),
+        None => answer,
     };
     match highest.and_then(|tag| versions::raised(&service.spec.image, &tag)) {
         Some(image) => service.clone().raised_to(image),
@@ -50,11 +51,12 @@ pub fn raised(service: &DesiredService, known: Option<&Remote>, replicas: &[Repl
     }
 }
 
-/// The highest version that runs and answers the question.
-fn running(question: &Question, replicas: &[Replica]) -> Option<String> {
+/// The highest version that runs, or was answered.
+fn running(question: &Question, replicas: &[Replica], answer: Option<String>) -> Option<String> {
     let Question::Highest(image, range) = question else { return None };
     let live = replicas.iter().filter(|replica| replica.state.is_live());
     let named = live.filter_map(|replica| Reference::parse(&replica.image_name));
-    let tags: Vec<_> = named.filter(|named| named.tagged("") == image.tagged("")).map(|named| named.tag).collect();
+    let named = named.filter(|named| named.tagged("") == image.tagged("")).map(|named| named.tag);
+    let tags: Vec<_> = named.chain(answer).collect();
     versions::highest(&tags, range, &image.tag)
 }

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Memory, Observed, State};
 
-/// What is done within this time is one deed: `docker compose up` takes one container after the other.
+/// What follows within this time is the same deed: `docker compose up` takes one container after the other. No deed is longer
+/// than the second one.
 const ONE_DEED: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_mins(2);
 /// So many deeds within this time are no accident.
 const DEEDS: usize = 3;
 const WINDOW: Duration = Duration::from_mins(10);
@@ -19,6 +21,8 @@ const WINDOW: Duration = Duration::from_mins(10);
 pub struct Deed {
     /// When it was first noticed.
     pub at: Timestamp,
+    /// When it was last seen to go on.
+    pub last: Timestamp,
     /// What, for people.
     pub what: String,
 }
@@ -50,21 +54,28 @@ impl Memory {
         }
         for replica in &observed.replicas {
             let by_hand = replica.by_hand && matches!(replica.state, State::Exited(_));
-            if by_hand && !self.withdrawn.contains_key(&replica.id) && self.ended_by_hand.insert(replica.id.clone()) {
+            if by_hand
+                && !self.withdrawn.contains_key(&replica.id)
+                && self.ended_by_hand.insert(replica.id.clone(), now).is_none()
+            {
                 seen.push(format!("{} was stopped", replica.name));
             }
         }
         self.there = ids.into_iter().cloned().collect();
         self.parting.retain(|id| self.there.contains(id));
-        self.ended_by_hand.retain(|id| self.there.contains(id));
+        self.ended_by_hand.retain(|id, _| self.there.contains(id));
         self.deeds.retain(|deed| now < deed.at + WINDOW);
         if seen.is_empty() {
             return;
         }
-        match self.deeds.last_mut().filter(|last| now < last.at + ONE_DEED) {
-            Some(last) if last.what.len() < 300 => last.what = format!("{}; {}", last.what, seen.join("; ")),
-            Some(_) => {}
-            None => self.deeds.push(Deed { at: now, what: seen.join("; ") }),
+        let same = |deed: &&mut Deed| now < deed.last + ONE_DEED && now < deed.at + LONGEST;
+        let Some(deed) = self.deeds.last_mut().filter(same) else {
+            self.deeds.push(Deed { at: now, last: now, what: seen.join("; ") });
+            return;
+        };
+        deed.last = now;
+        if deed.what.len() < 300 {
+            deed.what = format!("{}; {}", deed.what, seen.join("; "));
         }
     }
 }

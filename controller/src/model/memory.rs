@@ -99,9 +99,9 @@ pub struct Memory {
     /// Those that this process removes.
     #[serde(skip)]
     pub parting: BTreeSet<String>,
-    /// Those that another hand has stopped, as far as that was noticed.
+    /// Those that another hand has stopped, and when that was noticed.
     #[serde(skip)]
-    pub ended_by_hand: BTreeSet<String>,
+    pub ended_by_hand: BTreeMap<String, Timestamp>,
     /// Since when somebody has paused it by hand.
     #[serde(default)]
     pub paused: Option<Timestamp>,
@@ -256,6 +256,14 @@ impl Memory {
         self.notice_time(now);
         if let Some(desired) = desired {
             self.notice_hands(observed, first_look, now);
+            let paused = desired.spec.paused || self.paused.is_some();
+            if paused {
+                self.deeds.clear();
+            }
+            // What is left alone cannot come nearer to its end.
+            if paused || self.contended(now).is_some() {
+                self.progress_since = Some(now);
+            }
             self.notice_generation(desired, observed, now);
             self.notice_kept(desired, observed, now);
             self.notice_image(desired, observed);
@@ -266,6 +274,9 @@ impl Memory {
                 self.progress_since = Some(now);
             }
             self.waited = waits;
+        }
+        if desired.is_none() {
+            self.there = observed.replicas.iter().map(|replica| replica.id.clone()).collect();
         }
         for replica in &observed.replicas {
             let restarts = self.sightings.get(&replica.id).map(|sighting| sighting.restart_count);
@@ -626,7 +637,7 @@ impl Memory {
 
     fn notice_end(&mut self, replica: &Replica, known_restarts: u32, now: Timestamp) {
         // What somebody else has told to stop says nothing against its revision.
-        let told = self.withdrawn.contains_key(&replica.id) || replica.by_hand;
+        let told = self.withdrawn.contains_key(&replica.id) || (replica.by_hand && !replica.state.is_live());
         if told || replica.name == replica.service.kept_container() {
             return;
         }

@@ -1,6 +1,6 @@
 //! A replica as the engine and the controller's own senses show it. Facts only; what they mean is decided in `plan`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,9 @@ pub struct Replica {
     /// Its anonymous volumes, by where they are mounted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<String, String>,
+    /// Where its image says that it keeps data.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub data: BTreeSet<String>,
     /// Somebody else has told it to stop.
     #[serde(default)]
     pub by_hand: bool,

@@ -145,16 +145,18 @@ fn run(scene: &Scene<'_>) -> Plan {
     plan
 }
 
-/// Docker Compose takes so long at most from making a container to starting it.
-const COMPOSE_STARTS: Duration = Duration::from_secs(10);
+/// Docker Compose takes so long at most from making a container to starting it, beside the stop of the one before.
+const COMPOSE_STARTS: Duration = Duration::from_mins(1);
 
 /// A container that Docker Compose has just made and not started yet: whoever changes something now is in its way.
 fn at_work<'a>(scene: &Scene<'a>) -> Option<(&'a str, Timestamp)> {
     let made = scene.observed.replicas.iter().filter(|one| one.compose.is_some() && one.state == State::Created);
     // By the engine's clock, which may be ahead of ours: then nobody is waited for.
-    let young = made.filter(|one| one.created_at <= scene.now && scene.now < one.created_at + COMPOSE_STARTS);
+    let grace = scene.desired.spec.stop_grace_period.map_or(Duration::from_secs(10), crd_schema::ComposeDuration::get);
+    let patience = COMPOSE_STARTS + grace;
+    let young = made.filter(|one| one.created_at <= scene.now && scene.now < one.created_at + patience);
     let newest = young.max_by_key(|one| one.created_at)?;
-    Some((newest.name.as_str(), newest.created_at + COMPOSE_STARTS))
+    Some((newest.name.as_str(), newest.created_at + patience))
 }
 
 /// What Docker Compose made for this service is this controller's from now on, as it is or to be replaced.
@@ -210,6 +212,10 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
     let newest = leaving.max_by_key(tells).map(|m| m.replica.id.as_str());
     let already = cast.kept.iter().any(|m| Some(m.replica.revision.as_str()) == failed);
     for member in &cast.leaving {
+        if let Some(until) = held_back(scene, cast, member) {
+            plan.wake(until);
+            continue;
+        }
         let keep = !already && newest == Some(member.replica.id.as_str());
         if keep && !cast.kept.is_empty() && !member.started() {
             // The name is taken by the one kept before; it goes first.
@@ -226,6 +232,32 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
         }
     }
 }
+
+/// Whether one that has ended must not be removed yet, and until when if time ends that: its data has not been handed on; it
+/// is what Docker Compose made, of which no other can be made, and its successor has still to prove itself; or somebody has just
+/// stopped it, perhaps to start it again.
+fn held_back(scene: &Scene<'_>, cast: &Cast<'_>, member: &Member<'_>) -> Option<Option<Timestamp>> {
+    let replica = member.replica;
+    let ended = !replica.state.is_live() && replica.state != State::Created && replica.state != State::Removing;
+    if !ended || scene.policy.replicas == 0 {
+        return None;
+    }
+    let heirs = || cast.keepers.iter().flat_map(|keeper| keeper.replica.volumes.values());
+    let has_heir = replica.volumes.values().all(|volume| heirs().any(|other| other == volume));
+    if !has_heir && cast.keepers.len() < scene.policy.replicas as usize {
+        return Some(None);
+    }
+    let other = cast.keepers.first().is_none_or(|keeper| keeper.replica.revision != replica.revision);
+    let served = scene.memory.withdrawn.contains_key(&replica.id);
+    if scene.policy.stop_first && replica.compose.is_some() && served && other && !cast.complete(scene.policy) {
+        return Some(None);
+    }
+    let stopped = scene.memory.ended_by_hand.get(&replica.id).map(|at| *at + RESTART);
+    stopped.filter(|until| scene.now < *until).map(Some)
+}
+
+/// A restart by somebody else takes no longer from the end to the next start.
+const RESTART: Duration = Duration::from_secs(2);
 
 fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, step: &Step) {
     let observed = scene.observed;

@@ -1,5 +1,6 @@
 //! The rollout policy of a specification with every default applied: Kubernetes' numbers, Compose's words.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::Replica;
@@ -152,14 +153,23 @@ fn exclusive(spec: &ServiceSpec) -> Option<String> {
     }
 }
 
-/// The image's own volumes are known only by those that run: without a name their data stays with one container.
+/// The image's own volumes are known only by those that run: without a name their data stays with one container, and what is
+/// mounted there from the host is one replica's data, too.
 fn owns_data(spec: &ServiceSpec, there: &[Replica]) -> Option<String> {
-    let one = spec.replicas.unwrap_or(1) <= 1;
-    let place =
-        there.iter().filter(|replica| replica.state.is_live()).find_map(|replica| replica.volumes.keys().next());
-    place.filter(|_| one).map(|place| {
-        format!("one replica owns the data in its volume without a name at {place} (rollout.order: start-first if it may be left behind)")
-    })
+    let live = || there.iter().filter(|replica| replica.state.is_live());
+    if spec.replicas.unwrap_or(1) > 1 {
+        return None;
+    }
+    if let Some(place) = live().find_map(|replica| replica.volumes.keys().next()) {
+        return Some(format!(
+            "one replica owns the data in its volume without a name at {place} (rollout.order: start-first if it may be left behind)"
+        ));
+    }
+    let data: BTreeSet<&str> =
+        live().flat_map(|replica| &replica.data).map(|place| place.trim_end_matches('/')).collect();
+    let binds = spec.volumes.iter().filter(|mount| mount.kind == MountKind::Bind && !mount.read_only);
+    let place = binds.map(|mount| mount.target.trim_end_matches('/')).find(|place| data.contains(place))?;
+    Some(format!("one replica owns the data at {place} (rollout.order: start-first if two may share it)"))
 }
 
 /// Whether its numbers are all known: those of the image's own healthcheck are not.

@@ -105,6 +105,9 @@ struct Seen {
     /// Docker Compose made it; it differs in these keys.
     #[serde(default)]
     compose: Option<Vec<String>>,
+    /// Where its image says that it keeps data.
+    #[serde(default)]
+    data: BTreeSet<String>,
     /// Somebody else has told it to stop.
     #[serde(default)]
     by_hand: bool,
@@ -149,8 +152,11 @@ impl Case {
         let adopted = world.replicas.iter().zip(&replicas).filter(|(seen, _)| seen.adopted);
         memory.adopted = adopted.map(|(_, replica)| (replica.id.clone(), replica.revision.clone())).collect();
         memory.identify(Some(&desired), &mut replicas);
-        let deed =
-            |ago: &ComposeDuration| Deed { at: now - ago.get(), what: "3 of its containers were removed".to_owned() };
+        let deed = |ago: &ComposeDuration| Deed {
+            at: now - ago.get(),
+            last: now - ago.get(),
+            what: "3 of its containers were removed".to_owned(),
+        };
         memory.deeds = world.removed_by_others.iter().map(deed).collect();
         let observed = Observed {
             replicas,
@@ -310,6 +316,7 @@ impl Seen {
             ports: BTreeMap::new(),
             pid: 0,
             volumes: self.volumes.clone(),
+            data: self.data.clone(),
             by_hand: self.by_hand,
             maker: self.compose.as_ref().map(|_| "docker compose 5.6.1".to_owned()),
             compose: self

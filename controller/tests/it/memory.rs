@@ -35,6 +35,7 @@ fn replica(wish: &DesiredService, health: Health, started_at: Timestamp) -> Repl
         pre_stop_done: false,
         volumes: std::collections::BTreeMap::new(),
         post_start: None,
+        data: std::collections::BTreeSet::new(),
         by_hand: false,
         maker: None,
         compose: None,

@@ -129,6 +129,7 @@ impl Scene {
                 pre_stop_done: false,
                 volumes: BTreeMap::new(),
                 post_start: None,
+                data: BTreeSet::new(),
                 by_hand: false,
                 maker: None,
                 compose: None,

@@ -281,6 +281,7 @@ pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
         pre_stop_done: false,
         volumes: std::collections::BTreeMap::new(),
         post_start: None,
+        data: std::collections::BTreeSet::new(),
         by_hand: false,
         maker: None,
         compose: None,

@@ -14,7 +14,7 @@ use bollard::{
 };
 use crd_schema::Hook;
 use futures_util::StreamExt as _;
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::Instant};
 
 use super::{connect::Api, errors::chain, hooks};
 use crate::clock::Clock;
@@ -28,6 +28,8 @@ const SILENT_PULL: Duration = Duration::from_mins(10);
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// The grace period of a container that names none. Source: moby `daemon/config`, `DefaultStopTimeout`.
 const DEFAULT_GRACE: i64 = 10;
+/// One that was told to stop by others and still runs after so long goes on.
+const LISTENS: Duration = Duration::from_secs(30);
 /// A failed stop stays busy for so long, so that a broken engine is not asked again and again without a pause.
 const AFTER_A_FAILED_STOP: Duration = Duration::from_secs(5);
 
@@ -50,7 +52,7 @@ pub(super) struct Jobs {
     hooks_done: HashSet<String>,
     /// Told to stop by us, and by others.
     told: HashSet<String>,
-    by_hand: HashSet<String>,
+    by_hand: HashMap<String, Instant>,
     post_start: HashMap<String, HookEnd>,
 }
 
@@ -76,7 +78,7 @@ impl Background {
         let mut jobs = self.lock();
         let Jobs { busy, hooks_done, post_start, told, by_hand, .. } = &mut *jobs;
         told.retain(|id| there(id) || busy.contains_key(id));
-        by_hand.retain(|id| there(id));
+        by_hand.retain(|id, _| there(id));
         post_start.retain(|id, _| there(id) || busy.contains_key(id));
         hooks_done.retain(|id| there(id) || busy.contains_key(id));
     }
@@ -166,13 +168,18 @@ impl Background {
         }));
     }
 
+    /// Events were missed: whoever was told to stop may have been started again.
+    pub(super) fn forget_hands(&self) {
+        self.lock().by_hand.clear();
+    }
+
     /// The engine says that a container was told to stop, or that it has started.
     pub(super) fn heard(&self, id: &str, stops: bool) {
         let mut jobs = self.lock();
         if !stops {
             jobs.by_hand.remove(id);
         } else if !jobs.told.contains(id) {
-            jobs.by_hand.insert(id.to_owned());
+            jobs.by_hand.insert(id.to_owned(), Instant::now());
         }
     }
 
@@ -222,9 +229,9 @@ impl Background {
 }
 
 impl Jobs {
-    /// Whether others have told it to stop.
-    pub(super) fn by_hand(&self, id: &str) -> bool {
-        self.by_hand.contains(id)
+    /// Whether others have told it to stop. One that still runs long after has not listened, or runs again.
+    pub(super) fn by_hand(&self, id: &str, runs: bool) -> bool {
+        self.by_hand.get(id).is_some_and(|told| !runs || told.elapsed() < LISTENS)
     }
 
     /// The work under way on a container.

@@ -33,6 +33,7 @@ impl Docker {
         let image_id = print.image.clone().or_else(|| self.seen.image_id(&print.spec.image));
         let engine = Engine { minor: self.api.minor(), instance: &self.instance, image_id: image_id.as_deref() };
         let print = &self.with_cleared_command(print).await?;
+        let print = &self.with_wanted_volumes(print).await?;
         // By its name, people can read of what it is made; by its id, it is that image whatever the name stands for by now.
         let named = match &print.image {
             Some(id) => self.stands_for(&print.spec.image, id).await?,
@@ -73,6 +74,26 @@ impl Docker {
         let options = RemoveContainerOptions { v: false, force: false, link: false };
         self.api.call(self.api.client.remove_container(container, Some(options))).await?;
         Err(EngineError::Stale(format!("{} stands for another image by now", print.spec.image)))
+    }
+
+    /// Volumes are handed on to where the document or the image still has one.
+    async fn with_wanted_volumes<'a>(&self, print: &'a Blueprint) -> Result<Cow<'a, Blueprint>, EngineError> {
+        if print.volumes.is_empty() {
+            return Ok(Cow::Borrowed(print));
+        }
+        let image = self.api.call(self.api.client.inspect_image(reference(&print.spec.image)?)).await?;
+        let declared = image.config.and_then(|config| config.volumes).unwrap_or_default();
+        let same = |one: &str, other: &str| one.trim_end_matches('/') == other.trim_end_matches('/');
+        let nameless =
+            |mount: &&crd_schema::Mount| mount.kind == crd_schema::MountKind::Volume && mount.source.is_none();
+        let mut print = print.clone();
+        print.volumes.retain(|place, _| {
+            let asked = print.spec.volumes.iter().filter(nameless).any(|mount| same(&mount.target, place));
+            let short = print.spec.tmpfs.iter().filter_map(|entry| entry.split(':').next());
+            let in_memory = short.into_iter().any(|target| same(target, place));
+            (asked || declared.iter().any(|target| same(target, place))) && !in_memory
+        });
+        Ok(Cow::Owned(print))
     }
 
     /// `command: []` clears the image's command, but the engine reads an empty list as "not given", unless there is an

@@ -132,6 +132,7 @@ impl Watch {
             Err(_) => return Broken::Lost("no answer".to_owned()),
         }
         let mut events = Box::pin(self.api.client.events(Some(options())));
+        self.background.forget_hands();
         // What happened while nobody listened: everything, now, and once more when the subscription, whose beginning
         // the engine does not tell, surely stands.
         outbox.put(Hint::Everything);
@@ -174,7 +175,7 @@ impl Watch {
             Some(Kind::CONTAINER) => {
                 let hint = self.hint_of_container(&attributes);
                 // Other signals are messages to the application.
-                let ends = matches!(attributes.get("signal").map_or("15", String::as_str), "2" | "3" | "9" | "15");
+                let ends = matches!(attributes.get("signal").map_or("15", String::as_str), "9" | "15");
                 let told = matches!(action, "stop" | "start") || (action == "kill" && ends);
                 if told && hint != Hint::Nothing {
                     self.background.heard(&id, action != "start");

@@ -34,8 +34,9 @@ pub(super) fn anonymous(point: &MountPoint) -> Option<(String, String)> {
 /// Volumes of these names in place of those that the engine would make, wherever there is no other mount.
 pub(super) fn inherit(all: &mut Mounts, volumes: &BTreeMap<String, String>) {
     for (place, volume) in volumes {
-        let bound = all.binds.iter().any(|line| line.split(':').nth(1) == Some(place.as_str()));
-        match all.mounts.iter_mut().find(|mount| mount.target.as_ref() == Some(place)) {
+        let is_here = |target: &str| target.trim_end_matches('/') == place.trim_end_matches('/');
+        let bound = all.binds.iter().any(|line| line.split(':').nth(1).is_some_and(is_here));
+        match all.mounts.iter_mut().find(|mount| mount.target.as_deref().is_some_and(is_here)) {
             Some(mount) if mount.typ == Some(MountType::VOLUME) && mount.source.is_none() => {
                 mount.source = Some(volume.clone());
             }

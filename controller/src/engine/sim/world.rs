@@ -359,6 +359,7 @@ impl World {
             pre_stop_done: false,
             volumes: volumes(blueprint, &id),
             post_start: None,
+            data: BTreeSet::new(),
             by_hand: false,
             maker: None,
             compose: None,

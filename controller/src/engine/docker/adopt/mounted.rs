@@ -42,7 +42,45 @@ pub(super) fn compare(
     for place in image.volumes.iter().flatten() {
         wanted.entry(bare(place)).or_insert(Mounted::Anonymous { writes: true });
     }
-    all.named("volumes", unlike(&has, &wanted));
+    let mut differ = unlike(&has, &wanted);
+    // Told by the mounts as they were asked for only.
+    let (parts, wanted) = (parts(is), parts(ought));
+    differ.extend(wanted.keys().chain(parts.keys()).filter(|place| parts.get(*place) != wanted.get(*place)).cloned());
+    let propagates =
+        |place: &str| mounted.iter().find(|one| one.destination.as_deref().is_some_and(|it| bare(it) == place));
+    let asked = propagation(ought).into_iter().filter(|(place, word)| {
+        propagates(place).and_then(|one| one.propagation.as_ref()).is_some_and(|has| has != word)
+    });
+    differ.extend(asked.map(|(place, _)| place));
+    differ.sort();
+    differ.dedup();
+    all.named("volumes", differ);
+}
+
+/// The parts of volumes that are mounted.
+fn parts(config: &HostConfig) -> BTreeMap<String, String> {
+    let volumes = config.mounts.iter().flatten().filter(|mount| mount.typ == Some(MountType::VOLUME));
+    let part = |mount: &Mount| {
+        let part = mount.volume_options.as_ref()?.subpath.clone().filter(|part| !part.is_empty())?;
+        Some((bare(mount.target.as_ref()?), part))
+    };
+    volumes.filter_map(part).collect()
+}
+
+/// How mounts of binds are asked to propagate, where they are.
+fn propagation(config: &HostConfig) -> BTreeMap<String, String> {
+    const WORDS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+    let long = config.mounts.iter().flatten().filter_map(|mount| {
+        let word = mount.bind_options.as_ref()?.propagation?.to_string();
+        Some((bare(mount.target.as_ref()?), word))
+    });
+    let short = config.binds.iter().flatten().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (target, options) = (parts.next()?, parts.next()?);
+        let word = options.split(',').find(|option| WORDS.contains(option))?;
+        Some((bare(target), word.to_owned()))
+    });
+    long.chain(short).filter(|(_, word)| !word.is_empty()).collect()
 }
 
 fn found(point: &MountPoint) -> Option<(String, Mounted)> {
