@@ -519,9 +519,6 @@ impl Shared {
         let decided = memory.clone();
         let mut news = self.publish(name, &decision.status);
         let outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
-        if outcome.plan.settled() {
-            memory.end_rollout();
-        }
         self.save(name, &decided, &memory);
         self.note_adopted(name, &memory);
         lock(&self.memories).insert(name.clone(), memory);

@@ -23,7 +23,7 @@ pub struct Mark {
     pub revision: String,
     /// How often, so far.
     pub number: u64,
-    /// How, until it has ended.
+    /// How; it holds for the replicas of this rollout.
     #[serde(default)]
     pub options: RolloutOptions,
 }
@@ -127,18 +127,6 @@ impl Memory {
         }
     }
 
-    /// The rollout has come to its end, one way or the other: what was asked for it counts no longer.
-    pub fn end_rollout(&mut self) {
-        let open = |record: &RevisionRecord| record.outcome == Outcome::Pending;
-        let Some(mark) = &self.mark else { return };
-        if self.record(&format!("{}{MARK}{}", mark.revision, mark.number)).is_some_and(open) {
-            return;
-        }
-        if let Some(mark) = &mut self.mark {
-            mark.options = RolloutOptions::default();
-        }
-    }
-
     /// The command to be run in a replica of `revision` before its stop, if a rollout that replaces it says so.
     pub fn pre_stop_of_rollout(&self, revision: &str) -> Option<&str> {
         let mark = self.mark.as_ref().filter(|mark| number(revision, &mark.revision) != Some(mark.number))?;
@@ -156,7 +144,8 @@ impl RolloutOptions {
         let secs = |number: u64| Duration::from_secs(number).into();
         rollout.min_ready = min_ready.map(secs).or(rollout.min_ready);
         rollout.health_deadline = self.timeout.map(secs).or(rollout.health_deadline);
-        let waits = [rollout.min_ready, rollout.health_deadline].into_iter().flatten().map(crd_schema::ComposeDuration::get);
+        let waits =
+            [rollout.min_ready, rollout.health_deadline].into_iter().flatten().map(crd_schema::ComposeDuration::get);
         let least = waits.fold(REST, Duration::saturating_add);
         let asked = rollout.progress_deadline.map_or(PROGRESS, crd_schema::ComposeDuration::get);
         rollout.progress_deadline = Some(asked.max(least).into());
@@ -168,4 +157,71 @@ fn is_checked(desired: &DesiredService, replicas: &[Replica]) -> bool {
     let none = |check: &crd_schema::Healthcheck| check.disable || check.test.first().is_some_and(|word| word == "NONE");
     let own = desired.spec.healthcheck.as_ref().is_some_and(|check| !none(check));
     own || desired.spec.readiness.is_some() || replicas.iter().any(|one| one.health != Health::None)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use std::time::Duration;
+
+    use crd_schema::{ComposeDuration, ServiceSpec};
+    use jiff::Timestamp;
+
+    use super::super::{Desired, DesiredService, Memory, ServiceName};
+    use super::{RolloutOptions, unmarked};
+
+    fn desired(image: &str) -> DesiredService {
+        let spec = ServiceSpec { image: image.to_owned(), ..ServiceSpec::default() };
+        DesiredService::new(ServiceName::new("shop", "web"), spec, "web.yaml:1")
+    }
+
+    fn marked(memory: &mut Memory, desired: &DesiredService) -> DesiredService {
+        match memory.marked(Desired::Run(Box::new(desired.clone())), &[]) {
+            Desired::Run(desired) => *desired,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_rollout_has_a_name_of_its_own_until_the_document_changes() {
+        let (mut memory, web) = (Memory::default(), desired("web:1"));
+        assert_eq!(marked(&mut memory, &web), web);
+        for number in 1..3 {
+            memory.roll_out(&web, &[], RolloutOptions::default(), Timestamp::UNIX_EPOCH);
+            let now = marked(&mut memory, &web);
+            assert_eq!(now.revision, format!("{}-{number}", web.revision));
+            assert_eq!((unmarked(&now.revision), unmarked(&now.digest)), (&*web.revision, &*web.digest));
+            assert_eq!(now.spec, web.spec, "nothing of it reaches the container");
+        }
+        let changed = desired("web:2");
+        assert_eq!(marked(&mut memory, &changed), changed);
+        assert_eq!(marked(&mut memory, &web), web, "and nothing is left of it");
+    }
+
+    #[test]
+    fn what_is_asked_of_one_rollout_is_no_change_of_the_document() {
+        let (mut memory, mut web) = (Memory::default(), desired("web:1"));
+        let options = RolloutOptions {
+            timeout: Some(900),
+            wait: Some(7),
+            wait_after_healthy: Some(3),
+            pre_stop_hook: Some("sync".to_owned()),
+        };
+        memory.roll_out(&web, &[], options.clone(), Timestamp::UNIX_EPOCH);
+        let now = marked(&mut memory, &web);
+        assert_eq!((&*now.digest, &now.revision), (&*format!("{}-1", web.digest), &format!("{}-1", web.revision)));
+        let secs = |asked: Option<ComposeDuration>| asked.map(|asked| asked.get().as_secs());
+        let rollout = now.spec.rollout.clone().unwrap();
+        assert_eq!((secs(rollout.min_ready), secs(rollout.health_deadline)), (Some(7), Some(900)));
+        assert!(rollout.progress_deadline.is_some_and(|asked| asked.get() > Duration::from_secs(907)));
+        assert_eq!(memory.pre_stop_of_rollout(&web.revision), Some("sync"), "those that are replaced");
+        assert_eq!(memory.pre_stop_of_rollout(&now.revision), None, "not those that replace them");
+        web.spec.healthcheck = Some(crd_schema::Healthcheck::default());
+        web = DesiredService::new(web.name, web.spec, web.source);
+        memory.roll_out(&web, &[], options, Timestamp::UNIX_EPOCH);
+        let rollout = marked(&mut memory, &web).spec.rollout.unwrap();
+        assert_eq!(secs(rollout.min_ready), Some(3), "with a healthcheck the other wait counts");
+        memory.roll_out(&web, &[], RolloutOptions::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(marked(&mut memory, &web).spec.rollout, None, "the next one is as the document says");
+    }
 }

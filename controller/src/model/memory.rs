@@ -430,7 +430,9 @@ impl Memory {
             Some(to) => {
                 // The whole name of one begins those of its rollouts.
                 let whole = self.record(to).is_some();
-                let is = |record: &&RevisionRecord| if whole { record.revision == to } else { record.revision.starts_with(to) };
+                let is = |record: &&RevisionRecord| {
+                    if whole { record.revision == to } else { record.revision.starts_with(to) }
+                };
                 let mut named = self.history.iter().filter(|record| !to.is_empty() && is(record));
                 match (named.next(), named.next()) {
                     (Some(record), None) => record,

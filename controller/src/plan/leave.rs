@@ -39,10 +39,8 @@ impl Farewell {
             (None, Some(command)) if own.is_empty() => vec![in_shell(command)],
             _ => own.to_vec(),
         };
-        let drain_timeout = known.map_or_else(
-            || drain_timeout(&crd_schema::ServiceSpec::default()),
-            |record| drain_timeout(&record.spec),
-        );
+        let drain_timeout = known
+            .map_or_else(|| drain_timeout(&crd_schema::ServiceSpec::default()), |record| drain_timeout(&record.spec));
         Self { drain_timeout, hooks }
     }
 }
