@@ -30,7 +30,6 @@ pub struct Mark {
 
 /// How a rollout goes, where somebody wants it otherwise than the document says. All times in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RolloutOptions {
     /// A replica with a healthcheck that is not healthy by then has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,12 +100,12 @@ impl Memory {
         self.mark = Some(Mark { revision: desired.revision.clone(), number: last + 1, options });
     }
 
-    /// What is wanted, with the mark of its last rollout. A change of the document is a revision of its own, which ends
-    /// the mark.
+    /// What is wanted, with the mark of its last rollout. A change of the document is a revision of its own, without one.
     pub fn marked(&mut self, desired: Desired, replicas: &[Replica]) -> Desired {
         let Desired::Run(mut desired) = desired else { return desired };
-        if self.mark.as_ref().is_some_and(|mark| mark.revision != desired.revision) {
-            self.mark = None;
+        // What somebody goes back to is what it was, and no rollout.
+        if let Some(mark) = self.mark.as_mut().filter(|mark| mark.revision != desired.revision) {
+            mark.options = RolloutOptions::default();
         }
         if self.digest.is_empty() {
             self.find_mark(&desired.revision, replicas);
@@ -187,7 +186,8 @@ mod tests {
         let (mut memory, web) = (Memory::default(), desired("web:1"));
         assert_eq!(marked(&mut memory, &web), web);
         for number in 1..3 {
-            memory.roll_out(&web, &[], RolloutOptions::default(), Timestamp::UNIX_EPOCH);
+            let options = RolloutOptions { pre_stop_hook: Some("sync".to_owned()), ..RolloutOptions::default() };
+            memory.roll_out(&web, &[], options, Timestamp::UNIX_EPOCH);
             let now = marked(&mut memory, &web);
             assert_eq!(now.revision, format!("{}-{number}", web.revision));
             assert_eq!((unmarked(&now.revision), unmarked(&now.digest)), (&*web.revision, &*web.digest));
@@ -195,7 +195,9 @@ mod tests {
         }
         let changed = desired("web:2");
         assert_eq!(marked(&mut memory, &changed), changed);
-        assert_eq!(marked(&mut memory, &web), web, "and nothing is left of it");
+        let again = marked(&mut memory, &web);
+        assert_eq!(again.revision, format!("{}-2", web.revision), "what is gone back to is what it was");
+        assert_eq!(memory.pre_stop_of_rollout(&changed.revision), None, "and nobody has asked how");
     }
 
     #[test]
