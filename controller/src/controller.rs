@@ -20,7 +20,8 @@ use crate::front;
 use crate::images::reference::Reference;
 use crate::images::{Images, Question, updates};
 use crate::model::{
-    Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName, Snapshot, follows,
+    Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName, Snapshot,
+    follows,
 };
 use crate::orders::{Order, Pause, RollOut, Undo};
 use crate::plan;
