@@ -102,7 +102,7 @@ async fn by_controller(
 ) -> anyhow::Result<ExitCode> {
     let name = &service.name;
     let target = format!("/v1/services/{}/{}", name.project, name.name);
-    let began = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     let before = loop {
         let status = match status(common, &target).await {
             Ok(status) => status,
@@ -110,7 +110,7 @@ async fn by_controller(
         };
         match status.filter(|status| unmarked(&status.digest) == service.digest) {
             Some(status) => break status.revision,
-            None if began.elapsed() > SETTLED => {
+            None if start.elapsed() > SETTLED => {
                 let why = format!(
                     "the controller that acts on this engine wants something else of {name} than {}: give it this \
                      document first, or name the files that it was given",
@@ -152,7 +152,7 @@ async fn by_controller(
                 Standing::Moving => {}
             }
         }
-        if began.elapsed() > LIMIT {
+        if start.elapsed() > LIMIT {
             return Ok(fail(FAILED, &format!("not converged after {LIMIT:?}")));
         }
         tokio::time::sleep(LOOK).await;

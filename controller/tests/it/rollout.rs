@@ -174,3 +174,23 @@ async fn what_was_before_a_rollout_can_be_gone_back_to_by_its_name() {
     assert!(told.contains(&format!("from revision {plain}-1 to {plain} ")), "{told}");
     running.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn also_where_new_images_are_followed() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    let follows = "  update: {policy: digest}\n";
+    running.wants("web:1", follows).await;
+    let mut last = running.converged("web:1").await;
+    for _ in 0..2 {
+        let before = ids(&running.board.status(&web()).unwrap());
+        roll_out(&running, RolloutOptions::default()).await.unwrap();
+        let status = rests(&running, &last).await;
+        assert_eq!(standing(&status), Standing::Converged, "{status:#?}");
+        last = status.revision;
+        let status = later(&running).await;
+        assert!(status.instances.len() == 2 && ids(&status).is_disjoint(&before), "{status:#?}");
+        assert_eq!(status.revision, last, "once");
+    }
+    running.end().await;
+}
