@@ -20,9 +20,10 @@ use crate::front;
 use crate::images::reference::Reference;
 use crate::images::{Images, Question, updates};
 use crate::model::{
-    Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, ServiceName, Snapshot, follows,
+    Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName, Snapshot,
+    follows,
 };
-use crate::orders::{Order, Pause, Undo};
+use crate::orders::{Order, Pause, RollOut, Undo};
 use crate::plan;
 use crate::reconcile::{self, Pass, Said};
 use crate::source::catalog::Catalog;
@@ -92,6 +93,8 @@ struct Shared {
     undone: Mutex<BTreeMap<ServiceName, Option<String>>>,
     // What is to be paused in the next pass, or not any more.
     paused: Mutex<BTreeMap<ServiceName, bool>>,
+    // What is to be rolled out in the next pass, and how.
+    rolled_out: Mutex<BTreeMap<ServiceName, RolloutOptions>>,
     // What was found or lost on the engine and not looked at since, with how often that failed.
     open: Mutex<BTreeMap<Key, u32>>,
 }
@@ -111,6 +114,7 @@ impl Controller {
             missed: Mutex::default(),
             undone: Mutex::default(),
             paused: Mutex::default(),
+            rolled_out: Mutex::default(),
             open: Mutex::default(),
         });
         let mut queue = Queue::default();
@@ -138,6 +142,7 @@ impl Controller {
                     match order {
                         Order::Undo(undo) => shared.undo(undo),
                         Order::Pause(pause) => shared.pause(pause),
+                        Order::RollOut(order) => shared.roll_out(order),
                     }
                 }
                 Some(ended) = looks.join_next_with_id() => {
@@ -424,7 +429,7 @@ impl Shared {
                 scope.asked.insert(name.clone(), asked(&catalog, &service));
                 let memories = lock(&self.memories);
                 let memory = memories.get(name);
-                let earlier = memory.and_then(|memory| memory.last_available(&service.revision));
+                let earlier = memory.and_then(|memory| memory.last_available(&memory.revision_of(&service)));
                 scope.images.extend(earlier.into_iter().flat_map(images));
                 scope.images.extend(memory.and_then(|memory| memory.history.last()).into_iter().flat_map(images));
                 // What runs may be gone back to as well, available or not.
@@ -490,6 +495,11 @@ impl Shared {
             memory.pause(on, self.c.clock.now());
         }
         let desired = if_paused(desired, &memory);
+        let replicas = snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice);
+        if let (Some(options), Desired::Run(desired)) = (lock(&self.rolled_out).remove(name), &desired) {
+            memory.roll_out(desired, replicas, options, self.c.clock.now());
+        }
+        let desired = memory.marked(desired, replicas);
         let lone = !catalog.knows(&front::name(name));
         let mut unmet = unmet(&self.c.board, name, &desired);
         unmet.extend(in_the_way(&self.c.board, name, &desired, lone));
@@ -603,6 +613,31 @@ impl Shared {
         answer.send(result).ok();
     }
 
+    /// Answers whether a service can be rolled out anew; its next pass begins it.
+    fn roll_out(&self, order: RollOut) {
+        let RollOut { service, options, answer } = order;
+        if answer.is_closed() {
+            return;
+        }
+        self.recall(&service);
+        let catalog = self.catalog();
+        let by_hand = lock(&self.memories).get(&service).is_some_and(|memory| memory.paused.is_some());
+        let result = match catalog.service(&service) {
+            None => Err(format!("{service} is not wanted, or its document is not valid")),
+            Some(desired) if desired.spec.paused => {
+                Err(format!("{service} is paused by {}: remove `paused: true` there", desired.source))
+            }
+            Some(_) if by_hand => Err(format!("{service} is paused: `composed resume {service}` ends that")),
+            Some(_) => Ok(format!("{service} is rolled out anew")),
+        };
+        if result.is_ok() {
+            tracing::info!(%service, "rolled out by hand");
+            lock(&self.rolled_out).insert(service, options);
+        }
+        // Whoever asked may have gone away.
+        answer.send(result).ok();
+    }
+
     async fn project(&self, name: &str, snapshot: &Snapshot) -> Next {
         let catalog = self.catalog();
         let desired = catalog.project(name);
@@ -656,14 +691,19 @@ impl Shared {
 
     fn publish(&self, name: &ServiceName, status: &ServiceStatus) -> bool {
         let news = self.c.board.publish(name, status.clone());
-        if news && let Err(error) = self.c.state.save_status(name, status) {
+        if news
+            && !self.catalog().spares(name)
+            && let Err(error) = self.c.state.save_status(name, status)
+        {
             tracing::warn!(service = %name, %error, "the status could not be saved");
         }
         news
     }
 
     fn save(&self, name: &ServiceName, before: &Memory, memory: &Memory) {
+        // Those that are left alone have not begun what their documents say now.
         if !memory.lasts_as(before)
+            && !self.catalog().spares(name)
             && let Err(error) = self.c.state.save(name, &memory.lasting())
         {
             tracing::warn!(service = %name, %error, "the memory could not be saved");

@@ -7,7 +7,7 @@ use crd_schema::status::{ConditionType, Reason, ReplicaStatus, ServiceStatus};
 
 use crate::board::Board;
 use crate::front;
-use crate::model::{Desired, ServiceName};
+use crate::model::{Desired, ServiceName, unmarked};
 
 /// The dependencies of a service that are not met, as the board shows them.
 pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
@@ -67,7 +67,7 @@ fn rolled_out(status: &ServiceStatus, revision: &str) -> bool {
     let there = status.condition(ConditionType::Progressing);
     // Another image of a dependency is no change of its document.
     let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
-    document == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+    unmarked(document) == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
 }
 
 /// What a dependency lacks of its condition. One that is left as it is, because its document is not known, counts by

@@ -5,12 +5,20 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use composed::cli::args::{Cli, LogFormat, Verb};
-use composed::cli::{app, apply, demo, import, plan, rootfs, run, session, status};
+use composed::cli::plugin::{self, Words};
+use composed::cli::{app, apply, demo, import, plan, rollout, rootfs, run, session, status};
 use composed::traffic::companion::companion_main;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    let cli = match plugin::words(std::env::args_os()) {
+        Words::Metadata(told) => {
+            session::print_out(&serde_json::to_string_pretty(&told)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Words::Refused(why) => return Ok(session::fail(session::INVALID, &why)),
+        Words::Own(words) => Cli::parse_from(words),
+    };
     match &cli.verb {
         Verb::Schema { settings } => {
             let schema = if *settings { crd_schema::settings_schema() } else { crd_schema::schema() };
@@ -38,6 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
         match cli.verb {
             Verb::Run(args) => run::run(args, &cli.common).await,
             Verb::Apply(args) => apply::apply(args, &cli.common).await,
+            Verb::Rollout(args) => rollout::rollout(args, &cli.common).await,
             Verb::Plan(args) => plan::plan(&args, &cli.common).await,
             Verb::Status(args) => status::status(&args, &cli.common).await,
             Verb::History(args) => status::history(&args, &cli.common).await,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::model::ServiceName;
+use crate::model::{RolloutOptions, ServiceName};
 
 /// Orders that wait for the loop.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub enum Order {
     Undo(Undo),
     /// Leave it alone, or do not any more.
     Pause(Pause),
+    /// Replace its replicas, though nothing has changed.
+    RollOut(RollOut),
 }
 
 /// Go back to an earlier revision until the document changes.
@@ -45,6 +47,23 @@ pub struct Pause {
     pub answer: oneshot::Sender<Result<String, String>>,
 }
 
+/// Replace all replicas by new ones, though the document has not changed.
+#[derive(Debug)]
+pub struct RollOut {
+    /// Of this service.
+    pub service: ServiceName,
+    /// How, where that is not as its document says.
+    pub options: RolloutOptions,
+    /// What will be done, or why nothing is.
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+impl From<RollOut> for Order {
+    fn from(order: RollOut) -> Self {
+        Self::RollOut(order)
+    }
+}
+
 impl From<Undo> for Order {
     fn from(undo: Undo) -> Self {
         Self::Undo(undo)
@@ -63,6 +82,7 @@ impl Order {
         match self {
             Self::Undo(undo) => &undo.service,
             Self::Pause(pause) => &pause.service,
+            Self::RollOut(order) => &order.service,
         }
     }
 }

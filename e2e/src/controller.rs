@@ -258,6 +258,22 @@ pub fn plan(world: &World, path: &Path) -> Done {
     finish(command)
 }
 
+/// Runs `composed rollout` with these words, to its end.
+pub fn rollout(world: &World, words: &[&str]) -> Done {
+    let mut command = common(world, &world.socket());
+    command.arg("rollout").args(words);
+    finish(command)
+}
+
+/// Begins `composed rollout` with these words.
+pub fn rollout_begun(world: &World, words: &[&str]) -> Child {
+    let mut command = common(world, &world.socket());
+    let child = command.arg("rollout").args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = child.expect("composed starts");
+    janitor(child.id());
+    child
+}
+
 /// Runs `composed plan` in a directory with a Compose project, with Compose's own options.
 pub fn plan_in(world: &World, dir: &Path, options: &[String]) -> Done {
     let mut command = common(world, &world.socket());

@@ -41,5 +41,7 @@ mod proxies;
 mod restart;
 #[path = "docker/rollout.rs"]
 mod rollout;
+#[path = "docker/rollout_command.rs"]
+mod rollout_command;
 #[path = "docker/traefik.rs"]
 mod traefik;

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::board::{Board, Health};
-use crate::model::ServiceName;
-use crate::orders::{Pause, Undo};
+use crate::model::{RolloutOptions, ServiceName};
+use crate::orders::{Pause, RollOut, Undo};
 
 /// A reader that asks for news is answered after so long at the latest.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -47,6 +47,7 @@ pub async fn serve_unix(board: Arc<Board>, path: &Path) -> std::io::Result<()> {
         .route("/v1/services/{project}/{name}/undo", post(undo))
         .route("/v1/services/{project}/{name}/pause", post(async |state, service| pause(state, service, true).await))
         .route("/v1/services/{project}/{name}/resume", post(async |state, service| pause(state, service, false).await))
+        .route("/v1/services/{project}/{name}/rollout", post(roll_out))
         .with_state(Arc::clone(&board));
     axum::serve(listener, router(board).merge(orders)).await
 }
@@ -106,6 +107,16 @@ async fn pause(
 ) -> (StatusCode, String) {
     let (answer, answered) = oneshot::channel();
     board.orders.give(Pause { service: ServiceName::new(project, name), on, answer });
+    answer_of(answered).await
+}
+
+async fn roll_out(
+    State(board): State<Arc<Board>>,
+    axum::extract::Path((project, name)): axum::extract::Path<(String, String)>,
+    Query(options): Query<RolloutOptions>,
+) -> (StatusCode, String) {
+    let (answer, answered) = oneshot::channel();
+    board.orders.give(RollOut { service: ServiceName::new(project, name), options, answer });
     answer_of(answered).await
 }
 

@@ -17,8 +17,9 @@ use crate::api::{Overview, client};
 use crate::board::Board;
 use crate::controller::Controller;
 use crate::engine::Claim;
-use crate::model::ServiceName;
+use crate::model::{ServiceName, unmarked};
 use crate::source::catalog::Catalog;
+use crate::source::files::Reading;
 
 /// Changes of the board closer together than this are shown as one.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -54,39 +55,63 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
-    let (stop, stopped) = watch::channel(false);
-    let (readings, received) = mpsc::channel(1);
-    readings.send(reading.clone()).await?;
-    let controller = Controller {
-        engine: session.engine,
-        senses: session.senses,
-        clock: session.clock,
-        state: session.state,
-        board: Arc::clone(&board),
-        // Asks nobody, and goes by what was answered before.
-        images: Some(Arc::clone(&session.images)),
-        confirm_deletion: args.confirm_deletion,
-    };
-    let controller = tokio::spawn(controller.run(received, stopped));
     let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
     let concerns = |name: &ServiceName| {
         (!reading.single || wanted.contains(name)) && catalog.minds(name) && !catalog.is_orphan(name)
     };
-    let ended = tokio::select! {
-        ended = converge(&board, &wanted, &concerns) => ended,
-        () = tokio::time::sleep(args.timeout) => {
-            Err(format!("not converged after {:?}; what was begun is safe to leave", args.timeout))
-        }
-        _ = tokio::signal::ctrl_c() => Err("interrupted; what was begun is safe to leave".to_owned()),
-    };
-    stop.send_replace(true);
-    controller.await?;
-    drop(readings);
-    Ok(match ended {
-        Ok(code) => ExitCode::from(code),
-        Err(why) if board.health().blocked.is_some() => fail(UNREACHABLE, &why),
-        Err(why) => fail(FAILED, &why),
-    })
+    let (confirm_deletion, timeout) = (args.confirm_deletion, args.timeout);
+    let once = Once { session, reading: reading.clone(), confirm_deletion, timeout };
+    once.converge(&wanted, &concerns).await
+}
+
+/// One convergence by a controller of this process.
+pub(super) struct Once {
+    pub(super) session: Session,
+    pub(super) reading: Reading,
+    pub(super) confirm_deletion: bool,
+    pub(super) timeout: Duration,
+}
+
+impl Once {
+    /// Acts until all that it concerns have come to rest.
+    pub(super) async fn converge(
+        self,
+        wanted: &BTreeSet<ServiceName>,
+        concerns: &dyn Fn(&ServiceName) -> bool,
+    ) -> anyhow::Result<ExitCode> {
+        let Self { session, reading, confirm_deletion, timeout } = self;
+        let board = Arc::clone(&session.board);
+        let only = reading.only.is_some();
+        let (stop, stopped) = watch::channel(false);
+        let (readings, received) = mpsc::channel(1);
+        readings.send(reading).await?;
+        let controller = Controller {
+            engine: session.engine,
+            senses: session.senses,
+            clock: session.clock,
+            state: session.state,
+            board: session.board,
+            // Asks nobody, and goes by what was answered before.
+            images: Some(session.images),
+            confirm_deletion,
+        };
+        let controller = tokio::spawn(controller.run(received, stopped));
+        let ended = tokio::select! {
+            ended = converge(&board, wanted, concerns, only) => ended,
+            () = tokio::time::sleep(timeout) => {
+                Err(format!("not converged after {timeout:?}; what was begun is safe to leave"))
+            }
+            _ = tokio::signal::ctrl_c() => Err("interrupted; what was begun is safe to leave".to_owned()),
+        };
+        stop.send_replace(true);
+        controller.await?;
+        drop(readings);
+        Ok(match ended {
+            Ok(code) => ExitCode::from(code),
+            Err(why) if board.health().blocked.is_some() => fail(UNREACHABLE, &why),
+            Err(why) => fail(FAILED, &why),
+        })
+    }
 }
 
 /// Shows the board until every service has come to rest.
@@ -94,12 +119,13 @@ async fn converge(
     board: &Board,
     wanted: &BTreeSet<ServiceName>,
     concerns: &dyn Fn(&ServiceName) -> bool,
+    only: bool,
 ) -> Result<u8, String> {
     let mut progress = Progress::new(0);
     let mut version = board.version();
     let mut blocked: Option<(Instant, String)> = None;
     loop {
-        progress.show(board, "");
+        progress.show(board, "", &|name| !only || concerns(name));
         if let Some(code) = outcome(board, wanted, concerns) {
             for status in board.statuses() {
                 if standing(&status) == Standing::Failed && concerns(&name(&status)) {
@@ -155,7 +181,7 @@ async fn follow(catalog: &Catalog, args: &Apply, common: &Common) -> anyhow::Res
         let mut open = Vec::new();
         for service in wanted {
             let status = overview.services.iter().find(|status| name(status) == service.name);
-            match status.filter(|status| status.digest == service.digest) {
+            match status.filter(|status| unmarked(&status.digest) == service.digest) {
                 Some(status) => match standing(status) {
                     Standing::Converged => {}
                     Standing::Failed => worst = FAILED,

@@ -94,6 +94,9 @@ pub enum Verb {
     /// Converge once and show how it goes. Exit code 0: all as wanted; 1: something failed or was rolled back; 2: the
     /// files are invalid and nothing was done; 3: the engine cannot be reached or another controller acts on it.
     Apply(Apply),
+    /// Replace the replicas of one service by new ones, though nothing in its file has changed: for what is newer behind
+    /// the same tag, or to begin afresh. As docker-rollout does it. Exit codes: those of `apply`.
+    Rollout(Rollout),
     /// Say what would be done now, and why. Changes nothing.
     Plan(Read),
     /// Show what a running controller knows of its services.
@@ -250,6 +253,35 @@ pub struct Apply {
     pub confirm_deletion: bool,
 }
 
+/// `composed rollout`.
+#[derive(Debug, Args)]
+pub struct Rollout {
+    /// The service: `name` or `project/name`. All others are left alone.
+    pub service: String,
+    /// A file, or a directory. Default: this directory, if there is a Compose file in it.
+    #[arg(conflicts_with = "files")]
+    pub path: Option<PathBuf>,
+    /// What is asked of Compose projects.
+    #[command(flatten)]
+    pub compose: Compose,
+    /// A new replica with a healthcheck that is not healthy after so long has failed, in seconds. Default: what its
+    /// healthcheck needs, and 60 at least.
+    #[arg(long, short = 't', value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<u64>,
+    /// Without a healthcheck, take a new replica for ready after so long, in seconds. Default: `min_ready` of its
+    /// file, else 10.
+    #[arg(long, short = 'w', value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<u64>,
+    /// With a healthcheck, wait so long after it says healthy before an old replica is stopped, in seconds. Default:
+    /// `min_ready` of its file, else 5.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait_after_healthy: Option<u64>,
+    /// Run by `sh` in each old replica before it is stopped. Default: `pre_stop` of its file, else the command in its label
+    /// `docker-rollout.pre-stop-hook`.
+    #[arg(long, value_name = "COMMAND", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub pre_stop_hook: Option<String>,
+}
+
 /// A path, and how to print what comes of it.
 #[derive(Debug, Args)]
 pub struct Read {
@@ -333,6 +365,14 @@ pub struct Undo {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<crd_schema::ComposeDuration, _> = text.parse();
     parsed.map(crd_schema::ComposeDuration::get).map_err(|error| error.to_string())
+}
+
+/// Seconds, with or without their unit.
+fn seconds(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => duration(text).map(|time| time.as_secs()),
+    }
 }
 
 fn project_name(text: &str) -> Result<String, String> {

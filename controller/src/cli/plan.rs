@@ -152,6 +152,7 @@ pub async fn intents(
         }
         let project = catalog.project(&name.project);
         let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
+        let desired = memory.marked(desired, snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice));
         let now = session.clock.now();
         let pass = Pass {
             service: name,

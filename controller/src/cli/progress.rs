@@ -7,6 +7,7 @@ use crd_schema::status::{ConditionType, Reason, ServiceStatus};
 
 use super::table;
 use crate::board::Board;
+use crate::model::ServiceName;
 
 /// Where a service stands, from the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,8 @@ impl Progress {
         Self { terminal: std::io::stdout().is_terminal(), seen, drawn: 0, lines: BTreeMap::new() }
     }
 
-    /// Prints what is new. `extra` stands below the services.
-    pub fn show(&mut self, board: &Board, extra: &str) {
+    /// Prints what is new of the services that it concerns. `extra` stands below them.
+    pub fn show(&mut self, board: &Board, extra: &str, concerns: &dyn Fn(&ServiceName) -> bool) {
         let (events, seen) = board.events_since(self.seen);
         self.seen = seen;
         let mut out = String::new();
@@ -64,7 +65,8 @@ impl Progress {
         for event in &events {
             out += &format!("{}\n", table::event(event));
         }
-        let statuses = board.statuses();
+        let mut statuses = board.statuses();
+        statuses.retain(|status| concerns(&ServiceName::new(&status.project, &status.name)));
         if self.terminal {
             let mut block: Vec<String> = statuses.iter().map(table::line).collect();
             block.extend((!extra.is_empty()).then(|| extra.to_owned()));

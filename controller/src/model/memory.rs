@@ -9,7 +9,7 @@ use crd_schema::status::{CommitStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Deed, DesiredService, Health, HookEnd, ImageState, Observed, Probe, Replica, State};
+use super::{Deed, DesiredService, Health, HookEnd, ImageState, Mark, Observed, Probe, Replica, State};
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;
@@ -111,6 +111,9 @@ pub struct Memory {
     /// The containers that Docker Compose made and that are this controller's since, with the revision that each stands for.
     #[serde(default)]
     pub adopted: BTreeMap<String, String>,
+    /// Which rollout of an unchanged document it is, if somebody asked for one.
+    #[serde(default)]
+    pub mark: Option<Mark>,
 }
 
 /// How far the post-start hooks of a container are. Each step is written down before it is taken, so that they run once at
@@ -350,6 +353,7 @@ impl Memory {
             progress_since,
             cut,
             adopted,
+            mark,
             paused,
             deeds,
             there: _,
@@ -373,7 +377,7 @@ impl Memory {
             failure,
             trouble,
             foreign_names,
-            (images, cut, adopted, (paused, post_start, deeds)),
+            (images, cut, adopted, (paused, post_start, deeds, mark)),
             timers,
         )
     }
@@ -435,7 +439,12 @@ impl Memory {
         let earlier = match to {
             None => self.last_available(&present).ok_or("no earlier revision of it was available")?,
             Some(to) => {
-                let mut named = self.history.iter().filter(|record| !to.is_empty() && record.revision.starts_with(to));
+                // The whole name of one begins those of its rollouts.
+                let whole = self.record(to).is_some();
+                let is = |record: &&RevisionRecord| {
+                    if whole { record.revision == to } else { record.revision.starts_with(to) }
+                };
+                let mut named = self.history.iter().filter(|record| !to.is_empty() && is(record));
                 match (named.next(), named.next()) {
                     (Some(record), None) => record,
                     (Some(_), Some(_)) => return Err(format!("several revisions begin with {to}")),

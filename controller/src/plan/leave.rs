@@ -15,20 +15,38 @@ use super::policy::drain_timeout;
 /// The requests in flight are counted after so long, then less and less often the longer the drain has lasted.
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
+/// A command to run before the stop, where `pre_stop` says nothing: docker-rollout's label.
+const PRE_STOP_LABEL: &str = "docker-rollout.pre-stop-hook";
+
 /// What its own revision says about leaving.
-pub struct Farewell<'a> {
+pub struct Farewell {
     drain_timeout: Duration,
-    hooks: &'a [Hook],
+    hooks: Vec<Hook>,
 }
 
-impl<'a> Farewell<'a> {
-    /// As the revision of `member` has it; a revision that nobody remembers leaves with the defaults.
-    pub fn of(member: &Member<'_>, memory: &'a Memory) -> Self {
-        match memory.record(&member.replica.revision) {
-            Some(record) => Self { drain_timeout: drain_timeout(&record.spec), hooks: &record.spec.pre_stop },
-            None => Self { drain_timeout: drain_timeout(&crd_schema::ServiceSpec::default()), hooks: &[] },
-        }
+impl Farewell {
+    /// As the revision of `member` has it; a revision that nobody remembers leaves with the defaults. What the command of
+    /// a rollout says of those that it replaces comes first.
+    pub fn of(member: &Member<'_>, memory: &Memory) -> Self {
+        let revision = &member.replica.revision;
+        let known = memory.record(revision);
+        // Of one that was made before there was a memory, the document is the best that is known.
+        let spec = known.or_else(|| memory.history.last()).map(|record| &record.spec);
+        let label = spec.and_then(|spec| spec.labels.get(PRE_STOP_LABEL));
+        let own = known.map_or(&[][..], |record| &record.spec.pre_stop);
+        let hooks = match (memory.pre_stop_of_rollout(revision), label) {
+            (Some(command), _) => vec![in_shell(command)],
+            (None, Some(command)) if own.is_empty() => vec![in_shell(command)],
+            _ => own.to_vec(),
+        };
+        let drain_timeout = known
+            .map_or_else(|| drain_timeout(&crd_schema::ServiceSpec::default()), |record| drain_timeout(&record.spec));
+        Self { drain_timeout, hooks }
     }
+}
+
+fn in_shell(command: &str) -> Hook {
+    Hook { command: ["sh", "-c", command].map(str::to_owned).to_vec(), ..Hook::default() }
 }
 
 /// Adds the next step of `member` on its way out to `plan`. With `keep`, its last step is the name under which it is
@@ -86,8 +104,7 @@ fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
         }
     };
     if !farewell.hooks.is_empty() && !replica.pre_stop_done && replica.state == State::Running {
-        let hooks = farewell.hooks.to_vec();
-        plan.act(Verb::PreStop { target: member.target(), hooks }, cause);
+        plan.act(Verb::PreStop { target: member.target(), hooks: farewell.hooks }, cause);
     } else if replica.restarts {
         plan.act(Verb::DisableRestart(member.target()), cause);
     } else {

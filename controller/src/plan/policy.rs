@@ -92,7 +92,10 @@ impl Policy {
                 None if seen => MIN_READY,
                 None => MIN_READY_BLIND,
             },
-            health_deadline: spec.healthcheck.as_ref().filter(|check| has_own_test(check)).map(health_deadline),
+            health_deadline: match rollout.health_deadline {
+                Some(asked) => Some(asked.get()),
+                None => spec.healthcheck.as_ref().filter(|check| has_own_test(check)).map(health_deadline),
+            },
             progress_deadline: rollout.progress_deadline.map_or(PROGRESS_DEADLINE, crd_schema::ComposeDuration::get),
             canary: rollout.canary.map(|canary| Trial { weight: canary.weight, hold: canary.hold.get() }),
             failure_action: rollout.failure_action.unwrap_or_default(),

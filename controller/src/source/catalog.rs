@@ -47,6 +47,8 @@ pub struct Catalog {
     pub(super) came: Came,
     /// Containers of the project that did not come from here are removed, too.
     pub(super) orphans_go: bool,
+    /// The only service that may be changed, if there is such.
+    pub(super) only: Option<ServiceName>,
     /// The files that have been blank since the first reading.
     pub(super) blank: BTreeSet<String>,
 }
@@ -68,6 +70,7 @@ impl Catalog {
             made_of: before.made_of.clone(),
             came: before.came.clone(),
             orphans_go: reading.compose.orphans_go,
+            only: reading.only.clone(),
             ..Self::default()
         };
         let mut judge = Judge::new(reading, before, begin);
@@ -115,7 +118,7 @@ impl Catalog {
     /// What is wanted of a service, given which services have containers of ours, and since when its document is
     /// missed if it is.
     pub fn desired(&self, name: &ServiceName, owned: &BTreeSet<ServiceName>, missed: Timestamp) -> Desired {
-        match self.services.get(name) {
+        let desired = match self.services.get(name) {
             Some(Entry { desired: Ok(desired), .. }) => Desired::Run(desired.clone()),
             Some(Entry { desired: Err(why), .. }) => Desired::Held(why.clone()),
             None if !self.minds(name) => Desired::Held(format!("project {} is described elsewhere", name.project)),
@@ -128,7 +131,17 @@ impl Catalog {
                 (None, Some(why)) => Desired::Held(why),
                 (None, None) => Desired::Gone(missed),
             },
+        };
+        match &self.only {
+            Some(only) if self.spares(name) => left_alone(desired, only),
+            _ => desired,
         }
+    }
+
+    /// Whether a service is left alone because only another one may be changed.
+    pub fn spares(&self, name: &ServiceName) -> bool {
+        // A front goes with its service.
+        self.only.as_ref().is_some_and(|only| name != only && front::owner(name).as_ref() != Some(only))
     }
 
     /// Whether the project of this service is any business of these files.
@@ -224,5 +237,18 @@ impl Catalog {
     /// Whether a doubt about removals was raised or lifted between two catalogs.
     pub fn doubt_changed(&self, before: &Self) -> bool {
         self.doubt != before.doubt
+    }
+}
+
+/// It is shown as it is, for those that depend on it, and nothing is done to it.
+fn left_alone(desired: Desired, only: &ServiceName) -> Desired {
+    match desired {
+        Desired::Run(mut desired) => {
+            desired.spec.paused = true;
+            desired.source = format!("the rollout of {only}");
+            Desired::Run(desired)
+        }
+        Desired::Gone(_) => Desired::Held(format!("only {only} is rolled out now")),
+        Desired::Held(why) => Desired::Held(why),
     }
 }

@@ -10,6 +10,7 @@ use super::claims::says_ours;
 use super::compose::{self, Asked, Projects};
 use super::host::HostName;
 use super::origin::Origin;
+use crate::model::ServiceName;
 
 /// Directories deeper than this are not looked into.
 pub(super) const MAX_DEPTH: usize = 16;
@@ -72,6 +73,8 @@ pub struct Reading {
     pub refused: Vec<String>,
     /// Something has never been read, so that nobody can tell what is gone: what, in words.
     pub unread: Option<String>,
+    /// The only service that may be changed; all the others are left alone.
+    pub only: Option<ServiceName>,
 }
 
 impl Reading {

@@ -14,6 +14,7 @@ mod pause;
 mod promises;
 mod questions;
 mod registries;
+mod rollout;
 mod senses;
 mod socket;
 mod undo;

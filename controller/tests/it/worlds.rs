@@ -189,6 +189,7 @@ impl Case {
                 progress_deadline: Some(ComposeDuration::from_secs(120)),
                 failure_action: Some(self.action),
                 canary: self.canary.then(|| Canary { weight: 10, hold: ComposeDuration::from_secs(10) }),
+                ..Rollout::default()
             }),
             ..ServiceSpec::default()
         }

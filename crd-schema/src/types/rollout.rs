@@ -33,6 +33,9 @@ pub struct Rollout {
     /// Put the first new replica on trial: it takes a share of the requests for a while before the others follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// A replica with a healthcheck that has no verdict by then has failed. Asked for by a command, not by documents.
+    #[serde(skip)]
+    pub health_deadline: Option<ComposeDuration>,
 }
 
 /// The trial of a new revision. Where the requests come by a path that cannot weigh, its replica takes an equal share.
@@ -57,6 +60,7 @@ impl Rollout {
             progress_deadline: self.progress_deadline.or(defaults.progress_deadline),
             failure_action: self.failure_action.or(defaults.failure_action),
             canary: self.canary.or(defaults.canary),
+            health_deadline: self.health_deadline.or(defaults.health_deadline),
         }
     }
 }

@@ -268,6 +268,6 @@ impl Show {
 
     fn draw(&mut self) {
         let extra = self.load.as_ref().map(|load| load.report().to_string()).unwrap_or_default();
-        self.progress.show(&self.board, &extra);
+        self.progress.show(&self.board, &extra, &|_| true);
     }
 }

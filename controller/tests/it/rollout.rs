@@ -1,0 +1,196 @@
+//! A service is rolled out though its document has not changed, on the simulated engine, its time stopped.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use composed::cli::progress::{Standing, standing};
+use composed::engine::sim::{Behaviour, Sim};
+use composed::model::RolloutOptions;
+use composed::orders::{RollOut, Undo};
+use composed::state::StateDir;
+use crd_schema::status::ServiceStatus;
+use tokio::sync::oneshot;
+
+use crate::undo::{Running, engine, web};
+
+async fn roll_out(running: &Running, options: RolloutOptions) -> Result<String, String> {
+    let (answer, answered) = oneshot::channel();
+    running.board.orders.give(RollOut { service: web(), options, answer });
+    tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
+}
+
+fn ids(status: &ServiceStatus) -> BTreeSet<String> {
+    status.instances.iter().filter(|one| one.serves()).map(|one| one.id.clone()).collect()
+}
+
+/// The status at rest with another revision than `not`.
+async fn rests(running: &Running, not: &str) -> ServiceStatus {
+    running.until(|status| status.revision != not && standing(status) != Standing::Moving).await
+}
+
+async fn later(running: &Running) -> ServiceStatus {
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    running.board.status(&web()).unwrap()
+}
+
+fn behaves(sim: &Arc<Sim>, behaviour: Behaviour) {
+    sim.with(|world, _| {
+        world.images.insert("web:1".to_owned(), behaviour);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_are_replaced_and_it_is_not_done_again() {
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::on(&sim, clock, StateDir::open(dir.path()).unwrap());
+    running.wants("web:1", "").await;
+    let plain = running.converged("web:1").await;
+    let before = ids(&running.board.status(&web()).unwrap());
+    assert!(roll_out(&running, RolloutOptions::default()).await.unwrap().contains("rolled out anew"));
+    let status = rests(&running, &plain).await;
+    assert_eq!((standing(&status), status.revision.as_str()), (Standing::Converged, format!("{plain}-1").as_str()));
+    let status = later(&running).await;
+    let after = ids(&status);
+    assert!(after.len() == 2 && after.is_disjoint(&before), "{status:#?}");
+    roll_out(&running, RolloutOptions::default()).await.unwrap();
+    let status = rests(&running, &format!("{plain}-1")).await;
+    assert_eq!(status.revision, format!("{plain}-2"));
+    let after = ids(&later(&running).await);
+    running.end().await;
+
+    // Another process, with the memory and without it: nobody is replaced.
+    let forgetful = tempfile::tempdir().unwrap();
+    for state in [dir.path(), forgetful.path()] {
+        let running = Running::on(&sim, clock, StateDir::open(state).unwrap());
+        running.wants("web:1", "").await;
+        running.until(|status| standing(status) == Standing::Converged).await;
+        let status = later(&running).await;
+        assert_eq!((status.revision, &status.instances.len()), (format!("{plain}-2"), &2), "{state:?}");
+        assert_eq!(ids(&running.board.status(&web()).unwrap()), after, "{state:?}");
+        running.end().await;
+    }
+
+    // A change of the document is a revision of its own, and what was before it can be named.
+    let running = Running::on(&sim, clock, StateDir::open(dir.path()).unwrap());
+    running.wants("web:2", "").await;
+    let changed = running.converged("web:2").await;
+    assert!(!changed.contains('-'), "{changed}");
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_costs_nobody_and_can_be_tried_again() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", "").await;
+    let plain = running.converged("web:1").await;
+    let before = ids(&running.board.status(&web()).unwrap());
+    behaves(&sim, Behaviour { exits_after: Some(Duration::from_secs(1)), ..Behaviour::default() });
+    roll_out(&running, RolloutOptions::default()).await.unwrap();
+    let status = rests(&running, &plain).await;
+    assert_eq!(standing(&status), Standing::Failed);
+    assert_eq!(ids(&later(&running).await), before);
+
+    behaves(&sim, Behaviour::default());
+    roll_out(&running, RolloutOptions::default()).await.unwrap();
+    let status = rests(&running, &format!("{plain}-1")).await;
+    assert_eq!(standing(&status), Standing::Converged, "{status:#?}");
+    let status = later(&running).await;
+    assert!(status.instances.len() == 2 && ids(&status).is_disjoint(&before), "{status:#?}");
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_are_those_of_one_rollout() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", "").await;
+    let plain = running.converged("web:1").await;
+    let mut took = Vec::new();
+    let mut last = plain;
+    for wait in [Some(100), None] {
+        let began = tokio::time::Instant::now();
+        roll_out(&running, RolloutOptions { wait, ..RolloutOptions::default() }).await.unwrap();
+        last = rests(&running, &last).await.revision;
+        took.push(began.elapsed().as_secs());
+    }
+    // Two replicas, one after the other; without a word of it 10 s for each.
+    assert!(took[0] >= 200 && took[1] < 100, "{took:?}");
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_paused_or_unknown_is_not_rolled_out() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", "  paused: true\n").await;
+    let why = roll_out(&running, RolloutOptions::default()).await.unwrap_err();
+    assert!(why.contains("remove `paused: true`"), "{why}");
+    running.end().await;
+}
+
+/// How often a hook was run so far.
+fn hooks(sim: &Arc<Sim>) -> usize {
+    sim.with(|world, _| world.log.iter().filter(|done| done.contains("pre_stop")).count())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_command_is_run_in_those_that_are_replaced_and_only_then() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", "").await;
+    let mut last = running.converged("web:1").await;
+    let command = Some("touch /tmp/drain".to_owned());
+    for (pre_stop_hook, run) in [(None, 0), (command, 2), (None, 2)] {
+        roll_out(&running, RolloutOptions { pre_stop_hook, ..RolloutOptions::default() }).await.unwrap();
+        last = rests(&running, &last).await.revision;
+        later(&running).await;
+        assert_eq!(hooks(&sim), run);
+    }
+    // As a label it counts whoever replaces them; `pre_stop` comes before it.
+    let label = "  labels: {docker-rollout.pre-stop-hook: touch /tmp/drain}\n";
+    running.wants("web:2", label).await;
+    running.converged("web:2").await;
+    running.wants("web:3", label).await;
+    running.converged("web:3").await;
+    later(&running).await;
+    assert_eq!(hooks(&sim), 4);
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_before_a_rollout_can_be_gone_back_to_by_its_name() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", "").await;
+    let plain = running.converged("web:1").await;
+    roll_out(&running, RolloutOptions::default()).await.unwrap();
+    rests(&running, &plain).await;
+    let (answer, answered) = oneshot::channel();
+    running.board.orders.give(Undo { service: web(), to: Some(plain.clone()), answer });
+    let told = answered.await.unwrap().unwrap();
+    assert!(told.contains(&format!("from revision {plain}-1 to {plain} ")), "{told}");
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn also_where_new_images_are_followed() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    let follows = "  update: {policy: digest}\n";
+    running.wants("web:1", follows).await;
+    let mut last = running.converged("web:1").await;
+    for _ in 0..2 {
+        let before = ids(&running.board.status(&web()).unwrap());
+        roll_out(&running, RolloutOptions::default()).await.unwrap();
+        let status = rests(&running, &last).await;
+        assert_eq!(standing(&status), Standing::Converged, "{status:#?}");
+        last = status.revision;
+        let status = later(&running).await;
+        assert!(status.instances.len() == 2 && ids(&status).is_disjoint(&before), "{status:#?}");
+        assert_eq!(status.revision, last, "once");
+    }
+    running.end().await;
+}
