@@ -212,8 +212,7 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
     let newest = leaving.max_by_key(tells).map(|m| m.replica.id.as_str());
     let already = cast.kept.iter().any(|m| Some(m.replica.revision.as_str()) == failed);
     for member in &cast.leaving {
-        if let Some(until) = held_back(scene, cast, member) {
-            plan.wake(until);
+        if held_back(plan, scene, cast, member) {
             continue;
         }
         let keep = !already && newest == Some(member.replica.id.as_str());
@@ -233,27 +232,26 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
     }
 }
 
-/// Whether one that has ended must not be removed yet, and until when if time ends that: its data has not been handed on; it
-/// is what Docker Compose made, of which no other can be made, and its successor has still to prove itself; or somebody has just
-/// stopped it, perhaps to start it again.
-fn held_back(scene: &Scene<'_>, cast: &Cast<'_>, member: &Member<'_>) -> Option<Option<Timestamp>> {
+/// Whether one that has ended must not be removed yet: its data has not been handed on; or it is what Docker Compose made, of which
+/// no other can be made, and its successor has still to prove itself; or somebody has just stopped it, perhaps to start it again.
+fn held_back(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, member: &Member<'_>) -> bool {
     let replica = member.replica;
-    let ended = !replica.state.is_live() && replica.state != State::Created && replica.state != State::Removing;
-    if !ended || scene.policy.replicas == 0 {
-        return None;
+    if !matches!(replica.state, State::Exited(_) | State::Dead) || scene.policy.replicas == 0 {
+        return false;
     }
     let heirs = || cast.keepers.iter().flat_map(|keeper| keeper.replica.volumes.values());
     let has_heir = replica.volumes.values().all(|volume| heirs().any(|other| other == volume));
     if !has_heir && cast.keepers.len() < scene.policy.replicas as usize {
-        return Some(None);
+        return true;
     }
     let other = cast.keepers.first().is_none_or(|keeper| keeper.replica.revision != replica.revision);
     let served = scene.memory.withdrawn.contains_key(&replica.id);
     if scene.policy.stop_first && replica.compose.is_some() && served && other && !cast.complete(scene.policy) {
-        return Some(None);
+        return true;
     }
-    let stopped = scene.memory.ended_by_hand.get(&replica.id).map(|at| *at + RESTART);
-    stopped.filter(|until| scene.now < *until).map(Some)
+    let until = scene.memory.ended_by_hand.get(&replica.id).map(|at| *at + RESTART).filter(|until| scene.now < *until);
+    plan.wake(until);
+    until.is_some()
 }
 
 /// A restart by somebody else takes no longer from the end to the next start.

@@ -209,3 +209,44 @@ fn one_goes_back_to_another_revision_also_where_none_was_ever_whole() {
     assert_eq!(back(&second), Some(first.revision.clone()));
     assert_eq!(back(&first), Some(second.revision.clone()));
 }
+
+#[test]
+fn a_pause_is_no_lack_of_progress_and_what_is_done_in_it_no_deed() {
+    let mut paused = wish("web:1");
+    paused.spec.paused = true;
+    let mut memory = Memory::default();
+    memory.notice(Some(&paused), &seen(vec![replica(&paused, Health::None, start())]), start());
+    // Somebody works on it: what was there has gone.
+    let hour = start() + Duration::from_hours(1);
+    memory.notice(Some(&paused), &seen(Vec::new()), hour);
+    assert_eq!((memory.progress_since, memory.deeds.len()), (Some(hour), 0));
+    let open = wish("web:1");
+    memory.notice(Some(&open), &seen(Vec::new()), hour + Duration::from_secs(1));
+    assert_eq!(memory.progress_since, Some(hour), "the time of a rollout begins with the end of the pause");
+}
+
+#[test]
+fn what_follows_at_once_is_one_deed_and_three_are_too_many() {
+    let wish = wish("web:1");
+    let one = |id: u32| Replica { id: id.to_string(), ..replica(&wish, Health::None, start()) };
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![one(0)]), start());
+    // A slow `docker compose up`: one after the other, 25 s apart.
+    for step in 1..=4_u32 {
+        memory.notice(Some(&wish), &seen(vec![one(step)]), start() + Duration::from_secs(25) * step);
+    }
+    assert_eq!(memory.deeds.len(), 1, "{:?}", memory.deeds);
+    let minute = |minute: u64| start() + Duration::from_mins(minute);
+    memory.notice(Some(&wish), &seen(vec![one(5)]), minute(4));
+    assert_eq!(memory.contended(minute(4)), None);
+    memory.notice(Some(&wish), &seen(vec![one(6)]), minute(6));
+    let (what, until) = memory.contended(minute(6)).expect("contended");
+    assert!(what.contains("removed"), "{what}");
+    assert_eq!(until, start() + Duration::from_secs(25) + Duration::from_mins(10));
+    assert_eq!(memory.contended(until), None, "then it is tried again");
+    // What is ours to remove is no deed.
+    memory.deeds.clear();
+    memory.parting.insert("6".to_owned());
+    memory.notice(Some(&wish), &seen(Vec::new()), minute(30));
+    assert_eq!(memory.deeds, []);
+}
