@@ -1,8 +1,6 @@
 //! Which image a service shall have, where it follows new ones: what its tag stands for now, or what it has. The image
 //! becomes part of the revision, so that a new one is rolled out, judged and rolled back as any other change.
 
-use std::time::Duration;
-
 use crd_schema::{PullPolicy, ServiceSpec};
 use jiff::Timestamp;
 
@@ -55,10 +53,6 @@ pub fn wanted(
     }
 }
 
-/// After so many fetches of the same image that have changed nothing the next one is so far away.
-const FETCHES: u32 = 3;
-const FETCH_AGAIN: Duration = Duration::from_hours(6);
-
 /// Begins to fetch the image that the registry has behind the tag, if another one is here. Nothing waits for it: what runs
 /// goes on.
 ///
@@ -86,9 +80,7 @@ pub(super) fn fetch(plan: &mut Plan, scene: &Scene<'_>) {
         return;
     }
     if let Some(fetched) = memory.fetched.as_ref().filter(|fetched| fetched.digest == *digest) {
-        // A fetch that changes nothing will not the next time either: a mirror lags, or rewrites what it passes on.
-        let often = if fetched.count > FETCHES { FETCH_AGAIN } else { Duration::ZERO };
-        let again = fetched.at + backoff::delay(fetched.count, seed(scene.service())).max(often);
+        let again = fetched.at + backoff::delay(fetched.count, seed(scene.service()));
         if now < again {
             return plan.wake(again);
         }

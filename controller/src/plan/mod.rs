@@ -249,9 +249,15 @@ fn held_back(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, member: &Membe
     if scene.policy.stop_first && replica.compose.is_some() && served && other && !cast.complete(scene.policy) {
         return true;
     }
-    let until = scene.memory.ended_by_hand.get(&replica.id).map(|at| *at + RESTART).filter(|until| scene.now < *until);
+    let until = may_return(scene, replica);
     plan.wake(until);
     until.is_some()
+}
+
+/// Until when one that somebody else has stopped may be started again by him: `docker restart` is a stop and a start.
+fn may_return(scene: &Scene<'_>, replica: &Replica) -> Option<Timestamp> {
+    let ended = scene.memory.ended_by_hand.get(&replica.id).filter(|_| !replica.state.is_live())?;
+    Some(*ended + RESTART).filter(|until| scene.now < *until)
 }
 
 /// A restart by somebody else takes no longer from the end to the next start.
@@ -278,7 +284,11 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
             plan.act(Verb::Start(member.target()), cause(goal, cast));
         }
     }
-    let open = step.create > 0 && gate::may_create(plan, scene, goal);
+    let returning = observed.replicas.iter().filter_map(|replica| may_return(scene, replica)).max();
+    if let Some(until) = returning.filter(|_| step.create > 0) {
+        plan.wait("whoever has stopped one to start it again", Some(until));
+    }
+    let open = step.create > 0 && returning.is_none() && gate::may_create(plan, scene, goal);
     if let Some(spec) = goal.spec.filter(|_| open) {
         let mut names = Names::of(&observed.replicas, scene.memory);
         let mut inherited = inherit::volumes(scene, cast);

@@ -111,6 +111,9 @@ struct Seen {
     /// Somebody else has told it to stop.
     #[serde(default)]
     by_hand: bool,
+    /// That was noticed so long ago.
+    #[serde(default)]
+    stopped: Option<ComposeDuration>,
     /// It was adopted as what its revision says.
     #[serde(default)]
     adopted: bool,
@@ -152,6 +155,9 @@ impl Case {
         let adopted = world.replicas.iter().zip(&replicas).filter(|(seen, _)| seen.adopted);
         memory.adopted = adopted.map(|(_, replica)| (replica.id.clone(), replica.revision.clone())).collect();
         memory.identify(Some(&desired), &mut replicas);
+        let stopped = world.replicas.iter().zip(&replicas);
+        let stopped = stopped.filter_map(|(seen, replica)| Some((replica.id.clone(), now - seen.stopped?.get())));
+        memory.ended_by_hand = stopped.collect();
         let deed = |ago: &ComposeDuration| Deed {
             at: now - ago.get(),
             last: now - ago.get(),

@@ -453,7 +453,6 @@ fn compare(container: &Container, scope: &Scope) -> Comparison {
 fn volumes(blueprint: &Blueprint, id: &str) -> BTreeMap<String, String> {
     let mounts = blueprint.spec.volumes.iter();
     let nameless = mounts.filter(|mount| mount.kind == MountKind::Volume && mount.source.is_none());
-    let mut volumes: BTreeMap<String, String> = nameless.map(|mount| (mount.target.clone(), id.to_owned())).collect();
-    volumes.extend(blueprint.volumes.clone());
-    volumes
+    let given = |target: &String| blueprint.volumes.get(target).cloned().unwrap_or_else(|| id.to_owned());
+    nameless.map(|mount| (mount.target.clone(), given(&mount.target))).collect()
 }

@@ -49,10 +49,13 @@ async fn a_volume_without_a_name_is_handed_on(stage: &dyn Stage) {
     assert_eq!(volumes.keys().collect::<Vec<_>>(), ["/data"]);
     let second = Blueprint { volumes: volumes.clone(), ..print(stage, Kind::Serves, 2) };
     let third = Blueprint { spec: first.spec.clone(), ..second.clone() };
-    apply(stage, Verb::Create(Box::new(second))).await.expect("create, where the image has the volume");
+    apply(stage, Verb::Create(Box::new(second)))
+        .await
+        .expect("create, where neither the document nor the image has it");
     let third = Blueprint { number: 3, name: third.service.container(3), ..third };
     apply(stage, Verb::Create(Box::new(third))).await.expect("create, where the document has it");
-    assert_eq!(replicas(stage).await.into_iter().map(|one| one.volumes).collect::<Vec<_>>(), vec![volumes; 3]);
+    let have: Vec<_> = replicas(stage).await.into_iter().map(|one| one.volumes).collect();
+    assert_eq!(have, [volumes.clone(), std::collections::BTreeMap::new(), volumes]);
 }
 
 async fn what_is_created_is_observed(stage: &dyn Stage) {
