@@ -54,16 +54,17 @@ impl Memory {
         }
         for replica in &observed.replicas {
             let by_hand = replica.by_hand && matches!(replica.state, State::Exited(_));
-            if by_hand
-                && !self.withdrawn.contains_key(&replica.id)
-                && self.ended_by_hand.insert(replica.id.clone(), now).is_none()
-            {
+            // The time is that of the first look that finds it.
+            let new = !self.ended_by_hand.contains_key(&replica.id);
+            if by_hand && new && !self.withdrawn.contains_key(&replica.id) {
+                self.ended_by_hand.insert(replica.id.clone(), now);
                 seen.push(format!("{} was stopped", replica.name));
             }
         }
+        let ended = |id: &String| observed.replicas.iter().any(|one| one.id == *id && !one.state.is_live());
+        self.ended_by_hand.retain(|id, _| ended(id));
         self.there = ids.into_iter().cloned().collect();
         self.parting.retain(|id| self.there.contains(id));
-        self.ended_by_hand.retain(|id, _| self.there.contains(id));
         self.deeds.retain(|deed| now < deed.at + WINDOW);
         if seen.is_empty() {
             return;

@@ -250,3 +250,18 @@ fn what_follows_at_once_is_one_deed_and_three_are_too_many() {
     memory.notice(Some(&wish), &seen(Vec::new()), minute(30));
     assert_eq!(memory.deeds, []);
 }
+
+#[test]
+fn one_that_somebody_has_stopped_has_ended_once() {
+    let wish = wish("web:1");
+    let stopped = Replica { state: State::Exited(143), by_hand: true, ..replica(&wish, Health::None, start()) };
+    let second = |n: u64| start() + Duration::from_secs(n);
+    let mut memory = Memory::default();
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::None, start())]), start());
+    memory.notice(Some(&wish), &seen(vec![stopped.clone()]), second(1));
+    memory.notice(Some(&wish), &seen(vec![stopped.clone()]), second(3));
+    assert_eq!(memory.ended_by_hand.get(&stopped.id), Some(&second(1)), "a later look does not begin the wait anew");
+    assert_eq!((memory.deeds.len(), &memory.trouble), (1, &None), "a deed, and no failure of its revision");
+    memory.notice(Some(&wish), &seen(vec![replica(&wish, Health::None, second(4))]), second(4));
+    assert!(memory.ended_by_hand.is_empty(), "it was started again");
+}
