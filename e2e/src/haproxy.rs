@@ -12,7 +12,7 @@ use crate::stage::say;
 /// installed with apt-get.
 pub fn haproxy_image() -> Result<String, String> {
     static MADE: OnceLock<Result<String, String>> = OnceLock::new();
-    MADE.get_or_init(make).clone()
+    MADE.get_or_init(|| haproxy_image_on(&Docker::default())).clone()
 }
 
 /// As [`haproxy_image`]; `None` is told in a line, and fails if `COMPOSED_REQUIRE_DOCKER` is 1.
@@ -27,7 +27,8 @@ pub fn haproxy_or_skip(name: &str) -> Option<String> {
     }
 }
 
-fn make() -> Result<String, String> {
+/// The same on an engine of one's own, made anew.
+pub fn haproxy_image_on(docker: &Docker) -> Result<String, String> {
     let program = installed().or_else(|| {
         say("  installing haproxy with apt-get");
         let install = ["install", "-y", "--no-install-recommends", "haproxy"];
@@ -56,7 +57,7 @@ fn make() -> Result<String, String> {
         return Err(String::from_utf8_lossy(&archive.stderr).into_owned());
     }
     let name = image("haproxy");
-    Docker::default().import(&archive.stdout, &name, &[]);
+    docker.import(&archive.stdout, &name, &[]);
     Ok(name)
 }
 

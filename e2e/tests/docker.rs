@@ -27,6 +27,8 @@ mod examples;
 mod files;
 #[path = "docker/front.rs"]
 mod front;
+#[path = "docker/front_options.rs"]
+mod front_options;
 #[path = "docker/heal.rs"]
 mod heal;
 #[path = "docker/images.rs"]

@@ -169,7 +169,7 @@ fn controller_whole(controller: &Controller, replicas: u32) {
 }
 
 /// The address of the only front that runs, on the project's network.
-fn inside(world: &World) -> SocketAddr {
+pub(crate) fn inside(world: &World) -> SocketAddr {
     within(secs(30), "one front runs", || {
         let running = world.running("web-front");
         let [one] = running.as_slice() else { return Err(format!("{running:?}")) };
@@ -178,7 +178,7 @@ fn inside(world: &World) -> SocketAddr {
 }
 
 /// Port 8080 of a container by its address in its only network.
-fn address(world: &World, container: &str) -> SocketAddr {
+pub(crate) fn address(world: &World, container: &str) -> SocketAddr {
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address = world.docker.run(&["inspect", "--format", format, container]);
     format!("{address}:8080").parse().expect("an address")
