@@ -76,6 +76,23 @@ fn rollouts(world: &World, (replicas, latency, rate): (u32, &str, u32), throttle
     }
     assert_eq!(report.failed, 0, "{:#?}", report.errors);
     assert!(report.sent > u64::from(rate) * 10 && report.served.contains_key("4"), "{report}");
+    if replicas > 1 {
+        let traffic = Traffic::through(world, &traefik.address, HOST, rate);
+        let mut revision = revision;
+        for replicas in [1, replicas] {
+            world.write(&web.clone().version("4").replicas(replicas));
+            revision = controller.scaled("web", replicas, &revision, secs(90));
+        }
+        world.write(&web.clone().version("2").env("HEALTH", "never"));
+        controller.reason("web", "RolledBack", secs(90));
+        world.write(&web.version("4"));
+        controller.converged("web", "", secs(90));
+        world.only("web", replicas as usize, &image("4"));
+        let report = traffic.stop();
+        say(&format!("  {replicas} to 1 to {replicas}, and a rollback: {report}"));
+        assert_eq!(report.failed, 0, "{:#?}", report.errors);
+        assert_eq!(report.served.keys().collect::<Vec<_>>(), ["4"], "the broken one has never served");
+    }
 }
 
 #[test]
