@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::{mpsc, watch};
 
-const BIN: &str = env!("CARGO_BIN_EXE_composed");
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_composed");
 
 /// An engine that notes when it is first asked to do something.
 struct Spy {
@@ -353,7 +353,7 @@ async fn metrics(socket: &Path) -> u64 {
 }
 
 /// User and system time in ticks of 10 ms.
-fn cpu_ticks(pid: u32) -> u64 {
+pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()

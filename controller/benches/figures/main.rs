@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 mod docker;
+mod probes;
 mod scale;
 
 fn main() {
@@ -19,6 +20,9 @@ fn main() {
     runtime.block_on(async {
         if wanted("scale") {
             scale::run().await;
+        }
+        if wanted("probes") {
+            probes::run().await;
         }
         if ["save", "rollout", "idle"].iter().any(|name| wanted(name)) {
             docker::run(&wanted).await;

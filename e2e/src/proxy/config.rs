@@ -51,12 +51,17 @@ impl Proxy {
             self.keys.push(("labels", labels(&[])));
         }
         match self.way {
-            Way::TraefikView | Way::TraefikViewAtOnce => {
+            Way::TraefikView | Way::TraefikViewAtOnce | Way::TraefikViewByApi => {
                 let throttle = if self.way == Way::TraefikView { "2s" } else { "0s" };
                 let view = self.dir.join("view.sock");
                 self.options =
                     ["--view", &view.display().to_string(), "--traefik-throttle", throttle].map(str::to_owned).into();
                 self.arguments = by_labels(&view, throttle);
+                if self.way == Way::TraefikViewByApi {
+                    self.options.extend(["--traefik-api".to_owned(), format!("http://127.0.0.1:{other}")]);
+                    self.arguments.push("--api.insecure=true".to_owned());
+                    self.arguments.push(format!("--entryPoints.traefik.address=127.0.0.1:{other}"));
+                }
             }
             Way::TraefikAlone | Way::StopByHand | Way::DockerRollout => {
                 self.arguments = by_labels(Path::new("/var/run/docker.sock"), "2s");

@@ -24,6 +24,8 @@ pub enum Way {
     TraefikView,
     /// The same, with Traefik's throttle at 0 s.
     TraefikViewAtOnce,
+    /// The same, and composed asks Traefik's API what is in force.
+    TraefikViewByApi,
     /// Traefik's file provider.
     TraefikFile,
     /// Traefik's HTTP provider.
@@ -51,12 +53,13 @@ pub enum Way {
 }
 
 /// All ways.
-pub const WAYS: [Way; 14] = [
+pub const WAYS: [Way; 15] = [
     Way::FrontHttp,
     Way::FrontTcp,
     Way::Haproxy,
     Way::TraefikView,
     Way::TraefikViewAtOnce,
+    Way::TraefikViewByApi,
     Way::TraefikFile,
     Way::TraefikHttp,
     Way::CaddyNames,
@@ -74,6 +77,7 @@ impl Way {
         match self {
             Self::TraefikView => "Traefik, labels, endpoint view",
             Self::TraefikViewAtOnce => "Traefik, labels, endpoint view, throttle 0 s",
+            Self::TraefikViewByApi => "Traefik, labels, endpoint view, throttle 0 s, its API",
             Self::TraefikAlone => "Traefik, labels, Docker's own socket",
             Self::TraefikFile => "Traefik, file provider",
             Self::TraefikHttp => "Traefik, HTTP provider (1 s)",
@@ -104,6 +108,7 @@ impl Way {
         match self {
             Self::TraefikView => "traefik-view",
             Self::TraefikViewAtOnce => "traefik-view-0s",
+            Self::TraefikViewByApi => "traefik-view-api",
             Self::TraefikAlone => "traefik-alone",
             Self::TraefikFile => "traefik-file",
             Self::TraefikHttp => "traefik-http",
@@ -145,6 +150,7 @@ impl Proxy {
         let program = match way {
             Way::TraefikView
             | Way::TraefikViewAtOnce
+            | Way::TraefikViewByApi
             | Way::TraefikAlone
             | Way::TraefikFile
             | Way::TraefikHttp
