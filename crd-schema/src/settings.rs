@@ -1,5 +1,7 @@
 //! The settings file: which repositories documents come from. Not a document of the language, and read by the same rules.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,27 @@ pub struct SourceSettings {
     /// A webhook that asks for a look now; it arrives at the path `/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSettings>,
+    /// What its Compose project is read with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compose: Option<ComposeSettings>,
+}
+
+/// What a Compose project of a repository is read with, beside the `.env` that is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComposeSettings {
+    /// The project's name. Default: its own `name`, or the name of its directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The profiles that are active.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Files of this host with variables, in place of the project's `.env`: for what is in no repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_files: Vec<String>,
+    /// Variables that win over those of files.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// What must be signed by a key that is listed.

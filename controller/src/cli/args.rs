@@ -375,7 +375,7 @@ fn seconds(text: &str) -> Result<u64, String> {
     }
 }
 
-fn project_name(text: &str) -> Result<String, String> {
+pub(super) fn project_name(text: &str) -> Result<String, String> {
     if crd_schema::compose::is_project_name(text) {
         return Ok(text.to_owned());
     }

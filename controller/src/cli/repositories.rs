@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crd_schema::settings::{
-    Settings, SourceSettings, VerifySetting, WebhookProvider, WebhookSettings, WebhooksSettings, parse_settings,
+    ComposeSettings, Settings, SourceSettings, VerifySetting, WebhookProvider, WebhookSettings, WebhooksSettings,
+    parse_settings,
 };
 use tokio::sync::Notify;
 
-use super::args::Common;
 use super::args::git::{Git, GitServer, Verified};
+use super::args::{Common, Compose, project_name};
 use super::places;
 use crate::api::webhook::{Hook, Provider};
+use crate::source::compose::Asked;
 use crate::source::git::{Access, Address, Follow, GitSource, Signed, Verify, secret};
 
 /// How often a repository is asked for news.
@@ -32,7 +34,7 @@ pub struct Repositories {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn repositories(args: &Git, common: &Common) -> Result<Option<Repositories>, String> {
+pub fn repositories(args: &Git, compose: &Compose, common: &Common) -> Result<Option<Repositories>, String> {
     let host_dir = common.host_dir.as_ref();
     // What one repository asks for, and there is not one.
     if args.git.is_none() && *args != (Git { config: args.config.clone(), ..Git::default() }) {
@@ -44,8 +46,13 @@ pub fn repositories(args: &Git, common: &Common) -> Result<Option<Repositories>,
                         file instead of --host-dir"
                 .to_owned());
         }
+        (Some(_), _) if *compose != Compose::default() => {
+            return Err("each repository has a Compose project of its own: write `compose` into the settings file \
+                        instead of -p, --profile, --env-file and --env"
+                .to_owned());
+        }
         (Some(file), _) => (read(file)?, file.parent().unwrap_or(Path::new(""))),
-        (None, Some(git)) => (of_flags(git, args, host_dir)?, Path::new("")),
+        (None, Some(git)) => (of_flags(git, args, compose, host_dir)?, Path::new("")),
         (None, None) => return Ok(None),
     };
     let listen = settings.webhooks.as_ref().map(|webhooks| {
@@ -90,7 +97,14 @@ fn read(file: &Path) -> Result<Settings, String> {
 }
 
 /// The settings file that says the same as the flags.
-fn of_flags(git: &str, args: &Git, host_dir: Option<&PathBuf>) -> Result<Settings, String> {
+fn of_flags(git: &str, args: &Git, compose: &Compose, host_dir: Option<&PathBuf>) -> Result<Settings, String> {
+    if !(compose.files.is_empty() && compose.allowed.is_empty()) || compose.remove_orphans {
+        return Err(
+            "-f, --allow and --remove-orphans are for files of this host: of a repository its Compose file at \
+                    --git-path is read, and nothing outside it"
+                .to_owned(),
+        );
+    }
     let text = |path: &Option<PathBuf>| {
         let text = path.as_ref().map(|path| path.to_str().ok_or(format!("{} is not UTF-8", path.display())));
         text.map(|text| text.map(str::to_owned)).transpose()
@@ -107,6 +121,13 @@ fn of_flags(git: &str, args: &Git, host_dir: Option<&PathBuf>) -> Result<Setting
         GitServer::Forgejo => WebhookProvider::Forgejo,
     });
     let secret_file = text(&args.git_webhook_secret_file)?;
+    let env_files = compose.env_files.iter().map(|file| text(&Some(file.clone())).map(Option::unwrap_or_default));
+    let compose = ComposeSettings {
+        name: compose.project_name.clone(),
+        profiles: compose.profiles.clone(),
+        env_files: env_files.collect::<Result<_, _>>()?,
+        environment: compose.variables.iter().cloned().collect(),
+    };
     let source = SourceSettings {
         name: None,
         git: git.to_owned(),
@@ -122,6 +143,7 @@ fn of_flags(git: &str, args: &Git, host_dir: Option<&PathBuf>) -> Result<Setting
         allow_rewrite: args.git_allow_rewrite,
         host_dir: text(&host_dir.cloned())?,
         webhook: provider.zip(secret_file).map(|(provider, secret_file)| WebhookSettings { provider, secret_file }),
+        compose: (compose != ComposeSettings::default()).then_some(compose),
     };
     let webhooks = args.git_webhook.map(|listen| WebhooksSettings { listen: listen.to_string() });
     Ok(Settings { sources: vec![source], webhooks })
@@ -144,6 +166,14 @@ fn source(setting: &SourceSettings, dir: &Path, common: &Common) -> Result<GitSo
         let path = std::path::absolute(path);
         path.map_err(|error| wrong("host_dir", error.to_string()))
     });
+    let compose = setting.compose.clone().unwrap_or_default();
+    let compose = Asked {
+        name: compose.name.as_deref().map(project_name).transpose().map_err(|why| wrong("compose: name", why))?,
+        profiles: compose.profiles,
+        env_files: compose.env_files.iter().map(|path| dir.join(path)).collect(),
+        variables: compose.environment,
+        ..Asked::default()
+    };
     let source = GitSource {
         name: setting.name.clone().unwrap_or_else(|| address.name()),
         address,
@@ -159,6 +189,7 @@ fn source(setting: &SourceSettings, dir: &Path, common: &Common) -> Result<GitSo
         allow_rewrite: setting.allow_rewrite,
         host_root: host_root.transpose()?,
         host_name: places::host_name(common),
+        compose,
     };
     source.check()?;
     Ok(source)

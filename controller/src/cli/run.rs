@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::args::{Common, Compose, Run};
+use super::args::{Common, Run};
 use super::paths;
 use super::places;
 use super::repositories::{Repositories, repositories};
@@ -33,15 +33,10 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
         let why = format!("--listen {address}: the status has no authentication, so only a loopback address is taken");
         return Ok(fail(INVALID, &why));
     }
-    let repositories = match repositories(&args.git, common) {
+    let repositories = match repositories(&args.git, &args.compose, common) {
         Ok(repositories) => repositories,
         Err(why) => return Ok(fail(INVALID, &why)),
     };
-    if repositories.is_some() && args.compose != Compose::default() {
-        let why =
-            "-f, -p, --profile, --env-file, --env and --allow are for Compose files, which are not read from git yet";
-        return Ok(fail(INVALID, &why));
-    }
     if repositories.is_none()
         && let Err(why) = places::named(args.dir.as_deref(), &args.compose)
     {

@@ -73,13 +73,14 @@ impl Judge<'_> {
             Ok(bytes) if bytes.trim_ascii().is_empty() => return self.empty(file, content),
             Ok(_) => {}
         }
-        let main = self.reading.full(file);
+        // A commit is read whole and only by choice: nothing in it is missing for a moment.
+        let main = self.reading.origin(file).is_none().then(|| self.reading.full(file));
         let mut files = Recorded::new(self.reading, file);
         let loaded = load(request, &mut files);
         let made_of = files.made_of();
         // Whoever confirms confirms what is there when the process begins.
         let confirmed = self.catalog.confirmed && !self.before.begun;
-        let before = self.before.made_of.get(&main).filter(|_| !confirmed);
+        let before = main.as_ref().and_then(|main| self.before.made_of.get(main)).filter(|_| !confirmed);
         let emptied = before.and_then(|before| made_of.emptied(before, files.asked()));
         match loaded {
             Ok(loaded) => {
@@ -91,7 +92,7 @@ impl Judge<'_> {
                     self.unreadable(file, content, &why);
                     return self.hold(file, &loaded.objects, &why);
                 }
-                self.catalog.made_of.insert(main, made_of);
+                self.catalog.made_of.extend(main.map(|main| (main, made_of)));
                 self.catalog.understood.insert(file.to_owned());
                 self.profiles.extend(loaded.profiles);
                 let notes = loaded.notes.into_iter().map(|note| {
@@ -154,7 +155,8 @@ impl Judge<'_> {
     /// Takes note of what the Compose projects were made of, and of which services came from here.
     pub(super) fn remember(&mut self) {
         let requests = &self.reading.compose.requests;
-        let full: BTreeMap<&String, PathBuf> = requests.keys().map(|file| (file, self.reading.full(file))).collect();
+        let on_disk = requests.keys().filter(|file| self.reading.origin(file).is_none());
+        let full: BTreeMap<&String, PathBuf> = on_disk.map(|file| (file, self.reading.full(file))).collect();
         for main in full.values().filter(|main| !self.before.mains.contains(*main)) {
             let services = self.before.made_of.get(main).map(|made_of| made_of.services.clone());
             self.catalog.came.add(services.unwrap_or_default(), main);

@@ -38,7 +38,7 @@ pub struct Projects {
     /// Containers of that project that its file never asked for go, too.
     pub orphans_go: bool,
     /// Compose files below the directory of another one that does not include them, with that other one.
-    pub nested: BTreeMap<String, String>,
+    pub nested: Nested,
 }
 
 impl Projects {
@@ -74,20 +74,14 @@ pub(super) fn is_project(dir: &Path) -> bool {
 
 /// Finds the projects of a reading, and reads the files that they are made of into it.
 pub(super) fn find(reading: &mut Reading, asked: &Asked) {
-    let (mains, mut nested) = if asked.files.is_empty() {
-        by_name(reading)
-    } else {
-        (main_file(reading).into_iter().collect(), BTreeMap::new())
+    let (requests, nested) = match requests(reading, asked) {
+        Ok(found) => found,
+        Err(why) => {
+            reading.broken = Some(why);
+            return;
+        }
     };
-    let of_one = asked.name.is_some() || !asked.env_files.is_empty() || !asked.variables.is_empty();
-    if mains.len() > 1 && of_one {
-        let names = mains.iter().map(|(main, _)| main.as_str()).collect::<Vec<_>>().join(", ");
-        let why = format!("-p, --env-file and --env are for one Compose project, and here are several: {names}");
-        reading.broken = Some(why);
-        return;
-    }
-    for (main, others) in mains {
-        let request = request(reading, &main, others, asked);
+    for (main, request) in requests {
         let dir = reading.dir(&main);
         let named = asked.files.iter().chain(&asked.env_files).map(|path| absolute(path)).collect();
         let allowed = asked.allowed.iter().chain([&dir]).filter_map(|dir| real(dir)).collect();
@@ -106,24 +100,60 @@ pub(super) fn find(reading: &mut Reading, asked: &Asked) {
         // Of its own project it is all there is.
         reading.single = false;
     }
-    // What a Compose file is made of is no document.
+    reading.compose.orphans_go = asked.remove_orphans;
+    set_apart(reading, nested);
+}
+
+/// The projects that there are, with what each is asked with, and the Compose files below them that are nobody's.
+pub(super) fn requests(reading: &Reading, asked: &Asked) -> Result<(Vec<(String, Request)>, Nested), String> {
+    let (mains, nested) = if asked.files.is_empty() {
+        by_name(reading)
+    } else {
+        (main_file(reading).into_iter().collect(), Nested::new())
+    };
+    let of_one = asked.name.is_some() || !asked.env_files.is_empty() || !asked.variables.is_empty();
+    if mains.len() > 1 && of_one {
+        let names = mains.iter().map(|(main, _)| main.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(format!("-p, --env-file and --env are for one Compose project, and here are several: {names}"));
+    }
+    let each = mains.into_iter().map(|(main, others)| {
+        let request = request(reading, &main, others, asked);
+        (main, request)
+    });
+    Ok((each.collect(), nested))
+}
+
+/// The files that a project asks for and that the reading does not hold yet. There may be more when it holds these.
+pub(super) fn missing(reading: &Reading, main: &str, request: &Request) -> Vec<PathBuf> {
+    let mut files = Recorded::new(reading, main);
+    drop(load(request, &mut files));
+    let dir = reading.dir(main);
+    let unknown = |path: &String| main_content(reading, main, path).is_none();
+    let asked = files.asked.iter().filter(|path| unknown(path)).map(|path| dir.join(path));
+    asked.filter(|path| !reading.env_files.contains_key(path)).collect()
+}
+
+/// What Compose files are made of is no document, and no project that is passed by.
+pub(super) fn set_apart(reading: &mut Reading, mut nested: Nested) {
     let made_of: BTreeSet<PathBuf> = reading.env_files.keys().map(|path| plain(path)).collect();
     let (requests, dir) = (&reading.compose.requests, plain(&reading.root));
     nested.retain(|file, _| !made_of.contains(&dir.join(file)));
     reading.files.retain(|(file, _)| requests.contains_key(file) || !made_of.contains(&dir.join(file)));
     reading.compose.nested = nested;
-    reading.compose.orphans_go = asked.remove_orphans;
 }
+
+/// Compose files below the directory of another one, with that other one.
+type Nested = BTreeMap<String, String>;
 
 /// A main file, with those that are merged over it.
 type Main = (String, Vec<String>);
 
 /// The first of the names that Compose looks for in each directory, with the file that is merged over it; then those in
 /// directories below one that has one, with that one: what is there is included, or is not ours.
-fn by_name(reading: &Reading) -> (Vec<Main>, BTreeMap<String, String>) {
+fn by_name(reading: &Reading) -> (Vec<Main>, Nested) {
     if let Some((file, Ok(bytes))) = reading.files.first().filter(|_| reading.single) {
         let compose = crd_schema::compose::is_compose(&String::from_utf8_lossy(bytes));
-        return (compose.then(|| (file.clone(), Vec::new())).into_iter().collect(), BTreeMap::new());
+        return (compose.then(|| (file.clone(), Vec::new())).into_iter().collect(), Nested::new());
     }
     let mut by_dir: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (file, _) in &reading.files {
@@ -131,7 +161,7 @@ fn by_name(reading: &Reading) -> (Vec<Main>, BTreeMap<String, String>) {
         by_dir.entry(dir).or_default().push(name);
     }
     let mut mains: Vec<Main> = Vec::new();
-    let mut nested = BTreeMap::new();
+    let mut nested = Nested::new();
     let mut taken: Vec<(String, String)> = Vec::new();
     for (dir, names) in by_dir {
         let first = |known: &[&'static str]| known.iter().find(|name| names.contains(*name)).copied();
@@ -234,7 +264,7 @@ impl Disk<'_> {
     }
 }
 
-/// Files as a reading holds them.
+/// Files as a reading holds them; what it does not hold is noted.
 pub(super) struct Recorded<'a> {
     reading: &'a Reading,
     /// The project's main file.
@@ -256,7 +286,7 @@ impl<'a> Recorded<'a> {
             let Some(Ok(content)) = main_content(self.reading, self.main, path).or_else(recorded) else { continue };
             if [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end)) {
                 made_of.documents.insert(path.clone(), digest(content));
-            } else if content.split(|byte| *byte == b'\n').any(says_something) {
+            } else if is_filled(content) {
                 made_of.filled.insert(path.clone());
             }
         }
@@ -269,10 +299,10 @@ impl<'a> Recorded<'a> {
     }
 }
 
-/// Whether a line of a file of variables is neither blank nor a note.
-fn says_something(line: &[u8]) -> bool {
-    let line = line.trim_ascii();
-    !line.is_empty() && !line.starts_with(b"#")
+/// Whether a file of variables holds any: a line that is neither blank nor a note.
+pub(super) fn is_filled(content: &[u8]) -> bool {
+    let mut lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.any(|line| !line.is_empty() && !line.starts_with(b"#"))
 }
 
 impl Files for Recorded<'_> {

@@ -1,6 +1,7 @@
 //! Git as the source: real repositories, made by the tests. What is wrong changes nothing; what is right is taken in whole.
 
 mod bad;
+mod compose;
 mod remote;
 mod rewritten;
 mod settings;
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use composed::source::compose::Asked;
 use composed::source::files::Reading;
 use composed::source::git::{Access, Address, Follow, GitSource, Signed, watch};
 use composed::source::host::HostName;
@@ -109,6 +111,7 @@ fn source(address: &str) -> GitSource {
         allow_rewrite: false,
         host_root: None,
         host_name: HostName::Any,
+        compose: Asked::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use super::command::GitError;
 use super::hint::Hints;
 use super::kept::Kept;
 use super::mirror::Mirror;
+use super::read::of_host;
 use super::refs::{Follow, Offer};
 use super::verdict::Taken;
 use crate::source::catalog::Catalog;
@@ -124,7 +125,7 @@ impl Follower {
     async fn look(&mut self) -> Result<(), GitError> {
         let offer = self.offer().await?;
         // What was refused is judged again: the keys on this host may be others by now.
-        if self.in_force.as_ref() == Some(&offer) {
+        if self.in_force.as_ref() == Some(&offer) && !self.variables_differ() {
             say(&self.standing, None);
             return Ok(());
         }
@@ -136,6 +137,14 @@ impl Follower {
         }
         self.settle(Offer { object: seen, ..offer }, verdict);
         Ok(())
+    }
+
+    /// Whether a file of variables of this host is not what is in force any more.
+    fn variables_differ(&self) -> bool {
+        let good = self.standing.borrow().good.clone();
+        let differs =
+            |good: &Reading, file: PathBuf| good.env_files.get(&file).is_some_and(|held| *held != of_host(&file));
+        good.is_some_and(|good| self.source.variables().any(|file| differs(&good, file)))
     }
 
     async fn offer(&mut self) -> Result<Offer, GitError> {

@@ -1,8 +1,8 @@
 //! What is remembered of a repository over restarts: the last good commit, and for each service who asked for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crd_schema::status::CommitStatus;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub(super) struct Kept {
     pub(super) name: String,
     /// The commit.
     pub(super) commit: CommitStatus,
+    /// The files of this host that held variables for it.
+    #[serde(default)]
+    pub(super) filled: BTreeSet<PathBuf>,
     /// By `project/service`.
     asked: BTreeMap<String, Asked>,
 }
@@ -60,7 +63,13 @@ impl Kept {
             let commit = earlier.unwrap_or_else(|| commit.clone());
             Some((service.to_string(), Asked { digest, commit }))
         });
-        Self { object: object.to_owned(), name: name.to_owned(), commit: commit.clone(), asked: asked.collect() }
+        Self {
+            object: object.to_owned(),
+            name: name.to_owned(),
+            commit: commit.clone(),
+            filled: BTreeSet::new(),
+            asked: asked.collect(),
+        }
     }
 
     /// For each service the commit that asked for what is wanted of it.

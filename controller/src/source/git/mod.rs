@@ -16,12 +16,15 @@ mod tree;
 mod verdict;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crd_schema::status::CommitStatus;
 use sha2::{Digest as _, Sha256};
 
+use self::read::of_host;
+use crate::source::compose::{Asked, absolute, is_filled};
 use crate::source::host::HostName;
 
 pub use access::{Access, secret};
@@ -54,6 +57,8 @@ pub struct GitSource {
     pub host_root: Option<PathBuf>,
     /// Which services are for this host.
     pub host_name: HostName,
+    /// What is asked of Compose projects in it. Files of variables are this host's.
+    pub compose: Asked,
 }
 
 impl GitSource {
@@ -72,6 +77,16 @@ impl GitSource {
             _ => self.access.check(&self.address).and_then(|()| self.signed.check(self.follow.of_tags())),
         };
         checked.map_err(|why| format!("{name} ({}): {why}", self.address))
+    }
+
+    /// The files of variables of this host that its Compose projects are asked with, in full.
+    fn variables(&self) -> impl Iterator<Item = PathBuf> {
+        self.compose.env_files.iter().map(|path| absolute(path))
+    }
+
+    /// Those of them that hold any.
+    fn filled(&self) -> BTreeSet<PathBuf> {
+        self.variables().filter(|file| matches!(of_host(file), Some(Ok(content)) if is_filled(&content))).collect()
     }
 
     /// The directory for its copy: another address, ref or path has another one.

@@ -2,53 +2,55 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::GitSource;
 use super::command::{Git, GitError};
 use super::objects::Objects;
 use super::tree::{Node, Tree};
-use crate::source::files::{Content, MAX_DEPTH, Reading, env_files, is_document};
+use crate::source::compose;
+use crate::source::files::{Content, MAX_DEPTH, Reading, content, env_files, is_document};
 
 /// So many documents are read of a commit.
 const MAX_FILES: usize = 10_000;
 /// So many bytes are read of a commit.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Reads the documents under `dir` of a commit, and the environment files that they name. In the reading each path begins
-/// with `name`.
-pub(super) async fn read(git: &Git, commit: &str, name: &str, dir: &str) -> Result<Result<Reading, String>, GitError> {
+/// Reads the documents of a source in a commit, and the files that they name. In the reading each path begins with the
+/// source's name.
+pub(super) async fn read(git: &Git, commit: &str, source: &GitSource) -> Result<Result<Reading, String>, GitError> {
+    let GitSource { name, path: dir, .. } = source;
     let tree = Tree::of(git, commit).await?;
-    let mut reader = Reader { objects: Objects::of(git)?, left: MAX_BYTES };
+    let mut reader = Reader { objects: Objects::of(git)?, tree, source, left: MAX_BYTES };
     let mut reading = Reading::default();
-    if tree.under(dir).next().is_none() && !dir.is_empty() {
+    if reader.tree.under(dir).next().is_none() && !dir.is_empty() {
         let in_submodule = dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]);
-        let mut parents = in_submodule.filter_map(|at| tree.get(dir.get(..at)?));
+        let mut parents = in_submodule.filter_map(|at| reader.tree.get(dir.get(..at)?));
         return Ok(Err(match parents.next() {
             Some(Node::Submodule) => format!("{dir} is in a submodule, which is not read"),
             Some(_) => format!("{dir} is no directory"),
             None => format!("there is no directory {dir} in it"),
         }));
     }
-    for (path, node) in tree.under(dir) {
-        if !wanted(path, dir) || *node == Node::Submodule {
-            continue;
-        }
+    let under = reader.tree.under(dir).filter(|(path, node)| wanted(path, dir) && **node != Node::Submodule);
+    let documents: Vec<_> = under.map(|(path, _)| path.to_owned()).collect();
+    if documents.len() > MAX_FILES {
+        return Ok(Err(format!("it has more than {MAX_FILES} documents")));
+    }
+    for path in documents {
         if path.contains(char::is_control) {
             return Ok(Err(format!("the name {path:?} has characters that cannot be shown: give the file another")));
         }
-        if reading.files.len() == MAX_FILES {
-            return Ok(Err(format!("it has more than {MAX_FILES} documents")));
-        }
-        if let Some(content) = reader.at(&tree, path).await? {
+        if let Some(content) = reader.at(&path).await? {
             reading.files.push((format!("{name}/{path}"), content));
         }
+    }
+    if let Err(why) = reader.compose(&mut reading).await? {
+        return Ok(Err(why));
     }
     for (file, content) in &reading.files {
         let Ok(bytes) = content else { continue };
         for shown in env_files(file, bytes) {
             let path = reading.dir(file).join(&shown);
-            let content = match inside(&path, name) {
-                Some(path) => reader.at(&tree, &path).await?,
-                None => Some(Err(format!("{shown} is not in the repository, and only what is in the commit is read"))),
-            };
+            let content = reader.named(&path).await?;
             reading.env_files.insert(path, content);
         }
     }
@@ -60,6 +62,11 @@ fn wanted(path: &str, dir: &str) -> bool {
     let inside = path.strip_prefix(dir).unwrap_or(path).trim_start_matches('/');
     let hidden = inside.split('/').any(|part| part.starts_with('.'));
     !hidden && inside.matches('/').count() <= MAX_DEPTH && is_document(Path::new(path))
+}
+
+/// A file of this host; `None` if there is none.
+pub(super) fn of_host(path: &Path) -> Option<Content> {
+    path.symlink_metadata().is_ok().then(|| content(path))
 }
 
 /// A path of the reading as one of the repository, if it is in there.
@@ -76,17 +83,59 @@ fn inside(path: &Path, name: &str) -> Option<String> {
     plain.strip_prefix(name).ok()?.to_str().map(str::to_owned)
 }
 
-struct Reader {
+struct Reader<'a> {
     objects: Objects,
+    tree: Tree,
+    source: &'a GitSource,
     left: u64,
 }
 
-impl Reader {
+impl Reader<'_> {
+    /// Finds the Compose projects of a reading, and reads what they are made of into it.
+    async fn compose(&mut self, reading: &mut Reading) -> Result<Result<(), String>, GitError> {
+        let (requests, nested) = match compose::requests(reading, &self.source.compose) {
+            Ok(found) => found,
+            Err(why) => return Ok(Err(why)),
+        };
+        for (main, request) in requests {
+            // An included file names further ones.
+            loop {
+                let missing = compose::missing(reading, &main, &request);
+                if missing.is_empty() {
+                    break;
+                }
+                if reading.env_files.len() + missing.len() > MAX_FILES {
+                    return Ok(Err(format!("its Compose files are made of more than {MAX_FILES} files")));
+                }
+                for path in missing {
+                    let content = self.named(&path).await?;
+                    reading.env_files.insert(path, content);
+                }
+            }
+            reading.compose.requests.insert(main, request);
+        }
+        compose::set_apart(reading, nested);
+        Ok(Ok(()))
+    }
+
+    /// The content of a file that a document or the command line names.
+    async fn named(&mut self, path: &Path) -> Result<Option<Content>, GitError> {
+        if let Some(path) = inside(path, &self.source.name) {
+            return self.at(&path).await;
+        }
+        if self.source.variables().any(|file| file == path) {
+            return Ok(of_host(path));
+        }
+        let shown = path.strip_prefix(&self.source.name).unwrap_or(path).display();
+        let why = format!("{shown} is not in the repository, and only what is in the commit is read");
+        Ok(Some(Err(why)))
+    }
+
     /// The content of a file; `None` if there is none.
-    async fn at(&mut self, tree: &Tree, path: &str) -> Result<Option<Content>, GitError> {
-        let object = match tree.file(&mut self.objects, path).await? {
+    async fn at(&mut self, path: &str) -> Result<Option<Content>, GitError> {
+        let object = match self.tree.file(&mut self.objects, path).await? {
             Ok(Some(object)) => object,
-            Ok(None) if tree.get(path).is_some() => return Ok(Some(Err("the link leads to no file".to_owned()))),
+            Ok(None) if self.tree.get(path).is_some() => return Ok(Some(Err("the link leads to no file".to_owned()))),
             Ok(None) => return Ok(None),
             Err(why) => return Ok(Some(Err(why))),
         };

@@ -55,6 +55,8 @@ fn merged(standings: &[(&str, Standing)]) -> Reading {
         };
         all.files.extend(good.files.iter().cloned());
         all.env_files.extend(good.env_files.iter().map(|(path, content)| (path.clone(), content.clone())));
+        all.compose.requests.extend(good.compose.requests.clone());
+        all.compose.nested.extend(good.compose.nested.clone());
         all.host_name = good.host_name.clone();
         all.origins.extend(good.origins.iter().map(|(name, origin)| (name.clone(), origin.clone())));
     }

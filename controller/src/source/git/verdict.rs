@@ -33,7 +33,12 @@ impl Follower {
         if let Some(why) = source.signed.doubt(&self.mirror.git, object, &offer.name).await? {
             return refuse(&why);
         }
-        let mut reading = match read(&self.mirror.git, &commit.id, &source.name, &source.path).await {
+        let filled = source.filled();
+        let emptied = self.kept.iter().flat_map(|kept| &kept.filled).find(|file| !filled.contains(*file));
+        if let Some(file) = emptied.filter(|file| source.variables().any(|named| named == **file)) {
+            return refuse(&format!("{} had variables and has none now: write it again", file.display()));
+        }
+        let mut reading = match read(&self.mirror.git, &commit.id, source).await {
             Ok(Ok(reading)) => reading,
             Ok(Err(why)) | Err(GitError::TooMuch(why)) => return refuse(&why),
             Err(error) => return Err(error),
@@ -46,7 +51,8 @@ impl Follower {
         if !catalog.problems.is_empty() {
             return refuse(&catalog.problems.join("\n"));
         }
-        let kept = Kept::after(self.kept.as_ref(), object, &offer.name, &commit, &catalog);
+        let mut kept = Kept::after(self.kept.as_ref(), object, &offer.name, &commit, &catalog);
+        kept.filled = filled;
         if let Some(origin) = reading.origins.get_mut(&source.name) {
             origin.asked = kept.asked();
         }

@@ -11,7 +11,7 @@ use super::*;
 fn asked(words: &[&str]) -> Result<Option<Repositories>, String> {
     let cli = Cli::try_parse_from(["composed", "run"].iter().chain(words)).map_err(|error| error.to_string())?;
     let Verb::Run(args) = cli.verb else { panic!("run") };
-    repositories(&args.git, &cli.common)
+    repositories(&args.git, &args.compose, &cli.common)
 }
 
 fn why(words: &[&str]) -> String {
@@ -25,10 +25,11 @@ fn flags_and_settings_say_the_same() {
     std::fs::write(path("hook"), "hunter2\n").unwrap();
     let settings = "sources:\n  - {git: \"git@git.example:team/shop.git\", ref: \"semver:~1\", path: deploy/prod/, interval: 5m, ssh_key: \
                     key, known_hosts: hosts, verify: tag, allowed_signers: signers, allow_rewrite: true, webhook: \
-                    {provider: gitea, secret_file: hook}}\nwebhooks: {listen: \"127.0.0.1:0\"}\n";
+                    {provider: gitea, secret_file: hook}, compose: {name: shop, profiles: [web], env_files: [host.env], environment: {A: b}}}\nwebhooks: {listen: \"127.0.0.1:0\"}\n";
     std::fs::write(path("settings.yaml"), settings).unwrap();
     let from_file = asked(&["--config", &path("settings.yaml")]).unwrap().unwrap();
     let (key, hosts, signers, hook) = (path("key"), path("hosts"), path("signers"), path("hook"));
+    let variables = path("host.env");
     let words = [
         ["--git", "git@git.example:team/shop.git"],
         ["--git-ref", "semver:~1"],
@@ -41,6 +42,10 @@ fn flags_and_settings_say_the_same() {
         ["--git-webhook", "127.0.0.1:0"],
         ["--git-webhook-provider", "gitea"],
         ["--git-webhook-secret-file", &hook],
+        ["--project-name", "shop"],
+        ["--profile", "web"],
+        ["--env-file", &variables],
+        ["--env", "A=b"],
     ];
     let from_flags = asked(&[&words.concat()[..], &["--git-allow-rewrite"]].concat()).unwrap().unwrap();
     let sources = |all: &Repositories| all.sources.iter().map(|(source, _)| source.clone()).collect::<Vec<_>>();
@@ -67,6 +72,7 @@ fn what_does_not_fit_is_told_before_anything_begins() {
         ("sources: [{git: \"ssh://git@git.example/x\"}]", "known_hosts"),
         ("sources: [{git: /a, path: ../b}]", "directory in the repository"),
         ("sources: [{git: /a, name: ../b}]", "its name"),
+        ("sources: [{git: /a, compose: {name: A/b}}]", "lowercase"),
         ("sources: [{git: /a, verify: head}]", "no keys"),
         ("sources: [{git: /a, ref: \"a b\"}]", "cannot be the name"),
         ("sources: [{git: /a, webhook: {provider: github, secret_file: empty}}]", "one line"),
@@ -87,6 +93,8 @@ fn what_does_not_fit_is_told_before_anything_begins() {
     assert!(why(&["--config", "x", "--git-ref", "main"]).contains("no --git"));
     let file = dir.path().join("settings.yaml");
     assert!(why(&["--config", file.to_str().unwrap(), "--host-dir", "/x"]).contains("host_dir"));
+    assert!(why(&["--config", file.to_str().unwrap(), "--profile", "x"]).contains("write `compose` into"));
+    assert!(shop(&["--allow", "/x"]).contains("for files of this host"));
 }
 
 #[tokio::test]
