@@ -82,6 +82,11 @@ async fn one(
             if let Verb::Remove(target) = engine_call {
                 memory.parting.insert(target.id.clone());
             }
+            if let Verb::RemoveImage { id } = engine_call {
+                let gone = engine.apply(engine_call, context).await;
+                memory.brought.remove(id);
+                return gone;
+            }
             if let Verb::Pull { digest: Some(digest), .. } = engine_call {
                 memory.fetch(digest, now());
                 return engine.apply(engine_call, context).await;

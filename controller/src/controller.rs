@@ -511,6 +511,7 @@ impl Shared {
             refused: lock(&self.refused).get(&name.project).cloned(),
             before: before.as_ref(),
             registry: self.registry_says(&desired),
+            spared: reconcile::spared(name, &memory, &lock(&self.memories), snapshot),
             now: self.c.clock.now(),
         };
         let decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;

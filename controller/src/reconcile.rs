@@ -34,6 +34,8 @@ pub struct Pass<'a> {
     pub before: Option<&'a ServiceStatus>,
     /// What registries say of its image.
     pub registry: Said,
+    /// The ids of images that other services have, or may go back to.
+    pub spared: BTreeSet<String>,
     /// The moment.
     pub now: Timestamp,
 }
@@ -140,6 +142,7 @@ impl Pass<'_> {
         facts.digests = own;
         Observed {
             facts,
+            spared: self.spared.clone(),
             remote: self.registry.digest.clone(),
             versions: self.registry.versions.clone(),
             replicas: self.replicas(snapshot, memory),
@@ -250,6 +253,22 @@ fn running(desired: &Desired) -> Option<&DesiredService> {
         Desired::Run(desired) => Some(desired),
         Desired::Gone(_) | Desired::Held(_) => None,
     }
+}
+
+/// The images that other services have, or may go back to; none where nothing is to be removed, which is so of most.
+pub fn spared(
+    name: &ServiceName,
+    memory: &Memory,
+    memories: &BTreeMap<ServiceName, Memory>,
+    snapshot: &Snapshot,
+) -> BTreeSet<String> {
+    if memory.brought.is_empty() {
+        return BTreeSet::new();
+    }
+    let others = memories.iter().filter(|(other, _)| *other != name).flat_map(|(_, memory)| &memory.history);
+    let run = snapshot.replicas.iter().filter(|(other, _)| *other != name).flat_map(|(_, replicas)| replicas);
+    let run = run.map(|replica| replica.image.clone());
+    others.filter_map(|record| record.image.clone()).chain(run).collect()
 }
 
 /// The networks and volumes that these specifications use, with the names the engine knows them by.

@@ -51,7 +51,7 @@ pub(crate) async fn run() {
 fn replica(service: &ServiceName, number: usize, revision: &str) -> Replica {
     serde_json::from_value(serde_json::json!({
         "id": format!("r{number}"), "name": format!("bench-web-{number}"), "number": number, "service": service,
-        "revision": revision, "generation": 1, "created_at": "1970-01-01T00:00:00Z", "state": "Running",
+        "revision": revision, "generation": 1, "created_at": "1970-01-01T00:00:00Z", "state": "running",
         "started_at": "1970-01-01T00:00:00Z", "addresses": {"net": "127.0.0.1"},
     }))
     .unwrap()

@@ -16,7 +16,7 @@ use crate::images::updates;
 use crate::model::{Desired, ServiceName};
 use crate::plan::action::Plan;
 use crate::plan::project;
-use crate::reconcile::{Pass, Said};
+use crate::reconcile::{Pass, Said, spared};
 use crate::source::catalog::Catalog;
 
 /// What would be done for one service or project.
@@ -141,6 +141,7 @@ pub async fn intents(
     }
     // With one file the others are looked at, too: it may depend on them.
     let names = dependencies_first(&catalog.names().chain(&snapshot.owned).cloned().collect(), catalog);
+    let all = memories.clone();
     for name in &names {
         // Long enough ago: what would be done in the end is what people ask for.
         let missed = jiff::Timestamp::UNIX_EPOCH;
@@ -162,6 +163,7 @@ pub async fn intents(
             refused: None,
             before: None,
             registry: Said::default(),
+            spared: spared(name, &memory, &all, &snapshot),
             now,
         };
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;

@@ -68,6 +68,9 @@ pub struct Memory {
     /// The last image that was fetched because the registry had it.
     #[serde(default)]
     pub fetched: Option<Fetched>,
+    /// The images that were fetched for it and are not known to be gone, by id.
+    #[serde(default)]
+    pub brought: BTreeSet<String>,
     /// At the last look it waited for its dependencies.
     #[serde(skip)]
     pub waited: bool,
@@ -349,6 +352,7 @@ impl Memory {
             pulled,
             tag,
             fetched,
+            brought,
             cautious_until,
             progress_since,
             cut,
@@ -369,7 +373,7 @@ impl Memory {
             back_since: _,
         } = self;
         let timers = (cautious_until, progress_since, withdrawn, serving);
-        let images = (pulled, tag, fetched);
+        let images = (pulled, tag, fetched, brought);
         (
             generation,
             digest,
@@ -518,6 +522,7 @@ impl Memory {
     }
 
     fn notice_image(&mut self, desired: &DesiredService, observed: &Observed) {
+        self.brought.extend(observed.facts.brought.iter().cloned());
         let Some(ImageState::Present(id)) = observed.images.get(&desired.spec.image) else { return };
         let id = desired.image.as_ref().unwrap_or(id);
         if self.pulling.as_ref() == Some(&desired.revision) {

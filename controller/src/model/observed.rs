@@ -58,6 +58,9 @@ pub struct ImageFacts {
     /// How far a pull has come.
     #[serde(default)]
     pub progress: Option<PullProgress>,
+    /// The ids of those that pulls of ours brought here under this name.
+    #[serde(default)]
+    pub brought: BTreeSet<String>,
 }
 
 /// How far a pull has come.
@@ -108,6 +111,9 @@ pub struct Observed {
     /// What more is known of the desired image; of its digests those of its own repository, without the name.
     #[serde(default)]
     pub facts: ImageFacts,
+    /// The ids of images that other services have, or may go back to.
+    #[serde(default)]
+    pub spared: BTreeSet<String>,
     /// What the registry says of the desired image, if it is asked.
     #[serde(default)]
     pub remote: Option<Remote>,

@@ -68,6 +68,11 @@ pub enum Verb {
         /// The digest that the registry says it has, where one is here already.
         digest: Option<String>,
     },
+    /// Remove an image that a pull of ours brought here. One that anybody uses by now, in whatever way, stays.
+    RemoveImage {
+        /// Its id.
+        id: String,
+    },
     /// Create a replica; its name and labels make a repeated create a conflict with ourselves, never a twin.
     Create(Box<Blueprint>),
     /// Start a created replica.
@@ -195,6 +200,7 @@ impl Verb {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Pull { .. } => "pull",
+            Self::RemoveImage { .. } => "remove_image",
             Self::Create(_) => "create",
             Self::Start(_) => "start",
             Self::Withdraw(_) => "withdraw",
@@ -218,6 +224,10 @@ impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pull { image, .. } => write!(f, "pull {image}"),
+            Self::RemoveImage { id } => {
+                let hash = id.trim_start_matches("sha256:");
+                write!(f, "remove image {}", hash.get(..12).unwrap_or(hash))
+            }
             Self::Create(print) => {
                 write!(f, "create {} (revision {})", print.name, print.revision)?;
                 let places: Vec<&str> = print.volumes.keys().map(String::as_str).collect();

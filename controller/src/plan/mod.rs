@@ -7,6 +7,7 @@ pub mod action;
 pub mod backoff;
 pub mod canary;
 pub mod cast;
+pub mod cleanup;
 pub mod gate;
 pub mod hint;
 pub mod image;
@@ -142,6 +143,7 @@ fn run(scene: &Scene<'_>) -> Plan {
     roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
     image::fetch(&mut plan, scene);
+    cleanup::clean(&mut plan, scene);
     plan
 }
 

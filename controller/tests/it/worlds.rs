@@ -415,6 +415,7 @@ impl Run {
             refused: None,
             before: judged.run.before.as_ref(),
             registry: Said::default(),
+            spared: BTreeSet::new(),
             now,
         };
         let decision = pass.decide(judged.run.sim.as_ref(), &snapshot, &mut memory).now_or_never().unwrap();

@@ -23,6 +23,10 @@ pub struct Update {
     /// replaced meanwhile never does. Default `0s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<ComposeDuration>,
+    /// How many images of earlier revisions stay on the host beside the present one. Older ones are removed if composed
+    /// fetched them and nothing uses them. Default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_history: Option<u32>,
 }
 
 /// What counts as a new image.
@@ -50,6 +54,7 @@ impl Update {
             semver,
             interval: self.interval.or(defaults.interval),
             cooldown: self.cooldown.or(defaults.cooldown),
+            image_history: self.image_history.or(defaults.image_history),
         }
     }
 

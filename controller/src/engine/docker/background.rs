@@ -2,7 +2,7 @@
 //! their ends announced through the watch. What is lost with the process is begun again by the next plan.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -48,6 +48,8 @@ pub(super) struct Jobs {
     pulls: HashMap<String, ImageState>,
     progress: HashMap<String, PullProgress>,
     failures: HashMap<String, u32>,
+    /// The ids of images that pulls brought, by the name that was pulled.
+    brought: HashMap<String, BTreeSet<String>>,
     busy: HashMap<String, Pending>,
     hooks_done: HashSet<String>,
     /// Told to stop by us, and by others.
@@ -197,14 +199,22 @@ impl Background {
         self.announce(Some(Key::Service(service)));
     }
 
-    fn pulled(&self, image: &str, result: Result<(), String>) {
+    /// An image that pulls brought is no business of ours any more.
+    pub(super) fn let_go(&self, id: &str) {
+        for brought in self.lock().brought.values_mut() {
+            brought.remove(id);
+        }
+    }
+
+    fn pulled(&self, image: &str, result: Result<Option<String>, String>) {
         {
             let mut jobs = self.lock();
             jobs.progress.remove(image);
             match result {
-                Ok(()) => {
+                Ok(new) => {
                     jobs.pulls.remove(image);
                     jobs.failures.remove(image);
+                    jobs.brought.entry(image.to_owned()).or_default().extend(new);
                 }
                 Err(message) => {
                     let count = jobs.failures.entry(image.to_owned()).or_default();
@@ -254,6 +264,11 @@ impl Jobs {
         self.progress.get(name).copied()
     }
 
+    /// What pulls brought under a name.
+    pub(super) fn brought(&self, name: &str) -> BTreeSet<String> {
+        self.brought.get(name).cloned().unwrap_or_default()
+    }
+
     /// Why the last pull of an image failed.
     pub(super) fn failure(&self, name: &str) -> Option<String> {
         match self.pulls.get(name) {
@@ -274,13 +289,14 @@ impl Jobs {
     }
 }
 
+/// Fetches an image; its id, if it was not here before.
 async fn fetch(
     api: &Api,
     credentials: &Credentials,
     image: &str,
     platform: String,
     note: impl Fn(PullProgress),
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     let options = CreateImageOptions {
         from_image: Some(image.to_owned()),
         // Without a tag the engine would fetch all of them.
@@ -294,11 +310,14 @@ async fn fetch(
     };
     let mut progress = Box::pin(api.client.create_image(Some(options), None, login));
     let mut layers = Layers::default();
+    let mut new = false;
     loop {
         match tokio::time::timeout(SILENT_PULL, progress.next()).await {
             Err(_) => return Err(format!("no progress within {} s", SILENT_PULL.as_secs())),
             Ok(Some(Err(error))) => return Err(words(&error)),
             Ok(Some(Ok(line))) => {
+                // The engine's last word; the other is "Image is up to date".
+                new |= line.status.as_ref().is_some_and(|status| status.starts_with("Status: Downloaded newer image"));
                 if let Some(progress) = layers.take_in(line) {
                     note(progress);
                 }
@@ -309,7 +328,7 @@ async fn fetch(
     // An error may come in a form that bollard does not know, inside the answer with status 200.
     let name = super::connect::reference(image).map_err(|error| error.to_string())?;
     match api.answer(api.client.inspect_image(name)).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(image)) => Ok(image.id.filter(|_| new)),
         Ok(Err(error)) => Err(format!("the pull ended without the image: {}", words(&error))),
         Err(error) => Err(error.to_string()),
     }
@@ -405,7 +424,10 @@ mod tests {
         assert!(matches!(state(None), ImageState::PullFailed { count: 2, message, .. } if message == "denied"));
         assert_eq!(state(Some("id")), ImageState::Present("id".to_owned()));
 
-        background.pulled("a:1", Ok(()));
+        background.pulled("a:1", Ok(Some("new".to_owned())));
+        assert_eq!(background.jobs().brought("a:1"), ["new".to_owned()].into());
+        background.let_go("new");
+        assert!(background.jobs().brought("a:1").is_empty());
         assert_eq!(state(None), ImageState::Absent);
         assert_eq!(ends.try_recv().ok(), Some(None), "the end of a pull is announced");
     }

@@ -97,12 +97,26 @@ impl Docker {
         }
     }
 
+    /// Removes an image that we brought, unless anybody uses it: then it is theirs.
+    async fn let_go(&self, id: &str) -> Result<(), EngineError> {
+        self.background.let_go(id);
+        match self.remove_image(id).await {
+            // Used by a container, or by another name.
+            Err(EngineError::Stale(why)) => {
+                tracing::debug!(image = id, why, "it stays");
+                Ok(())
+            }
+            removed => removed,
+        }
+    }
+
     async fn carry_out(&self, verb: &Verb, context: &Context) -> Result<(), EngineError> {
         match verb {
             Verb::Pull { image, platform, .. } => {
                 self.background.pull(&self.api, image, platform.as_deref());
                 Ok(())
             }
+            Verb::RemoveImage { id } => self.let_go(id).await,
             Verb::Create(print) => self.create(print, context).await,
             Verb::Start(target) => self.start(target, context).await,
             Verb::PostStart { target, hooks } => self.post_start(target, hooks).await,

@@ -135,6 +135,7 @@ impl Observer<'_> {
                     digests: digests.unwrap_or_default(),
                     failure: self.jobs.failure(&name),
                     progress: self.jobs.progress(&name),
+                    brought: self.jobs.brought(&name),
                 };
                 Ok::<_, EngineError>((name.clone(), self.jobs.image(&name, id), facts))
             })

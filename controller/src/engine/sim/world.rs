@@ -28,6 +28,8 @@ pub struct World {
     pub ids: BTreeMap<String, Behaviour>,
     /// Those of them that were pulled.
     pub pulled: BTreeSet<String>,
+    /// What pulls brought, by the name that was pulled.
+    pub brought: BTreeMap<String, BTreeSet<String>>,
     /// What the registry's tags stand for by now, with the ids that the images get here; others have their name for an id.
     pub offers: BTreeMap<String, (String, Behaviour)>,
     /// Images that a registry has: pulled in so long.
@@ -73,7 +75,10 @@ impl World {
                 }
                 match self.registry.get(image).map(|(_, behaviour)| behaviour).or(self.anything.as_ref()) {
                     Some(behaviour) => {
-                        self.images.insert(image.clone(), behaviour.clone());
+                        if self.images.insert(image.clone(), behaviour.clone()).is_none() {
+                            let id = self.tags.get(image).cloned().unwrap_or_else(|| format!("sha256:{image}"));
+                            self.brought.entry(image.clone()).or_default().insert(id);
+                        }
                         pull.failures = 0;
                     }
                     None => pull.failures += 1,
@@ -82,6 +87,9 @@ impl World {
             }
         }
         for (name, id, behaviour) in moved {
+            if !self.ids.contains_key(&id) {
+                self.brought.entry(name.clone()).or_default().insert(id.clone());
+            }
             self.tag(&name, &id, behaviour);
             self.pulled.insert(id);
         }
@@ -138,6 +146,7 @@ impl World {
             digests: pulled.map(|id| format!("{name}@{id}")).into_iter().collect(),
             failure: failed.map(|_| format!("manifest for {image} not found")),
             progress: None,
+            brought: self.brought.get(image).cloned().unwrap_or_default(),
         }
     }
 
@@ -173,6 +182,23 @@ impl World {
         self.ids.insert(id.to_owned(), behaviour);
         self.tags.insert(name.to_owned(), id.to_owned());
         self.pull_ended = true;
+    }
+
+    /// Removes an image that was brought, unless a container is made of it.
+    fn let_go(&mut self, id: &str) {
+        for brought in self.brought.values_mut() {
+            brought.remove(id);
+        }
+        if self.containers.values().any(|container| container.replica.image == id) {
+            return;
+        }
+        let names: Vec<_> = self.images.keys().filter(|name| self.id_of(name) == id).cloned().collect();
+        for name in names {
+            self.images.remove(&name);
+            self.tags.remove(&name);
+        }
+        self.ids.remove(id);
+        self.pulled.remove(id);
     }
 
     /// Requests in flight on a replica that left traffic at `since`. As long as a proxy sends it requests, there are some.
@@ -220,6 +246,10 @@ impl World {
                 let failures = self.pulls.get(image).map_or(0, |pull| pull.failures);
                 let pull = Pull { since: now, ends_at: Some(now + takes), failures };
                 self.pulls.insert(image.clone(), pull);
+                Ok(())
+            }
+            Verb::RemoveImage { id } => {
+                self.let_go(id);
                 Ok(())
             }
             Verb::Create(blueprint) => self.create(blueprint, context, now),

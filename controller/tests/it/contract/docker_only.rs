@@ -176,8 +176,24 @@ async fn a_pull_brings_an_image_and_says_so() {
         false
     };
     let present = tokio::time::timeout(super::PATIENCE, present).await;
+    let brought = || async { stage.engine().observe(&scope).await.expect("observe").facts.remove(&image) };
+    let brought = || async { brought().await.expect("it is here").brought };
+    let known = brought().await;
+    let id = known.first().cloned().unwrap_or_default();
+    // One that somebody else has made a container of meanwhile is theirs; so it is forgotten.
+    let theirs = docker(&["create", &image, "/x"]).await.expect("create");
+    let kept = apply(&stage, Verb::RemoveImage { id: id.clone() }).await;
+    let (still, forgotten) = (look().await, brought().await);
+    docker(&["rm", &theirs]).await.expect("rm");
+    let removed = apply(&stage, Verb::RemoveImage { id: id.clone() }).await;
+    let gone = look().await;
+    let again = apply(&stage, Verb::RemoveImage { id: id.clone() }).await;
     stage.docker().remove_image(&image).await.expect("remove the image");
     assert_eq!(present, Ok(true));
+    for result in [kept, removed, again] {
+        result.expect("remove the image");
+    }
+    assert_eq!((still, forgotten.len(), gone), (Some(ImageState::Present(id)), 0, Some(ImageState::Absent)));
 }
 
 /// Longer than the pauses between the attempts to connect again.
