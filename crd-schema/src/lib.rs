@@ -9,6 +9,7 @@ mod advice;
 mod check;
 pub mod compose;
 mod diagnostic;
+pub mod edit;
 mod forms;
 mod mask;
 mod parse;

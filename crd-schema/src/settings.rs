@@ -68,9 +68,28 @@ pub struct SourceSettings {
     /// A webhook that asks for a look now; it arrives at the path `/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSettings>,
+    /// Versions that were followed (`update: {semver: ...}`) and proved themselves are written back as commits to the branch
+    /// that is followed. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_back: Option<WriteBackSettings>,
     /// What its Compose project is read with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<ComposeSettings>,
+}
+
+/// How new versions are written back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteBackSettings {
+    /// The file with the token that may push by https. Default: the source's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+    /// The file with the private key that may push by ssh. Default: the source's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<String>,
+    /// Whose commits they are, as `Name <mail>`. Default `composed <composed@localhost>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
 }
 
 /// What a Compose project of a repository is read with, beside the `.env` that is in it.

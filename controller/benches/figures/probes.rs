@@ -31,13 +31,16 @@ pub(crate) async fn run() {
     let mut replicas: Vec<_> = (0..REPLICAS).map(|number| replica(&service, number, &spec.revision())).collect();
     let senses = LocalSenses::new(None, Clock::system(), Arc::default());
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let files = open();
     senses.sense(&service, Some(&spec), &Memory::default(), &mut replicas).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let (files, ticks, begun) = (open(), cpu_ticks(std::process::id()), Instant::now());
+    let (ticks, begun) = (cpu_ticks(std::process::id()), Instant::now());
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
     let (ticks, took) = (cpu_ticks(std::process::id()) - ticks, begun.elapsed().as_secs_f64());
     senses.sense(&service, Some(&spec), &Memory::default(), &mut replicas).await;
     let passing = replicas.iter().filter(|replica| replica.probe == Probe::Passing).count();
+    drop(senses);
+    tokio::time::sleep(Duration::from_secs(2)).await;
     println!(
         "{REPLICAS} probes a second for {took:.0} s: {:.1} % of a core (under 10), {passing} of {REPLICAS} pass, {files} open files \
          before, {} after",

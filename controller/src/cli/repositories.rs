@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crd_schema::settings::{
     ComposeSettings, Settings, SourceSettings, VerifySetting, WebhookProvider, WebhookSettings, WebhooksSettings,
-    parse_settings,
+    WriteBackSettings, parse_settings,
 };
 use tokio::sync::Notify;
 
@@ -17,7 +17,7 @@ use super::args::{Common, Compose, project_name};
 use super::places;
 use crate::api::webhook::{Hook, Provider};
 use crate::source::compose::Asked;
-use crate::source::git::{Access, Address, Follow, GitSource, Signed, Verify, secret};
+use crate::source::git::{Access, Address, Follow, GitSource, Signed, Verify, WriteBack, secret};
 
 /// How often a repository is asked for news.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -121,6 +121,11 @@ fn of_flags(git: &str, args: &Git, compose: &Compose, host_dir: Option<&PathBuf>
         GitServer::Forgejo => WebhookProvider::Forgejo,
     });
     let secret_file = text(&args.git_webhook_secret_file)?;
+    let write_back = Some(WriteBackSettings {
+        token_file: text(&args.git_push_token_file)?,
+        ssh_key: text(&args.git_push_ssh_key)?,
+        author: args.git_author.clone(),
+    });
     let env_files = compose.env_files.iter().map(|file| text(&Some(file.clone())).map(Option::unwrap_or_default));
     let compose = ComposeSettings {
         name: compose.project_name.clone(),
@@ -143,6 +148,7 @@ fn of_flags(git: &str, args: &Git, compose: &Compose, host_dir: Option<&PathBuf>
         allow_rewrite: args.git_allow_rewrite,
         host_dir: text(&host_dir.cloned())?,
         webhook: provider.zip(secret_file).map(|(provider, secret_file)| WebhookSettings { provider, secret_file }),
+        write_back: write_back.filter(|_| args.git_write_back),
         compose: (compose != ComposeSettings::default()).then_some(compose),
     };
     let webhooks = args.git_webhook.map(|listen| WebhooksSettings { listen: listen.to_string() });
@@ -174,17 +180,27 @@ fn source(setting: &SourceSettings, dir: &Path, common: &Common) -> Result<GitSo
         variables: compose.environment,
         ..Asked::default()
     };
+    let access = Access {
+        ssh_key: file(&setting.ssh_key),
+        known_hosts: file(&setting.known_hosts),
+        token_file: file(&setting.token_file),
+    };
+    let write_back = setting.write_back.as_ref().map(|back| {
+        let access = Access {
+            ssh_key: file(&back.ssh_key).or_else(|| access.ssh_key.clone()),
+            token_file: file(&back.token_file).or_else(|| access.token_file.clone()),
+            known_hosts: access.known_hosts.clone(),
+        };
+        WriteBack::new(access, back.author.as_deref()).map_err(|why| wrong("write_back", why))
+    });
     let source = GitSource {
         name: setting.name.clone().unwrap_or_else(|| address.name()),
         address,
         follow,
         path: setting.path.as_deref().unwrap_or_default().trim_matches('/').to_owned(),
         interval: setting.interval.map_or(INTERVAL, crd_schema::ComposeDuration::get),
-        access: Access {
-            ssh_key: file(&setting.ssh_key),
-            known_hosts: file(&setting.known_hosts),
-            token_file: file(&setting.token_file),
-        },
+        access,
+        write_back: write_back.transpose()?,
         signed: Signed { by, allowed_signers: file(&setting.allowed_signers), keyring: file(&setting.keyring) },
         allow_rewrite: setting.allow_rewrite,
         host_root: host_root.transpose()?,

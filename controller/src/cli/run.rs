@@ -78,7 +78,7 @@ async fn control(
         session.view.zip(args.paths.view).map(|(view, path)| (Arc::clone(&view), tokio::spawn(serve_view(view, path))));
     let (readings, received) = mpsc::channel(1);
     let _copies = match (repositories, &args.dir) {
-        (Some(repositories), _) => match follow(repositories, &session.state, readings) {
+        (Some(repositories), _) => match follow(repositories, &session.state, Arc::clone(&board), readings) {
             Ok(copies) => copies,
             Err(error) => return fail(UNREACHABLE, &format!("there is no room for copies of repositories: {error}")),
         },
@@ -115,11 +115,12 @@ async fn control(
 fn follow(
     repositories: Repositories,
     state: &StateDir,
+    board: Arc<Board>,
     readings: mpsc::Sender<Reading>,
 ) -> std::io::Result<Option<TempDir>> {
     let temporary = if state.room("git").is_none() { Some(tempfile::tempdir()?) } else { None };
     let dir = state.room("git").or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
-    tokio::spawn(git::watch(repositories.sources, dir, readings));
+    tokio::spawn(git::watch(repositories.sources, dir, board, readings));
     if let Some((address, hooks)) = repositories.webhooks {
         let hooks = Arc::new(hooks);
         tokio::spawn(paths::again("webhooks", address, move || webhook::serve(address, Arc::clone(&hooks))));

@@ -6,12 +6,14 @@ mod remote;
 mod rewritten;
 mod settings;
 mod signed;
+mod write_back;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use composed::board::Board;
 use composed::source::compose::Asked;
 use composed::source::files::Reading;
 use composed::source::git::{Access, Address, Follow, GitSource, Signed, watch};
@@ -112,6 +114,7 @@ fn source(address: &str) -> GitSource {
         host_root: None,
         host_name: HostName::Any,
         compose: Asked::default(),
+        write_back: None,
     }
 }
 
@@ -124,10 +127,15 @@ struct Followed {
 
 impl Followed {
     fn begin(sources: impl IntoIterator<Item = GitSource>, state: &Path) -> Self {
+        Self::beside(Arc::default(), sources, state)
+    }
+
+    /// With a board that shows what runs.
+    fn beside(board: Arc<Board>, sources: impl IntoIterator<Item = GitSource>, state: &Path) -> Self {
         let sources: Vec<_> = sources.into_iter().map(|source| (source, Arc::new(Notify::new()))).collect();
         let nudges = sources.iter().map(|(_, nudge)| Arc::clone(nudge)).collect();
         let (send, readings) = mpsc::channel(1);
-        let task = tokio::spawn(watch(sources, state.to_owned(), send));
+        let task = tokio::spawn(watch(sources, state.to_owned(), board, send));
         Self { readings, nudges, task }
     }
 

@@ -40,7 +40,7 @@ fn images(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     images
 }
 
-fn creations(sim: &Sim) -> usize {
+pub(crate) fn creations(sim: &Sim) -> usize {
     sim.with(|world, _| world.log.iter().filter(|line| line.starts_with("create shop-web")).count())
 }
 
@@ -244,9 +244,9 @@ async fn a_dependant_does_not_wait_for_the_first_image_of_its_dependency() {
 
 /// A registry that says what it is told to, and counts.
 #[derive(Default)]
-struct Scripted {
+pub(crate) struct Scripted {
     digest: Mutex<Option<Result<String, Trouble>>>,
-    tags: Mutex<Vec<String>>,
+    pub(crate) tags: Mutex<Vec<String>>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -274,7 +274,7 @@ impl Ask for Scripted {
 }
 
 /// A controller that asks a scripted registry.
-fn asking(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> (Running, Arc<Scripted>) {
+pub(crate) fn asking(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> (Running, Arc<Scripted>) {
     let scripted = Arc::new(Scripted::default());
     let file = state.room("images.json");
     let images = |board: &Arc<Board>| {

@@ -50,6 +50,18 @@ pub struct Git {
     /// Take a commit that does not come after the last one, or a lower version.
     #[arg(long, env = "COMPOSED_GIT_ALLOW_REWRITE")]
     pub git_allow_rewrite: bool,
+    /// Write versions that were followed (`update: {semver: ...}`) and proved themselves back as commits.
+    #[arg(long, env = "COMPOSED_GIT_WRITE_BACK")]
+    pub git_write_back: bool,
+    /// The file with the token that may push by https. Default: --git-token-file.
+    #[arg(long, value_name = "FILE", env = "COMPOSED_GIT_PUSH_TOKEN_FILE", requires = "git_write_back")]
+    pub git_push_token_file: Option<PathBuf>,
+    /// The file with the private key that may push by ssh. Default: --git-ssh-key.
+    #[arg(long, value_name = "FILE", env = "COMPOSED_GIT_PUSH_SSH_KEY", requires = "git_write_back")]
+    pub git_push_ssh_key: Option<PathBuf>,
+    /// Whose commits they are. Default: composed <composed@localhost>.
+    #[arg(long, value_name = "NAME <MAIL>", env = "COMPOSED_GIT_AUTHOR", requires = "git_write_back")]
+    pub git_author: Option<String>,
     /// Take webhooks of git servers on this address, such as 0.0.0.0:9798, at the path /NAME, where NAME is the last part of
     /// the repository's address. Plain HTTP: put a proxy with TLS before it.
     #[arg(long, value_name = "ADDRESS", env = "COMPOSED_GIT_WEBHOOK", requires_all = ["git_webhook_provider", "git_webhook_secret_file"])]

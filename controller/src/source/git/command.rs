@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 /// More than this is read of no answer.
@@ -135,6 +135,39 @@ impl Git {
             }
             Err(_) => Err(GitError::Slow(verb.to_owned(), within)),
         }
+    }
+
+    /// Runs it to its end with more in its environment and something to read; returns what it said.
+    pub(super) async fn told(
+        &self,
+        words: &[&str],
+        environment: &[(&str, &OsStr)],
+        input: &[u8],
+        within: Duration,
+    ) -> Result<String, GitError> {
+        let verb = words.first().copied().unwrap_or_default();
+        let mut command = self.command(words);
+        command.envs(environment.iter().copied()).stdin(Stdio::piped());
+        let mut group = Group::begin(command)?;
+        let (stdin, stdout, stderr) = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // One that ends without reading it all says why by its exit code.
+                stdin.write_all(input).await.ok();
+            }
+        };
+        let all = async {
+            let (stdout, stderr, ()) = tokio::join!(read(stdout, MAX_ANSWER), read(stderr, MAX_COMPLAINT), write);
+            let status = group.child.wait().await.map_err(|error| GitError::Failed(error.to_string()))?;
+            if status.success() {
+                Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+            } else {
+                Err(GitError::Failed(one_line(&stderr)))
+            }
+        };
+        let said = tokio::time::timeout(within, all).await;
+        group.over = said.is_ok();
+        said.unwrap_or_else(|_| Err(GitError::Slow(verb.to_owned(), within)))
     }
 
     /// Runs it to its end and returns what it said; ending with an error is one.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::GitSource;
 use super::address::Kind;
@@ -16,6 +16,7 @@ use super::mirror::Mirror;
 use super::read::of_host;
 use super::refs::{Follow, Offer};
 use super::verdict::Taken;
+use super::write_back::Raise;
 use crate::source::catalog::Catalog;
 use crate::source::files::Reading;
 
@@ -37,8 +38,16 @@ pub(super) struct Standing {
     pub(super) problem: Option<String>,
 }
 
-/// Follows a repository until nobody listens any more. `room` is its directory; `nudge` asks for a look now.
-pub(super) async fn follow(source: GitSource, room: PathBuf, nudge: Arc<Notify>, standing: watch::Sender<Standing>) {
+/// What is asked of a follower.
+pub(super) struct Asks {
+    /// A look now.
+    pub(super) nudge: Arc<Notify>,
+    /// To write a version back.
+    pub(super) raised: mpsc::Receiver<Raise>,
+}
+
+/// Follows a repository until nobody listens any more. `room` is its directory.
+pub(super) async fn follow(source: GitSource, room: PathBuf, asks: Asks, standing: watch::Sender<Standing>) {
     let mut busy = false;
     let mirror = loop {
         match Mirror::open(&room, &source.address, &source.access, source.signed.allowed_signers.as_deref()).await {
@@ -59,12 +68,12 @@ pub(super) async fn follow(source: GitSource, room: PathBuf, nudge: Arc<Notify>,
     let mut follower =
         Follower { source, room, mirror, follow, kept: None, catalog: Catalog::empty(true), in_force: None, standing };
     follower.restore().await;
-    follower.run(&nudge).await;
+    follower.run(asks).await;
 }
 
 pub(super) struct Follower {
     pub(super) source: GitSource,
-    room: PathBuf,
+    pub(super) room: PathBuf,
     pub(super) mirror: Mirror,
     // The source's own, or the branch that its default one was found to be.
     pub(super) follow: Follow,
@@ -72,12 +81,13 @@ pub(super) struct Follower {
     // What is in force of it.
     pub(super) catalog: Catalog,
     // What is in force, and its name.
-    in_force: Option<Offer>,
+    pub(super) in_force: Option<Offer>,
     standing: watch::Sender<Standing>,
 }
 
 impl Follower {
-    async fn run(&mut self, nudge: &Notify) {
+    async fn run(&mut self, asks: Asks) {
+        let Asks { nudge, mut raised } = asks;
         let mut failures = 0;
         let local = match self.source.address.kind() {
             Kind::Local(path) => Some(path.clone()),
@@ -97,6 +107,7 @@ impl Follower {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = nudge.notified() => {}
+                Some(raise) = raised.recv() => self.write_back(&raise).await,
                 () = hinted(hints.as_mut()) => tokio::time::sleep(DEBOUNCE).await,
                 () = self.standing.closed() => return,
             }

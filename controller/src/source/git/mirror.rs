@@ -77,6 +77,18 @@ impl Mirror {
         prepared.map_err(GitError::Failed)
     }
 
+    /// Pushes a commit to a branch of the repository, with these ways in. One that does not come after what is there is refused
+    /// by it.
+    pub(super) async fn push(&self, access: &Access, commit: &str, branch: &str) -> Result<(), GitError> {
+        access.prepare(&self.address, self.signers.as_deref(), &self.git.home).map_err(GitError::Failed)?;
+        let refspec = format!("{commit}:{branch}");
+        let words = ["push", "--quiet", "--no-recurse-submodules", "--", self.address.url(), &refspec];
+        let pushed = self.git.run(&words, ASK).await;
+        // What is fetched is fetched with its own.
+        self.prepare()?;
+        pushed.map(drop)
+    }
+
     /// Throws the copy away and begins another.
     pub(super) async fn begin(&self, format: &str) -> Result<(), GitError> {
         if self.git.dir.exists() {

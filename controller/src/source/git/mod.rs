@@ -15,6 +15,7 @@ mod sources;
 mod tree;
 mod verdict;
 mod verify;
+mod write_back;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use address::{Address, Kind};
 pub use refs::Follow;
 pub use sources::watch;
 pub use verify::{Signed, Verify};
+pub use write_back::WriteBack;
 
 /// One repository that documents come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct GitSource {
     pub interval: Duration,
     /// How to get in.
     pub access: Access,
+    /// How versions that proved themselves are written back, if they are.
+    pub write_back: Option<WriteBack>,
     /// Which signatures are wanted.
     pub signed: Signed,
     /// Whether a commit is taken that does not come after the last one.
@@ -74,7 +78,11 @@ impl GitSource {
             }
             _ if !is_name(name) => Err("its name is to be of letters, digits, `.`, `_` and `-`".to_owned()),
             _ if self.interval.is_zero() => Err("its interval is to be longer than nothing".to_owned()),
-            _ => self.access.check(&self.address).and_then(|()| self.signed.check(self.follow.of_tags())),
+            _ => self
+                .access
+                .check(&self.address)
+                .and_then(|()| self.signed.check(self.follow.of_tags()))
+                .and_then(|()| self.write_back.as_ref().map_or(Ok(()), |back| back.check(self))),
         };
         checked.map_err(|why| format!("{name} ({}): {why}", self.address))
     }

@@ -1,5 +1,6 @@
 //! All repositories as one reading.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,21 +8,36 @@ use futures_util::future::select_all;
 use tokio::sync::{Notify, mpsc, watch as channel};
 
 use super::GitSource;
-use super::follow::{Standing, follow};
+use super::follow::{Asks, Standing, follow};
+use super::write_back::watch_raises;
+use crate::board::Board;
 use crate::source::files::Reading;
 
 /// Follows repositories, and sends a reading of all of them now and whenever one of them changes. `dir` keeps their copies;
-/// `nudges` ask for a look now, one for each. Ends when nobody listens any more.
+/// `nudges` ask for a look now, one for each; what `board` shows of new versions is written back where that is asked for. Ends when nobody listens any more.
 ///
 /// # Panics
 /// When there are no repositories.
-pub async fn watch(sources: Vec<(GitSource, Arc<Notify>)>, dir: PathBuf, readings: mpsc::Sender<Reading>) {
+pub async fn watch(
+    sources: Vec<(GitSource, Arc<Notify>)>,
+    dir: PathBuf,
+    board: Arc<Board>,
+    readings: mpsc::Sender<Reading>,
+) {
     let mut standings = Vec::new();
+    let mut writers = BTreeMap::new();
     for (source, nudge) in sources {
+        let (raises, raised) = mpsc::channel(16);
+        if source.write_back.is_some() {
+            writers.insert(source.name.clone(), raises);
+        }
         let (standing, stands) = channel::channel(Standing::default());
         standings.push((source.name.clone(), stands));
         let room = dir.join(source.room());
-        tokio::spawn(follow(source, room, nudge, standing));
+        tokio::spawn(follow(source, room, Asks { nudge, raised }, standing));
+    }
+    if !writers.is_empty() {
+        tokio::spawn(watch_raises(board, writers));
     }
     let mut last = None;
     loop {

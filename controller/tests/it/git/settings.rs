@@ -25,7 +25,7 @@ fn flags_and_settings_say_the_same() {
     std::fs::write(path("hook"), "hunter2\n").unwrap();
     let settings = "sources:\n  - {git: \"git@git.example:team/shop.git\", ref: \"semver:~1\", path: deploy/prod/, interval: 5m, ssh_key: \
                     key, known_hosts: hosts, verify: tag, allowed_signers: signers, allow_rewrite: true, webhook: \
-                    {provider: gitea, secret_file: hook}, compose: {name: shop, profiles: [web], env_files: [host.env], environment: {A: b}}}\nwebhooks: {listen: \"127.0.0.1:0\"}\n";
+                    {provider: gitea, secret_file: hook}, compose: {name: shop, profiles: [web], env_files: [host.env], environment: {A: b}}}\n  - {git: /srv/a, write_back: {author: \"A <a@b>\"}}\nwebhooks: {listen: \"127.0.0.1:0\"}\n";
     std::fs::write(path("settings.yaml"), settings).unwrap();
     let from_file = asked(&["--config", &path("settings.yaml")]).unwrap().unwrap();
     let (key, hosts, signers, hook) = (path("key"), path("hosts"), path("signers"), path("hook"));
@@ -49,7 +49,9 @@ fn flags_and_settings_say_the_same() {
     ];
     let from_flags = asked(&[&words.concat()[..], &["--git-allow-rewrite"]].concat()).unwrap().unwrap();
     let sources = |all: &Repositories| all.sources.iter().map(|(source, _)| source.clone()).collect::<Vec<_>>();
-    assert_eq!(sources(&from_file), sources(&from_flags));
+    assert_eq!(sources(&from_file)[..1], sources(&from_flags));
+    let writing = ["--git", "/srv/a", "--git-write-back", "--git-author", "A <a@b>"];
+    assert_eq!(sources(&from_file)[1..], sources(&asked(&writing).unwrap().unwrap()));
     let source = &from_file.sources[0].0;
     assert_eq!((source.name.as_str(), source.path.as_str(), source.interval.as_secs()), ("shop", "deploy/prod", 300));
     assert_eq!(from_file.webhooks.unwrap().1.len(), from_flags.webhooks.unwrap().1.len());
@@ -73,6 +75,10 @@ fn what_does_not_fit_is_told_before_anything_begins() {
         ("sources: [{git: /a, path: ../b}]", "directory in the repository"),
         ("sources: [{git: /a, name: ../b}]", "its name"),
         ("sources: [{git: /a, compose: {name: A/b}}]", "lowercase"),
+        ("sources: [{git: /a, write_back: {author: me}}]", "Name <mail>"),
+        ("sources: [{git: /a, ref: \"semver:^1\", write_back: {}}]", "needs a branch"),
+        ("sources: [{git: /a, verify: head, allowed_signers: /k, write_back: {}}]", "signs nothing"),
+        ("sources: [{git: /a, write_back: {token_file: x}}]", "no https address"),
         ("sources: [{git: /a, verify: head}]", "no keys"),
         ("sources: [{git: /a, ref: \"a b\"}]", "cannot be the name"),
         ("sources: [{git: /a, webhook: {provider: github, secret_file: empty}}]", "one line"),
