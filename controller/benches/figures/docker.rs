@@ -14,6 +14,10 @@ use composed::engine::docker::Docker;
 use composed::engine::{Claim, Context, Engine, EngineError, Scope};
 use composed::model::{Health, Key, Replica, ServiceName, Snapshot, State};
 use composed::plan::action::{Blueprint, Target, Verb};
+use composed::source::compose::Asked;
+use composed::source::files::Reading;
+use composed::source::git::{Access, Address, Follow, GitSource, Signed, watch as git_watch};
+use composed::source::host::HostName;
 use composed::source::watch::{DEBOUNCE, watch as watch_files};
 use composed::state::StateDir;
 use composed::traffic::local::LocalSenses;
@@ -76,6 +80,12 @@ pub(crate) async fn run(wanted: &dyn Fn(&str) -> bool) {
     }
     if wanted("save") {
         bench.save().await;
+    }
+    if wanted("commit") {
+        bench.commit().await;
+    }
+    if wanted("tag") {
+        bench.tag().await;
     }
     if wanted("idle") {
         bench.idle().await;
@@ -181,14 +191,14 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("web.yaml");
         std::fs::write(&file, self.document("web", replicas, 0, "500ms")).unwrap();
-        let running = Running::start(self, dir.path(), None);
+        let running = Running::start(self, files(dir.path()), None);
         running.converged(None).await;
         let before = running.revision();
         let begun = Instant::now();
         std::fs::write(&file, self.document("web", replicas, 1, "500ms")).unwrap();
         running.converged(Some(&before)).await;
         let rollout = begun.elapsed().as_secs_f64();
-        running.end(&file).await;
+        running.end().await;
         let net = rollout - DEBOUNCE.as_secs_f64();
         println!(
             "rollout of {replicas} replicas, surge 1: {rollout:.2} s from the saved file ({net:.2} s without the debounce); \
@@ -201,29 +211,94 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("web.yaml");
         std::fs::write(&file, self.document("web", 1, 0, "500ms")).unwrap();
+        let change = |change| std::fs::write(&file, self.document("web", 1, change, "500ms")).unwrap();
+        let waits = self.latencies(files(dir.path()), change).await;
+        self.say(&format!("file saved to first engine call, over the debounce of {DEBOUNCE:?}"), waits, DEBOUNCE, 50);
+    }
+
+    /// From the end of `git commit` in a local repository.
+    async fn commit(&self) {
+        let (repo, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let git = |words: &[&str]| {
+            let mut git = Command::new("git");
+            git.args(["-C"]).arg(repo.path()).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(words);
+            assert!(git.output().unwrap().status.success(), "git {words:?}");
+        };
+        let change = |change| {
+            std::fs::write(repo.path().join("web.yaml"), self.document("web", 1, change, "500ms")).unwrap();
+            git(&["add", "--all"]);
+            git(&["commit", "--quiet", "--no-gpg-sign", "-m", "change"]);
+        };
+        git(&["init", "--quiet"]);
+        change(0);
+        let source = GitSource {
+            name: "repo".to_owned(),
+            address: Address::parse(repo.path().to_str().unwrap()).unwrap(),
+            follow: Follow::Default,
+            path: String::new(),
+            interval: Duration::from_hours(1),
+            access: Access::default(),
+            write_back: None,
+            signed: Signed::default(),
+            allow_rewrite: false,
+            host_root: None,
+            host_name: HostName::Any,
+            compose: Asked::default(),
+        };
+        let room = copies.path().to_owned();
+        let begin =
+            |readings| drop(tokio::spawn(git_watch(vec![(source, Arc::default())], room, Arc::default(), readings)));
+        let waits = self.latencies(begin, change).await;
+        self.say("commit in a local repository to first engine call", waits, Duration::ZERO, 300);
+    }
+
+    /// From the end of `docker tag`, which comes after the engine's event.
+    async fn tag(&self) {
+        let dir = tempfile::tempdir().unwrap();
+        let moving = format!("{}-moving:1", self.instance);
+        let images: Vec<_> = (0..2).map(|number| format!("{}-of:{number}", self.instance)).collect();
+        let docker = |words: &[&str]| assert!(Command::new("docker").args(words).output().unwrap().status.success());
+        for (number, image) in images.iter().enumerate() {
+            let made = format!("{}-seed", self.instance);
+            docker(&["create", "--name", &made, &self.image]);
+            docker(&["commit", "--change", &format!("ENV NUMBER={number}"), &made, image]);
+            docker(&["rm", &made]);
+        }
+        docker(&["tag", &images[0], &moving]);
+        let text = self.document("web", 1, 0, "500ms").replace(&self.image, &moving);
+        std::fs::write(dir.path().join("web.yaml"), text + "  update: digest\n").unwrap();
+        let change = |change: u32| docker(&["tag", &images[change as usize % 2], &moving]);
+        let waits = self.latencies(files(dir.path()), change).await;
+        for image in images.iter().chain([&moving]) {
+            docker(&["rmi", image]);
+        }
+        self.say("image tagged on this host to first engine call", waits, Duration::ZERO, 100);
+    }
+
+    /// From ten changes, each after the last has come to rest, to the first call that the engine gets after each.
+    async fn latencies(&self, begin: impl FnOnce(mpsc::Sender<Reading>), change: impl Fn(u32)) -> Vec<Duration> {
         let spy = Arc::new(Spy { inner: Arc::clone(&self.docker), first: Mutex::new(None) });
-        let running = Running::start(self, dir.path(), Some(Arc::clone(&spy)));
+        let running = Running::start(self, begin, Some(Arc::clone(&spy)));
         running.converged(None).await;
         let mut waits = Vec::new();
-        for change in 1..=10 {
+        for number in 1..=10 {
             let before = running.revision();
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
             *spy.first.lock().unwrap() = None;
-            let saved = Instant::now();
-            std::fs::write(&file, self.document("web", 1, change, "500ms")).unwrap();
+            change(number);
+            let changed = Instant::now();
             running.converged(Some(&before)).await;
-            let first = spy.first.lock().unwrap().unwrap();
-            waits.push(first.duration_since(saved).saturating_sub(DEBOUNCE).as_secs_f64() * 1000.0);
+            waits.push(spy.first.lock().unwrap().unwrap().duration_since(changed));
         }
-        running.end(&file).await;
-        waits.sort_by(f64::total_cmp);
-        println!(
-            "file saved to first engine call, over the debounce of {DEBOUNCE:?}: median {:.1} ms, worst {:.1} ms of {} (at \
-             most 50)",
-            waits[waits.len() / 2],
-            waits[waits.len() - 1],
-            waits.len()
-        );
+        running.end().await;
+        waits
+    }
+
+    fn say(&self, what: &str, waits: Vec<Duration>, less: Duration, most: u32) {
+        let mut all: Vec<_> = waits.iter().map(|wait| wait.saturating_sub(less).as_secs_f64() * 1000.0).collect();
+        all.sort_by(f64::total_cmp);
+        let (median, worst) = (all[all.len() / 2], all[all.len() - 1]);
+        println!("{what}: median {median:.1} ms, worst {worst:.1} ms of {} (at most {most})", all.len());
     }
 
     /// The real program, idle, with 50 containers that are checked every second.
@@ -270,20 +345,27 @@ impl Bench {
     }
 }
 
+/// The documents of a directory.
+fn files(dir: &Path) -> impl FnOnce(mpsc::Sender<Reading>) {
+    let dir = dir.to_owned();
+    move |readings| drop(tokio::spawn(watch_files(dir, readings)))
+}
+
 struct Running {
     board: Arc<Board>,
+    readings: mpsc::Sender<Reading>,
     stop: watch::Sender<bool>,
     controller: tokio::task::JoinHandle<()>,
     name: ServiceName,
 }
 
 impl Running {
-    fn start(bench: &Bench, dir: &Path, spy: Option<Arc<Spy>>) -> Self {
+    fn start(bench: &Bench, begin: impl FnOnce(mpsc::Sender<Reading>), spy: Option<Arc<Spy>>) -> Self {
         let board = Arc::new(Board::default());
         let clock = Clock::system();
         let (stop, stopped) = watch::channel(false);
         let (readings, received) = mpsc::channel(1);
-        tokio::spawn(watch_files(dir.to_owned(), readings));
+        begin(readings.clone());
         let docker = Arc::clone(&bench.docker);
         let controller = Controller {
             senses: LocalSenses::new(Some(Arc::clone(&docker)), clock, Arc::clone(&board)),
@@ -295,7 +377,7 @@ impl Running {
             confirm_deletion: true,
         };
         let controller = tokio::spawn(controller.run(received, stopped));
-        Self { board, stop, controller, name: ServiceName::new(&bench.instance, "web") }
+        Self { board, readings, stop, controller, name: ServiceName::new(&bench.instance, "web") }
     }
 
     fn revision(&self) -> String {
@@ -313,8 +395,9 @@ impl Running {
         }
     }
 
-    async fn end(self, file: &Path) {
-        std::fs::remove_file(file).unwrap();
+    /// Has everything removed, and ends.
+    async fn end(self) {
+        self.readings.send(Reading::default()).await.unwrap();
         let gone = |board: &Board| {
             board.statuses().is_empty() && board.events().iter().any(|event| event.action.starts_with("remove network"))
         };

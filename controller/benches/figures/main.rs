@@ -24,7 +24,7 @@ fn main() {
         if wanted("probes") {
             probes::run().await;
         }
-        if ["save", "rollout", "idle"].iter().any(|name| wanted(name)) {
+        if ["save", "commit", "tag", "rollout", "idle"].iter().any(|name| wanted(name)) {
             docker::run(&wanted).await;
         }
     });
