@@ -18,7 +18,7 @@ use crate::dependencies::{in_the_way, unmet};
 use crate::engine::{Asked, Claim, Engine, EngineError, Scope};
 use crate::front;
 use crate::images::reference::Reference;
-use crate::images::{Images, Question, updates};
+use crate::images::{How, Images, Question, updates};
 use crate::model::{
     Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName, Snapshot,
     follows,
@@ -297,13 +297,11 @@ impl Shared {
         let catalog = self.catalog();
         let mut questions = BTreeMap::new();
         for service in catalog.names().filter_map(|name| catalog.service(name)) {
-            let interval = updates::interval(service);
+            let how = updates::how(service);
             let all = [updates::of_versions(service), updates::of_tag(&self.raised(service, &[]))];
             for question in all.into_iter().flatten() {
-                questions
-                    .entry(question)
-                    .and_modify(|known: &mut Duration| *known = interval.min(*known))
-                    .or_insert(interval);
+                let how = how.clone();
+                questions.entry(question).and_modify(|known: &mut How| known.join(how.clone())).or_insert(how);
             }
         }
         images.follow(questions);

@@ -9,7 +9,7 @@ mod transport;
 pub mod updates;
 pub mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,8 +58,31 @@ pub trait Ask: Send + Sync {
     /// The digest that a tag stands for.
     fn digest<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<String, Trouble>>;
 
+    /// The platforms that the image of a digest is for: `linux/amd64`, `linux/arm/v7`.
+    fn platforms<'a>(&'a self, image: &'a Reference, digest: &'a str) -> BoxFuture<'a, Result<Platforms, Trouble>>;
+
     /// All tags of a repository.
     fn tags<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<Vec<String>, Trouble>>;
+}
+
+/// Platforms, as Docker writes them.
+pub type Platforms = BTreeSet<String>;
+
+/// How a question is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// How often.
+    pub interval: Duration,
+    /// A new digest is an answer only if its image is for all of these.
+    pub platforms: Platforms,
+}
+
+impl How {
+    /// Whoever asks the same for others asks for both.
+    pub fn join(&mut self, other: Self) {
+        self.interval = self.interval.min(other.interval);
+        self.platforms.extend(other.platforms);
+    }
 }
 
 /// What is asked again and again.
@@ -100,7 +123,7 @@ pub struct Images {
 
 #[derive(Default)]
 struct Inner {
-    asked: BTreeMap<Question, Duration>,
+    asked: BTreeMap<Question, How>,
     known: BTreeMap<String, Remote>,
     hosts: BTreeMap<String, Host>,
 }
@@ -128,14 +151,14 @@ impl Images {
         Arc::new(Self { ask, board, clock, file, inner, changed: Notify::new(), news })
     }
 
-    /// The questions from now on, and how often each.
-    pub fn follow(&self, questions: BTreeMap<Question, Duration>) {
+    /// The questions from now on.
+    pub fn follow(&self, questions: BTreeMap<Question, How>) {
         let now = self.clock.now();
         let mut inner = self.lock();
         if inner.asked == questions {
             return;
         }
-        for (question, interval) in &questions {
+        for (question, How { interval, .. }) in &questions {
             let known = inner.known.entry(question.key()).or_default();
             // One that was asked long ago, or is to be asked more often than before, comes soon.
             let latest = now + interval.mul_f64(1.0 + JITTER);
@@ -206,7 +229,10 @@ impl Images {
             return;
         }
         let answer = match &question {
-            Question::Digest(image) => self.ask.digest(image).await,
+            Question::Digest(image) => match self.ask.digest(image).await {
+                Ok(digest) => self.complete(&question, image, digest).await,
+                trouble => trouble,
+            },
             Question::Highest(image, range) => self.ask.tags(image).await.and_then(|tags| {
                 let highest = versions::highest(&tags, range, &image.tag);
                 highest.ok_or_else(|| Trouble::Refused(format!("{} has no tag in {range}", image.familiar())))
@@ -219,11 +245,30 @@ impl Images {
         }
     }
 
+    /// A digest, once its image is for all platforms that are wanted. What was known before is.
+    async fn complete(&self, question: &Question, image: &Reference, digest: String) -> Result<String, Trouble> {
+        let wanted = {
+            let inner = self.lock();
+            let known = inner.known.get(&question.key()).and_then(|known| known.answer.as_ref());
+            let wanted = inner.asked.get(question).filter(|_| known != Some(&digest));
+            wanted.map(|how| how.platforms.clone()).unwrap_or_default()
+        };
+        if wanted.is_empty() {
+            return Ok(digest);
+        }
+        let there = self.ask.platforms(image, &digest).await?;
+        let missing: Vec<_> = wanted.difference(&there).map(String::as_str).collect();
+        if missing.is_empty() {
+            return Ok(digest);
+        }
+        Err(Trouble::Refused(format!("the newest {image} is not for {}", missing.join(", "))))
+    }
+
     /// Takes an answer in; true if it is new.
     fn learn(&self, question: &Question, answer: Result<String, Trouble>, host: &str) -> bool {
         let now = self.clock.now();
         let mut inner = self.lock();
-        let interval = inner.asked.get(question).copied().unwrap_or(LONGEST_WAIT);
+        let interval = inner.asked.get(question).map_or(LONGEST_WAIT, |how| how.interval);
         let usual = interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64());
         let silent = matches!(answer, Err(Trouble::Busy { .. } | Trouble::Away(_)));
         let wait = if silent {

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::credentials::{Credentials, Login};
 use super::reference::Reference;
 use super::transport::{Answer, Server, is_this_host};
-use super::{Ask, Trouble};
+use super::{Ask, Platforms, Trouble};
 use crate::clock::Clock;
 
 /// What a tag may stand for: an index of platforms, or one image.
@@ -79,6 +79,40 @@ struct Granted {
     expires_in: Option<u64>,
 }
 
+/// An index of images, or one. Source: opencontainers/image-spec `image-index.md`, `manifest.md`.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    manifests: Vec<Entry>,
+    config: Option<Blob>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Blob {
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Platform {
+    /// What it goes by: with its variant, and without.
+    fn names(self) -> impl Iterator<Item = String> {
+        let name = format!("{}/{}", self.os, self.architecture);
+        let whole = self.variant.map(|variant| format!("{name}/{variant}"));
+        [Some(name), whole].into_iter().flatten()
+    }
+}
+
 #[derive(Deserialize)]
 struct Tags {
     tags: Option<Vec<String>>,
@@ -100,6 +134,20 @@ impl Registries {
         let answer = self.get(Method::GET, image, &path).await?;
         let hash: String = Sha256::digest(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(format!("sha256:{hash}"))
+    }
+
+    async fn kinds(&self, image: &Reference, digest: &str) -> Result<Platforms, Trouble> {
+        let no = |_| Trouble::Refused(format!("{}: its answer is no image", image.domain));
+        let answer = self.get(Method::GET, image, &format!("/v2/{}/manifests/{digest}", image.repository)).await?;
+        let manifest: Manifest = serde_json::from_slice(&answer.body).map_err(no)?;
+        if let Some(config) = manifest.config {
+            // One image for one platform, which only its configuration names.
+            let path = format!("/v2/{}/blobs/{}", image.repository, config.digest);
+            let answer = self.get(Method::GET, image, &path).await?;
+            let platform: Platform = serde_json::from_slice(&answer.body).map_err(no)?;
+            return Ok(platform.names().collect());
+        }
+        Ok(manifest.manifests.into_iter().filter_map(|one| one.platform).flat_map(|one| one.names()).collect())
     }
 
     async fn list(&self, image: &Reference) -> Result<Vec<String>, Trouble> {
@@ -264,6 +312,10 @@ impl Registries {
 impl Ask for Registries {
     fn digest<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<String, Trouble>> {
         self.head(image).boxed()
+    }
+
+    fn platforms<'a>(&'a self, image: &'a Reference, digest: &'a str) -> BoxFuture<'a, Result<Platforms, Trouble>> {
+        self.kinds(image, digest).boxed()
     }
 
     fn tags<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<Vec<String>, Trouble>> {

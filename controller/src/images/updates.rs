@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use crd_schema::{ComposeDuration, PullPolicy, UpdatePolicy};
 
-use super::Question;
 use super::reference::Reference;
 use super::versions;
+use super::{How, Question};
 use crate::model::{DesiredService, Remote, Replica, follows};
 
 /// How often a registry is asked where nothing else is said.
 const INTERVAL: Duration = Duration::from_mins(5);
 
-/// How often a service wants its registry asked.
-pub fn interval(service: &DesiredService) -> Duration {
-    let asked = service.spec.update.as_ref().and_then(|update| update.interval);
-    asked.map_or(INTERVAL, ComposeDuration::get)
+/// How a service wants its registry asked.
+pub fn how(service: &DesiredService) -> How {
+    let asked = service.spec.update.as_ref();
+    How {
+        interval: asked.and_then(|update| update.interval).map_or(INTERVAL, ComposeDuration::get),
+        platforms: asked.map(|update| update.platforms.iter().cloned().collect()).unwrap_or_default(),
+    }
 }
 
 /// What its tag stands for, if that is followed. Who never pulls asks nobody.

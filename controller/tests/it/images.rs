@@ -10,7 +10,7 @@ use composed::cli::progress::{Standing, standing};
 use composed::clock::Clock;
 use composed::engine::sim::{Behaviour, Fault, Sim, World};
 use composed::images::reference::Reference;
-use composed::images::{Ask, Images, Trouble, updates};
+use composed::images::{Ask, Images, Platforms, Trouble, updates};
 use composed::model::ServiceName;
 use composed::source::catalog::Catalog;
 use composed::source::files::Reading;
@@ -247,6 +247,7 @@ async fn a_dependant_does_not_wait_for_the_first_image_of_its_dependency() {
 pub(crate) struct Scripted {
     digest: Mutex<Option<Result<String, Trouble>>>,
     pub(crate) tags: Mutex<Vec<String>>,
+    platforms: Mutex<Platforms>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -265,6 +266,11 @@ impl Ask for Scripted {
         self.asked.lock().unwrap().push(format!("digest of {image}"));
         let answer = self.digest.lock().unwrap().clone();
         std::future::ready(answer.unwrap_or_else(|| Ok(format!("sha256:{image}")))).boxed()
+    }
+
+    fn platforms<'a>(&'a self, _: &'a Reference, digest: &'a str) -> BoxFuture<'a, Result<Platforms, Trouble>> {
+        self.asked.lock().unwrap().push(format!("platforms of {digest}"));
+        std::future::ready(Ok(self.platforms.lock().unwrap().clone())).boxed()
     }
 
     fn tags<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<Vec<String>, Trouble>> {
@@ -495,6 +501,35 @@ async fn a_crash_at_every_call_of_an_update_costs_nothing() {
     println!("{calls} calls");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_for_all_platforms_is_waited_for() {
+    let (sim, clock) = engine();
+    let (running, registry) = asking(&sim, clock, StateDir::default());
+    let platforms = |names: &[&str]| {
+        *registry.platforms.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
+    };
+    platforms(&["linux/amd64", "linux/arm64"]);
+    sim.with(|world, _| world.offers.insert("web:1".to_owned(), ("sha256:a".to_owned(), Behaviour::default())));
+    registry.says(Ok("sha256:a"));
+    running.wants("web:1", "  update: {policy: digest, interval: 1m, platforms: [linux/amd64, linux/arm64]}\n").await;
+    running.until(|status| runs(status, "sha256:a")).await;
+    registry.asked();
+    for_a_while().await;
+    assert!(registry.asked().iter().all(|what| what.starts_with("digest")), "nothing new, nothing more to ask");
+
+    sim.with(|world, _| world.offers.insert("web:1".to_owned(), ("sha256:b".to_owned(), Behaviour::default())));
+    platforms(&["linux/amd64"]);
+    registry.says(Ok("sha256:b"));
+    let why = |status: &ServiceStatus| status.update.as_ref().and_then(|update| update.problem.clone());
+    let status = running.until(|status| why(status).is_some()).await;
+    assert!(why(&status).unwrap().contains("is not for linux/arm64"), "{status:?}");
+    for_a_while().await;
+    assert!(runs(&running.board.status(&web()).unwrap(), "sha256:a"));
+    platforms(&["linux/amd64", "linux/arm64"]);
+    running.until(|status| runs(status, "sha256:b")).await;
+    running.end().await;
+}
+
 /// The images here that were pulled, without what runs now.
 fn here(sim: &Sim) -> BTreeSet<String> {
     sim.with(|world, _| world.images.keys().cloned().collect())
@@ -598,7 +633,7 @@ fn a_projects_rules_are_its_services_defaults() {
     let asks = |name: &str| {
         let service = catalog.service(&ServiceName::new("shop", name)).unwrap();
         let questions = [updates::of_tag(service), updates::of_versions(service)];
-        (questions.iter().flatten().count(), updates::interval(service).as_secs())
+        (questions.iter().flatten().count(), updates::how(service).interval.as_secs())
     };
     assert_eq!(asks("inherits"), (1, 3600));
     assert_eq!(asks("quicker"), (1, 60));

@@ -95,6 +95,32 @@ async fn with_tokens(life: u32) -> (u16, Asks) {
 }
 
 #[tokio::test]
+async fn an_index_and_a_single_image_say_what_they_are_for() {
+    let (port, asks) = server(|asked, _| {
+        let json = |body: &str| ("200 OK", String::new(), body.to_owned());
+        match asked.what.as_str() {
+            "GET /v2/shop/web/manifests/sha256:1" => json(
+                r#"{"manifests": [{"platform": {"os": "linux", "architecture": "arm", "variant": "v7"}},
+                    {"platform": {"os": "unknown", "architecture": "unknown"}}, {}]}"#,
+            ),
+            "GET /v2/shop/web/manifests/sha256:2" => json(r#"{"config": {"digest": "sha256:c"}, "layers": []}"#),
+            "GET /v2/shop/web/blobs/sha256:c" => json(r#"{"os": "linux", "architecture": "amd64", "config": {}}"#),
+            _ => json("[]"),
+        }
+    })
+    .await;
+    let (registries, _dir) = registries(None);
+    let names = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect());
+    let image = image(port);
+    let all = registries.platforms(&image, "sha256:1").await;
+    assert_eq!(all, names(&["linux/arm", "linux/arm/v7", "unknown/unknown"]));
+    assert_eq!(taken(&asks).len(), 1);
+    assert_eq!(registries.platforms(&image, "sha256:2").await, names(&["linux/amd64"]));
+    let refused = registries.platforms(&image, "sha256:3").await;
+    assert!(matches!(&refused, Err(Trouble::Refused(why)) if why.contains("no image")), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_token_is_fetched_once_and_used_while_it_is_good() {
     let (port, asks) = with_tokens(300).await;
     let (registries, _dir) = registries(Some(port));

@@ -38,6 +38,19 @@ pub(super) fn check_rules(rules: &Update, findings: &mut Findings) {
         ),
         _ => {}
     }
+    for (index, platform) in rules.platforms.iter().enumerate() {
+        let word =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        if !((2..=3).contains(&platform.split('/').count()) && platform.split('/').all(word)) {
+            let place = index.to_string();
+            let message = format!("`{platform}` is no platform");
+            findings.add(
+                &["spec", "update", "platforms", &place],
+                message,
+                "write OS/ARCHITECTURE, such as `linux/arm64`",
+            );
+        }
+    }
     if rules.interval.is_some_and(|time| !(SHORTEST..=LONGEST).contains(&time.get().as_millis())) {
         let help = "write a time, such as `5m`: registries count requests";
         findings.add(&["spec", "update", "interval"], "interval is not between 1s and 720h", help);

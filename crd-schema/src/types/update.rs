@@ -23,6 +23,10 @@ pub struct Update {
     /// replaced meanwhile never does. Default `0s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<ComposeDuration>,
+    /// The platforms, such as `linux/amd64`, that a new image in the registry must be for; until it is for all of them the
+    /// present one stays. Default: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<String>,
     /// How many images of earlier revisions stay on the host beside the present one. Older ones are removed if composed
     /// fetched them and nothing uses them. Default 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +58,7 @@ impl Update {
             semver,
             interval: self.interval.or(defaults.interval),
             cooldown: self.cooldown.or(defaults.cooldown),
+            platforms: if self.platforms.is_empty() { defaults.platforms.clone() } else { self.platforms },
             image_history: self.image_history.or(defaults.image_history),
         }
     }
