@@ -7,7 +7,7 @@ use crd_schema::status::{ConditionType, Reason, ReplicaStatus, ServiceStatus};
 
 use crate::board::Board;
 use crate::front;
-use crate::model::{Desired, ServiceName, unmarked};
+use crate::model::{Desired, DesiredService, Guest, Host, Hosts, Neighbours, ServiceName, unmarked};
 
 /// The dependencies of a service that are not met, as the board shows them.
 pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
@@ -23,13 +23,68 @@ pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTr
             Some(status) if desired.after.get(other).is_some_and(|revision| !rolled_out(&status, revision)) => {
                 Some("its change is not rolled out yet".to_owned())
             }
-            Some(status) => lacking(dependency.condition, &status),
+            Some(status) => lacking(dependency.condition, &status).or_else(|| closed(desired, other, &status)),
         };
         if let Some(why) = why {
             unmet.insert(other.clone(), why);
         }
     }
     unmet
+}
+
+/// Why none of a service's namespaces can be joined, if they are to be.
+fn closed(desired: &DesiredService, other: &str, status: &ServiceStatus) -> Option<String> {
+    desired.spec.shares().find(|(_, service)| *service == other)?;
+    let hosts = hosts_of(desired, other, status);
+    let open = hosts.of.iter().any(|host| host.stays && host.open);
+    (!open).then(|| "no replica of it that is to stay runs yet".to_owned())
+}
+
+/// Those with whom a service shares namespaces, as the board shows them.
+pub(crate) fn neighbours(board: &Board, name: &ServiceName, desired: &Desired) -> Neighbours {
+    let mut neighbours = Neighbours { guests: guests(board, name), ..Neighbours::default() };
+    if let Desired::Run(desired) = desired {
+        for (_, other) in desired.spec.shares() {
+            let status = board.status(&ServiceName::new(&name.project, other));
+            let hosts = status.map(|status| hosts_of(desired, other, &status)).unwrap_or_default();
+            neighbours.hosts.insert(other.to_owned(), hosts);
+        }
+    }
+    neighbours
+}
+
+fn hosts_of(desired: &DesiredService, other: &str, status: &ServiceStatus) -> Hosts {
+    // What its document asks for now was not looked at yet: who will stay is not known.
+    let known = desired.beside.get(other).is_none_or(|revision| of_document(status) == revision);
+    let host = |replica: &ReplicaStatus| Host {
+        id: replica.id.clone(),
+        name: replica.name.clone(),
+        stays: !replica.leaves,
+        open: known && !replica.idle && matches!(replica.phase.as_str(), "Pending" | "Joining" | "Available"),
+        available: replica.phase == "Available",
+        parting: replica.phase == "Draining",
+    };
+    Hosts { replicas: status.replicas, of: status.instances.iter().map(host).collect() }
+}
+
+/// The replicas of others in the namespaces of a service's, by container id.
+fn guests(board: &Board, name: &ServiceName) -> BTreeMap<String, Vec<Guest>> {
+    let mut guests: BTreeMap<String, Vec<Guest>> = BTreeMap::new();
+    let statuses = board.statuses();
+    for status in statuses.iter().filter(|status| status.project == name.project && status.name != name.name) {
+        let resting = [ConditionType::Paused, ConditionType::Contended];
+        let rests = status.conditions.iter().find(|condition| condition.status && resting.contains(&condition.kind));
+        let unknown = status.condition(ConditionType::Progressing).filter(|one| one.reason == Reason::DeletionHeld);
+        let held = rests.or(unknown).map(|condition| condition.message.clone());
+        for replica in status.instances.iter().filter(|replica| !replica.idle) {
+            let stays = replica.phase != "Draining";
+            let guest = Guest { name: replica.name.clone(), stays, held: held.clone().filter(|_| stays) };
+            for owner in &replica.shares {
+                guests.entry(owner.clone()).or_default().push(guest.clone());
+            }
+        }
+    }
+    guests
 }
 
 /// Who has the host ports of a service while its front comes or goes; `lone` says that no document wants a front.
@@ -65,9 +120,12 @@ fn lives(replica: &ReplicaStatus) -> bool {
 /// Whether this revision of a dependency, as its own document has it, is the one that runs.
 fn rolled_out(status: &ServiceStatus, revision: &str) -> bool {
     let there = status.condition(ConditionType::Progressing);
-    // Another image of a dependency is no change of its document.
-    let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
-    unmarked(document) == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+    of_document(status) == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+}
+
+/// The revision that its document asks for: another image is no change of that.
+fn of_document(status: &ServiceStatus) -> &str {
+    unmarked(status.update.as_ref().map_or(&status.revision, |update| &update.document))
 }
 
 /// What a dependency lacks of its condition. One that is left as it is, because its document is not known, counts by

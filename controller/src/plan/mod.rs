@@ -16,6 +16,7 @@ pub mod phase;
 pub mod policy;
 pub mod project;
 pub mod rollout;
+pub mod shared;
 pub mod status;
 pub mod target;
 
@@ -63,7 +64,7 @@ fn gone(since: Timestamp, observed: &Observed, memory: &Memory, now: Timestamp) 
         return plan;
     }
     for replica in &observed.replicas {
-        leave::leave(&mut plan, &Member::leaving(replica), memory, false, now);
+        leave::leave(&mut plan, &Member::leaving(replica), (observed, memory), false, now);
     }
     plan
 }
@@ -83,7 +84,12 @@ pub struct Scene<'a> {
     pub now: Timestamp,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// What is seen and remembered.
+    fn seen(&self) -> leave::Seen<'a> {
+        (self.observed, self.memory)
+    }
+
     /// The service.
     pub fn service(&self) -> &ServiceName {
         &self.desired.name
@@ -119,6 +125,8 @@ fn run(scene: &Scene<'_>) -> Plan {
         }
     };
     let cast = Cast::of(scene, goal.revision);
+    let policy = &shared::ordered(scene, &cast);
+    let scene = &Scene { policy, ..*scene };
     plan.wake(cast.wake_at);
     if scene.policy.replicas > 0 && !cast.complete(scene.policy) {
         match gate::verdict(scene, &goal, &cast) {
@@ -190,7 +198,7 @@ fn greet(plan: &mut Plan, scene: &Scene<'_>) {
 /// What is under way goes on to its end: those who were withdrawn leave.
 fn finish(plan: &mut Plan, scene: &Scene<'_>) {
     for replica in scene.observed.replicas.iter().filter(|r| scene.memory.withdrawn.contains_key(&r.id)) {
-        leave::leave(plan, &Member::leaving(replica), scene.memory, false, scene.now);
+        leave::leave(plan, &Member::leaving(replica), scene.seen(), false, scene.now);
     }
 }
 
@@ -200,7 +208,7 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
         if at < step.readmit {
             plan.act(Verb::Readmit(member.target()), "it is wanted again");
         } else {
-            leave::leave(plan, member, scene.memory, false, scene.now);
+            leave::leave(plan, member, scene.seen(), false, scene.now);
         }
     }
     let failed = target::failed(scene.desired, scene.memory).map(|failure| failure.revision.as_str());
@@ -220,7 +228,7 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
             // The name is taken by the one kept before; it goes first.
             continue;
         }
-        leave::leave(plan, member, scene.memory, keep, scene.now);
+        leave::leave(plan, member, scene.seen(), keep, scene.now);
     }
     for member in &cast.kept {
         let outdated = Some(member.replica.revision.as_str()) != failed;
@@ -274,8 +282,10 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
     if let (Some(fixed), Some(member)) = (free, cast.keepers.first()) {
         plan.act(Verb::Rename { target: member.target(), to: fixed.clone() }, "its container_name is free now");
     }
-    for (at, member) in standby.enumerate() {
-        if at >= step.start {
+    let (roomy, crowded): (Vec<_>, Vec<_>) = standby.partition(|member| shared::has_room(scene, member));
+    let places = step.start.min(roomy.len());
+    for (at, member) in roomy.into_iter().chain(crowded).enumerate() {
+        if at >= places {
             let name = &member.replica.name;
             plan.wait(format!("a place for {name}: its predecessor is still there"), None);
         } else if let Some(until) = held {
@@ -292,7 +302,10 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
     if let Some(spec) = goal.spec.filter(|_| open) {
         let mut names = Names::of(&observed.replicas, scene.memory);
         let mut inherited = inherit::volumes(scene, cast);
+        let mut given = Vec::new();
         for _ in 0..step.create {
+            let Some(joins) = shared::join(plan, scene, cast, spec, &given) else { break };
+            given.push(joins.clone());
             let (number, name) = names.next(scene.service(), goal);
             let blueprint = Blueprint {
                 service: scene.service().clone(),
@@ -302,6 +315,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
                 generation: goal.generation,
                 spec: spec.clone(),
                 volumes: inherited.next().unwrap_or_default(),
+                joins,
                 image: goal.image.map(str::to_owned),
             };
             plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
@@ -318,9 +332,29 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
         plan.wait("stops that may have been under way before the memory was lost", Some(until));
         return;
     }
-    for member in cast.leavers.iter().take(step.withdraw) {
+    for member in farewells(plan, scene, cast, step.withdraw) {
         plan.act(Verb::Withdraw(member.target()), farewell(goal, member));
     }
+}
+
+/// The first `most` of those that leave, but for those that others keep. No available one goes in the place of one that is not.
+fn farewells<'c, 'a>(plan: &mut Plan, scene: &Scene<'a>, cast: &'c Cast<'a>, most: usize) -> Vec<&'c Member<'a>> {
+    let (available, other): (Vec<_>, Vec<_>) = cast.leavers.iter().partition(|member| member.available());
+    let rest = most.saturating_sub(other.len());
+    let mut free = |from: Vec<&'c Member<'a>>, most: usize| {
+        let mut free = Vec::new();
+        for member in from {
+            match shared::kept_by(scene, member) {
+                _ if free.len() >= most => break,
+                Some(who) => plan.wait(who, None),
+                None => free.push(member),
+            }
+        }
+        free
+    };
+    let mut all = free(other.into_iter().take(most).collect(), most);
+    all.extend(free(available, rest));
+    all
 }
 
 fn conclude(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {

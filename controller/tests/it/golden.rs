@@ -323,6 +323,7 @@ impl Seen {
             pid: 0,
             volumes: self.volumes.clone(),
             data: self.data.clone(),
+            shares: Vec::new(),
             by_hand: self.by_hand,
             maker: self.compose.as_ref().map(|_| "docker compose 5.6.1".to_owned()),
             compose: self

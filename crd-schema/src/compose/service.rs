@@ -62,6 +62,7 @@ pub(super) fn read(
             return Err(problems);
         }
     };
+    spec.depend_on_shared();
     spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));
     let metadata =
         map(vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))], key.place);

@@ -70,7 +70,7 @@ pub struct ServiceSpec {
     )]
     #[schemars(with = "Named<NetworkAttachment, true>")]
     pub networks: Option<BTreeMap<String, NetworkAttachment>>,
-    /// `none`, `host` or `bridge` in place of `networks`.
+    /// `none`, `host` or `bridge` in place of `networks`, or `service:NAME`: the network of a replica of that service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_mode: Option<String>,
     /// What is mounted, in short (`source:target:ro`) or long form.
@@ -233,10 +233,10 @@ pub struct ServiceSpec {
     /// A fixed name for the container. Forbids a second replica, and so start-first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
-    /// The IPC namespace: `private`, `shareable`, `host` or `none`.
+    /// The IPC namespace: `private`, `shareable`, `host`, `none`, or `service:NAME` for that of a replica of that service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipc: Option<String>,
-    /// The process namespace: `host`.
+    /// The process namespace: `host`, or `service:NAME` for that of a replica of that service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<String>,
     /// The user namespace: `host`.
@@ -299,4 +299,25 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub generated: Option<Generated>,
+}
+
+impl ServiceSpec {
+    /// The namespaces of other services that its replicas join: the key, and the service.
+    pub fn shares(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let keys = [("network_mode", &self.network_mode), ("ipc", &self.ipc), ("pid", &self.pid)];
+        keys.into_iter().filter_map(|(key, mode)| Some((key, mode.as_deref()?.strip_prefix("service:")?)))
+    }
+
+    /// Whether its replicas have their network from others.
+    pub fn shares_network(&self) -> bool {
+        self.shares().any(|(key, _)| key == "network_mode")
+    }
+
+    /// Adds the dependencies that its namespaces mean. Source: compose-go `loader/normalize.go`.
+    pub fn depend_on_shared(&mut self) {
+        let shared: Vec<_> = self.shares().map(|(_, service)| service.to_owned()).collect();
+        for service in shared {
+            self.depends_on.entry(service).or_insert(Dependency { restart: true, ..Dependency::default() });
+        }
+    }
 }

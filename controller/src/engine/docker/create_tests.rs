@@ -32,6 +32,7 @@ fn print(spec: ServiceSpec) -> Blueprint {
         generation: 12,
         spec,
         volumes: BTreeMap::new(),
+        joins: BTreeMap::new(),
         image: None,
     }
 }

@@ -69,6 +69,7 @@ fn of_mode(mode: &str, mac_address: Option<&String>) -> Result<Joined, EngineErr
     let mut joined = Joined { mode: mode.to_owned(), ..Joined::default() };
     match (mode, mac_address) {
         ("none" | "host" | "bridge", None) => {}
+        (_, None) if mode.starts_with("container:") => {}
         ("bridge", Some(address)) => {
             let endpoint = EndpointSettings { mac_address: Some(address.clone()), ..EndpointSettings::default() };
             joined.first.insert(mode.to_owned(), endpoint);

@@ -31,7 +31,7 @@ fn web() -> ServiceName {
 
 /// As an engine shows what was made of a specification: what it was asked for, and what it adds.
 fn made(spec: Value) -> ContainerInspectResponse {
-    let Creation { body, later, .. } = expected(MINOR, &web(), &asked(spec)).expect("a creation");
+    let Creation { body, later, .. } = expected(MINOR, &web(), &asked(spec), &[]).expect("a creation");
     let mut config = serde_json::to_value(&body).expect("JSON");
     let all = config.as_object_mut().expect("an object");
     let mut host = all.remove("HostConfig").expect("a host configuration");
@@ -97,7 +97,7 @@ fn made(spec: Value) -> ContainerInspectResponse {
 
 fn compared(container: &ContainerInspectResponse, image: &ImageConfig, wanted: Value) -> Vec<String> {
     let asked = asked(wanted);
-    let expected = expected(MINOR, &web(), &asked).expect("a creation");
+    let expected = expected(MINOR, &web(), &asked, &[]).expect("a creation");
     differences(&web(), container, image, Some("sha256:11"), &expected, &asked)
 }
 
@@ -215,7 +215,7 @@ fn an_image_is_the_same_by_name_or_by_id() {
     let container = made(json!({"image": "nginx"}));
     let same = |wanted: &str, id: Option<&str>| {
         let asked = asked(json!({"image": wanted}));
-        let expected = expected(MINOR, &web(), &asked).expect("a creation");
+        let expected = expected(MINOR, &web(), &asked, &[]).expect("a creation");
         differences(&web(), &container, &ImageConfig::default(), id, &expected, &asked).is_empty()
     };
     assert!(same("docker.io/library/nginx:latest", None));
