@@ -43,5 +43,7 @@ mod restart;
 mod rollout;
 #[path = "docker/rollout_command.rs"]
 mod rollout_command;
+#[path = "docker/shared.rs"]
+mod shared;
 #[path = "docker/traefik.rs"]
 mod traefik;

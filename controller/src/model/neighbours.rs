@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 /// What is seen of the services around one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Neighbours {
     /// The services whose namespaces its replicas join, by name.
-    #[serde(default)]
     pub hosts: BTreeMap<String, Hosts>,
     /// The replicas of others in its own replicas' namespaces, by container id.
-    #[serde(default)]
     pub guests: BTreeMap<String, Vec<Guest>>,
 }
 
 /// A service whose namespaces may be joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Hosts {
     /// How many replicas it shall have.
     pub replicas: u32,
@@ -26,6 +26,7 @@ pub struct Hosts {
 
 /// A replica whose namespaces may be joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Host {
     /// The container's id.
     pub id: String,

@@ -291,7 +291,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
         } else if let Some(until) = held {
             plan.wait("the backoff after failures in a row", Some(until));
         } else {
-            plan.act(Verb::Start(member.target()), cause(goal, cast));
+            plan.act(Verb::Start(member.target()), cause(scene, goal, cast));
         }
     }
     let returning = observed.replicas.iter().filter_map(|replica| may_return(scene, replica)).max();
@@ -318,7 +318,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
                 joins,
                 image: goal.image.map(str::to_owned),
             };
-            plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
+            plan.act(Verb::Create(Box::new(blueprint)), cause(scene, goal, cast));
         }
     }
     for member in cast.keepers.iter().filter(|m| m.started() && !m.available()) {
@@ -333,7 +333,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
         return;
     }
     for member in farewells(plan, scene, cast, step.withdraw) {
-        plan.act(Verb::Withdraw(member.target()), farewell(goal, member));
+        plan.act(Verb::Withdraw(member.target()), farewell(scene, goal, member));
     }
 }
 
@@ -367,17 +367,20 @@ fn conclude(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>
     }
 }
 
-fn cause(goal: &Goal<'_>, cast: &Cast<'_>) -> String {
+fn cause(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> String {
     let others = cast.leavers.iter().any(|m| m.replica.revision != goal.revision);
     match goal.kind {
         GoalKind::Rollback => "rolling back to the last available revision".to_owned(),
         GoalKind::Retry => "trying again after a failure".to_owned(),
         GoalKind::Desired if others => "rolling out a changed revision".to_owned(),
+        GoalKind::Desired if cast.leavers.iter().any(|m| shared::outlives(scene, m.replica) || m.replica.alone()) => {
+            "the one whose namespaces it shares is replaced".to_owned()
+        }
         GoalKind::Desired => "fewer replicas than wanted".to_owned(),
     }
 }
 
-fn farewell(goal: &Goal<'_>, member: &Member<'_>) -> String {
+fn farewell(scene: &Scene<'_>, goal: &Goal<'_>, member: &Member<'_>) -> String {
     if member.replica.revision != goal.revision {
         return match goal.kind {
             GoalKind::Rollback => "its revision has failed".to_owned(),
@@ -385,6 +388,7 @@ fn farewell(goal: &Goal<'_>, member: &Member<'_>) -> String {
         };
     }
     match member.phase {
+        _ if shared::outlives(scene, member.replica) => "its successor is there".to_owned(),
         phase::Phase::Failed(fault) => format!("it has been replaced: {fault:?}").to_lowercase(),
         _ => "more replicas than wanted".to_owned(),
     }

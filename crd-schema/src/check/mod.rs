@@ -92,6 +92,7 @@ fn check_project(project: &Project, findings: &mut Findings) {
                 || network.internal
                 || network.attachable
                 || network.ipam.is_some()
+                || network.enable_ipv4.is_some()
                 || network.enable_ipv6.is_some()
                 || !network.driver_opts.is_empty()
                 || !network.labels.is_empty())

@@ -12,6 +12,7 @@ use crate::forms::{
 use super::{
     attach::{Dependency, EnvFile, NetworkAttachment},
     deploy::Deploy,
+    devices::{BlkioConfig, DeviceRequest},
     environment::Environment,
     file::ContainerFile,
     front::{Front, Generated, Traffic},
@@ -161,7 +162,7 @@ pub struct ServiceSpec {
     #[serde(deserialize_with = "via::<Ulimits, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "Ulimits")]
     pub ulimits: BTreeMap<String, Ulimit>,
-    /// Devices of the host, in short (`source:target:rwm`) or long form.
+    /// Devices of the host, in short (`source:target:rwm`) or long form, or by name (CDI, `vendor.com/class=name`).
     #[serde(deserialize_with = "via::<Shorts<Device>, _, _>", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Shorts<Device>")]
     pub devices: Vec<Device>,
@@ -189,6 +190,18 @@ pub struct ServiceSpec {
     /// The CPUs it may run on, such as `0-2,4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpuset: Option<String>,
+    /// CPU time of the real-time scheduler in microseconds within each `cpu_rt_period`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_runtime: Option<i64>,
+    /// The period of `cpu_rt_runtime` in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_period: Option<i64>,
+    /// How it shares block devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blkio_config: Option<BlkioConfig>,
+    /// GPUs to be had from a driver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<DeviceRequest>,
     /// The most memory a replica may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mem_limit: Option<ByteSize>,

@@ -125,6 +125,12 @@ fn networks(all: &mut Differences, container: &ContainerInspectResponse, expecte
             (address(fixed.ipv4_address), address(fixed.ipv6_address), sorted(fixed.link_local_ips.as_deref()))
         };
         all.unless(fixed(is) == fixed(ought), &format!("the fixed address in networks.{network}"));
+        let options = |one: &EndpointSettings| -> BTreeMap<String, String> {
+            one.driver_opts.clone().unwrap_or_default().into_iter().collect()
+        };
+        all.unless(options(is) == options(ought), &format!("networks.{network}.driver_opts"));
+        let priority = |one: &EndpointSettings| one.gw_priority.unwrap_or_default();
+        all.unless(priority(is) == priority(ought), &format!("networks.{network}.gw_priority"));
         let mac = ought.mac_address.as_ref().filter(|mac| !mac.is_empty());
         all.unless(
             mac.is_none_or(|mac| is.mac_address.as_ref() == Some(mac)),

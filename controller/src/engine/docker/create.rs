@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
     NetworkingConfig, PortBinding, PortMap, RestartPolicy as EnginePolicy, RestartPolicyNameEnum,
 };
 use crd_schema::{ComposeDuration, Healthcheck, RestartPolicy, ServiceSpec};
 
 use super::{
+    devices,
     endpoints::{self, Endpoints},
     errors::rejected,
     labels, limits, mounts,
@@ -146,7 +147,8 @@ fn host_config(
         privileged: flag(spec.privileged),
         readonly_rootfs: flag(spec.read_only),
         sysctls: map(spec.sysctls.clone()),
-        devices: list(spec.devices.iter().map(device).collect()),
+        devices: devices::by_path(spec),
+        device_requests: devices::requests(spec, engine)?,
         device_cgroup_rules: list(spec.device_cgroup_rules.clone()),
         init: spec.init,
         log_config: spec
@@ -225,14 +227,6 @@ fn published(spec: &ServiceSpec) -> Option<PortMap> {
         bindings.entry(format!("{}/{}", port.target, port.protocol.as_str())).or_default().push(binding);
     }
     map(bindings.into_iter().map(|(port, bindings)| (port, Some(bindings))))
-}
-
-fn device(device: &crd_schema::Device) -> DeviceMapping {
-    DeviceMapping {
-        path_on_host: Some(device.source.clone()),
-        path_in_container: Some(device.target.clone()),
-        cgroup_permissions: Some(device.permissions.clone()),
-    }
 }
 
 fn cgroup(mode: &str) -> Result<HostConfigCgroupnsModeEnum, EngineError> {

@@ -7,6 +7,7 @@ mod companion;
 mod connect;
 mod containers;
 mod create;
+mod devices;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "tests")]
 mod create_tests;

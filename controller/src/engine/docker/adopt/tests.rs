@@ -224,3 +224,26 @@ fn an_image_is_the_same_by_name_or_by_id() {
     assert!(same("nginx:1.27", Some("sha256:00")));
     assert!(!same("localhost:5000/nginx", Some("sha256:22")));
 }
+
+#[test]
+fn namespaces_of_whichever_replica_of_the_service_are_no_difference() {
+    let spec = json!({"image": "shop/app:1", "network_mode": "service:vpn", "pid": "service:vpn"});
+    let asked = asked(spec.clone());
+    let mode = |id: &str| {
+        let mut container = made(json!({"image": "shop/app:1", "network_mode": "bridge"}));
+        let host = container.host_config.as_mut().expect("a host configuration");
+        host.network_mode = Some(format!("container:{id}"));
+        host.pid_mode = Some(format!("container:{id}"));
+        container
+    };
+    let owner = |id: &str, service: &str| Owner { id: id.to_owned(), service: service.to_owned(), since: None };
+    let found = |container: &ContainerInspectResponse, owners: &[Owner]| {
+        let expected = expected(MINOR, &web(), &asked, owners).expect("a creation");
+        differences(&web(), container, &ImageConfig::default(), None, &expected, &asked).join(", ")
+    };
+    assert_eq!(found(&mode("a1"), &[owner("a1", "vpn")]), "");
+    assert_eq!(found(&mode("a2"), &[owner("a2", "vpn")]), "");
+    let other = found(&mode("a1"), &[owner("a1", "db")]);
+    assert!(other.contains("network_mode") && other.contains("pid"), "{other}");
+    assert!(found(&made(json!({"image": "shop/app:1"})), &[]).contains("network_mode"));
+}
