@@ -13,6 +13,8 @@
 
 #[path = "docker/adopt.rs"]
 mod adopt;
+#[path = "docker/applied.rs"]
+mod applied;
 #[path = "docker/apply.rs"]
 mod apply;
 #[path = "docker/broken.rs"]

@@ -226,7 +226,7 @@ fn s26_the_corpus_is_adopted_as_it_is() {
             std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
         projects.retain(|path| path.is_dir());
         projects.sort();
-        let mut images = Images { world, ours: BTreeSet::new() };
+        let mut images = Images::of(world);
         let (mut adopted, mut wrong, mut unmade) = (0, Vec::new(), Vec::new());
         for project in &projects {
             let name = project.file_name().unwrap().to_string_lossy().into_owned();
@@ -283,13 +283,18 @@ fn s26_the_corpus_is_adopted_as_it_is() {
 }
 
 /// Images of these names: those that are here stay what they are, others are the demo application for as long as this lasts.
-struct Images<'w> {
+pub(crate) struct Images<'w> {
     world: &'w World,
     ours: BTreeSet<String>,
 }
 
-impl Images<'_> {
-    fn have<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+impl<'w> Images<'w> {
+    /// None yet.
+    pub(crate) fn of(world: &'w World) -> Self {
+        Self { world, ours: BTreeSet::new() }
+    }
+
+    pub(crate) fn have<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names.map(str::trim).filter(|name| !name.is_empty()) {
             let docker = &self.world.docker;
             if !docker.output(&["image", "inspect", name]).status.success() {
@@ -308,7 +313,8 @@ impl Drop for Images<'_> {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a directory, with images by name only.
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name());
