@@ -522,7 +522,7 @@ impl Shared {
             desired: &desired,
             project: &project,
             unmet,
-            neighbours: neighbours(&self.c.board, name, &desired),
+            neighbours: neighbours(&self.c.board, name, &desired, &catalog),
             refused: lock(&self.refused).get(&name.project).cloned(),
             before: before.as_ref(),
             registry: self.registry_says(&desired),

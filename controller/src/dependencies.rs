@@ -8,6 +8,7 @@ use crd_schema::status::{ConditionType, Reason, ReplicaStatus, ServiceStatus};
 use crate::board::Board;
 use crate::front;
 use crate::model::{Desired, DesiredService, Guest, Host, Hosts, Neighbours, ServiceName, unmarked};
+use crate::source::catalog::Catalog;
 
 /// The dependencies of a service that are not met, as the board shows them.
 pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
@@ -41,8 +42,10 @@ fn closed(desired: &DesiredService, other: &str, status: &ServiceStatus) -> Opti
 }
 
 /// Those with whom a service shares namespaces, as the board shows them.
-pub(crate) fn neighbours(board: &Board, name: &ServiceName, desired: &Desired) -> Neighbours {
-    let mut neighbours = Neighbours { guests: guests(board, name), ..Neighbours::default() };
+pub(crate) fn neighbours(board: &Board, name: &ServiceName, desired: &Desired, catalog: &Catalog) -> Neighbours {
+    let unseen = catalog.guests(name).filter(|guest| board.status(guest).is_none());
+    let unseen = unseen.map(|guest| guest.name.clone()).collect();
+    let mut neighbours = Neighbours { guests: guests(board, name), unseen, ..Neighbours::default() };
     if let Desired::Run(desired) = desired {
         for (_, other) in desired.spec.shares() {
             let status = board.status(&ServiceName::new(&name.project, other));

@@ -11,8 +11,8 @@ use crate::act::{Deed, Now, act};
 use crate::engine::{Context, Engine, EngineError};
 use crate::images::reference::Reference;
 use crate::model::{
-    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, ServiceName, Snapshot,
-    follows,
+    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, ServiceName,
+    Snapshot, follows,
 };
 use crate::plan::action::{Plan, Verb};
 use crate::plan::{self, image::Held, policy::Policy};

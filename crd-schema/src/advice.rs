@@ -87,10 +87,8 @@ const DEPLOY: &[(&str, &str)] = &[
     ("placement", "there is one host; remove it"),
 ];
 
-const RESOURCES: &[(&str, &str)] = &[
-    ("generic_resources", SWARM),
-    ("pids", "only a limit on pids is known to the engine; write it in `limits`"),
-];
+const RESOURCES: &[(&str, &str)] =
+    &[("generic_resources", SWARM), ("pids", "only a limit on pids is known to the engine; write it in `limits`")];
 
 const ROLLOUT: &[(&str, &str)] = &[
     ("parallelism", "write `max_surge` (start-first) or `max_unavailable` (stop-first)"),

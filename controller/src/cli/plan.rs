@@ -159,7 +159,7 @@ pub async fn intents(
             desired: &desired,
             project: &project,
             unmet: unmet(&session.board, name, &desired),
-            neighbours: neighbours(&session.board, name, &desired),
+            neighbours: neighbours(&session.board, name, &desired, catalog),
             refused: None,
             before: None,
             registry: Said::default(),

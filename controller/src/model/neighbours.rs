@@ -12,6 +12,8 @@ pub struct Neighbours {
     pub hosts: BTreeMap<String, Hosts>,
     /// The replicas of others in its own replicas' namespaces, by container id.
     pub guests: BTreeMap<String, Vec<Guest>>,
+    /// Services that join its replicas' namespaces, and of which nothing is known yet.
+    pub unseen: Vec<String>,
 }
 
 /// A service whose namespaces may be joined.
@@ -27,6 +29,7 @@ pub struct Hosts {
 /// A replica whose namespaces may be joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts, each of its own")]
 pub struct Host {
     /// The container's id.
     pub id: String,

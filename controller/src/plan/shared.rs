@@ -23,9 +23,11 @@ fn hosts<'a>(scene: &Scene<'a>, replica: &Replica) -> impl Iterator<Item = &'a H
     all.filter(|host| replica.shares.iter().any(|owner| owner.id == host.id))
 }
 
-/// Whether another of its kind must take its place, since one that it shares namespaces with will not stay.
+/// Whether another of its kind must take its place, since one that it shares namespaces with will not stay. What has ended
+/// needs them no more.
 pub fn outlives(scene: &Scene<'_>, replica: &Replica) -> bool {
-    hosts(scene, replica).any(|host| !host.stays)
+    let needs = replica.state.is_live() || replica.state == State::Created;
+    needs && hosts(scene, replica).any(|host| !host.stays)
 }
 
 /// Whether it goes now, since one that it shares namespaces with is on its way out.
@@ -128,9 +130,15 @@ fn guests<'a>(scene: &Scene<'a>, replica: &Replica) -> &'a [Guest] {
 
 /// Who keeps a replica from being taken out of traffic, if anybody does: those in its namespaces have no successors yet.
 pub fn kept_by(scene: &Scene<'_>, member: &Member<'_>) -> Option<String> {
+    if let Some(unseen) = scene.observed.neighbours.unseen.first() {
+        return Some(format!("a look at {unseen}, which shares namespaces of its replicas"));
+    }
     let guests = guests(scene, member.replica);
     if let Some((guest, why)) = guests.iter().find_map(|guest| Some((guest, guest.held.as_ref()?))) {
-        return Some(format!("{}, which shares namespaces of {} and is not moved: {why}", guest.name, member.replica.name));
+        return Some(format!(
+            "{}, which shares namespaces of {} and is not moved: {why}",
+            guest.name, member.replica.name
+        ));
     }
     // Without a successor of its own they have nowhere to go, and go with it.
     let moves = !scene.policy.stop_first && scene.policy.replicas > 0;
@@ -139,7 +147,7 @@ pub fn kept_by(scene: &Scene<'_>, member: &Member<'_>) -> Option<String> {
 }
 
 /// Who must have ended before a replica is stopped, and until when that is waited for.
-pub fn ends_after<'a>(guests: &'a [Guest], deadline: Timestamp, now: Timestamp) -> Option<(&'a Guest, Timestamp)> {
+pub fn ends_after(guests: &[Guest], deadline: Timestamp, now: Timestamp) -> Option<(&Guest, Timestamp)> {
     let until = deadline + GUESTS_END;
     guests.first().map(|guest| (guest, until)).filter(|_| now < until)
 }

@@ -266,7 +266,9 @@ fn reason_of(replica: &Replica, phase: &Phase) -> Option<String> {
         Phase::Failed(Fault::Unhealthy) => Some("is unhealthy".to_owned()),
         Phase::Failed(Fault::Late) => Some("did not become healthy in time".to_owned()),
         Phase::Failed(Fault::PostStart) => Some("its post_start has failed, or was interrupted".to_owned()),
-        Phase::Failed(Fault::Alone) => Some("is cut off: whose namespaces it shares was replaced or started anew".to_owned()),
+        Phase::Failed(Fault::Alone) => {
+            Some("is cut off: whose namespaces it shares was replaced or started anew".to_owned())
+        }
         Phase::Failed(Fault::Paused) => Some("was paused by hand".to_owned()),
         Phase::Exited | Phase::Kept => match replica.state {
             crate::model::State::Exited(code) => Some(format!("exited with code {code}")),

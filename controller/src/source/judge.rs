@@ -258,10 +258,12 @@ impl<'a> Judge<'a> {
         let sits = |(name, entry): (&ServiceName, &Entry)| {
             let desired = entry.desired.as_ref().ok()?;
             let others = desired.spec.shares().map(|(_, other)| other.to_owned());
-            let beside = others.filter_map(|other| Some((other.clone(), revision(&ServiceName::new(&name.project, &other))?)));
+            let beside =
+                others.filter_map(|other| Some((other.clone(), revision(&ServiceName::new(&name.project, &other))?)));
             Some((name.clone(), beside.collect::<BTreeMap<_, _>>()))
         };
-        let all: Vec<_> = self.catalog.services.iter().filter_map(sits).filter(|(_, beside)| !beside.is_empty()).collect();
+        let all: Vec<_> =
+            self.catalog.services.iter().filter_map(sits).filter(|(_, beside)| !beside.is_empty()).collect();
         for (name, beside) in all {
             if let Some(Ok(desired)) = self.catalog.services.get_mut(&name).map(|entry| &mut entry.desired) {
                 desired.beside = beside;

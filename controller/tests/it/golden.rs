@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use composed::model::{
-    Comparison, Deed, Desired, DesiredService, Health, ImageState, InFlight, Memory, Neighbours, Observed, Outcome, Owner, Pending, Probe,
-    Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
+    Comparison, Deed, Desired, DesiredService, Health, ImageState, InFlight, Memory, Neighbours, Observed, Outcome,
+    Owner, Pending, Probe, Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
 };
 use composed::plan::policy::Policy;
 use composed::plan::{Scene, plan, status};

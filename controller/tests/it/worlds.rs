@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use composed::engine::sim::{Behaviour, Fault, Sim, World};
 use composed::engine::{Asked, Context, Engine, EngineError, Scope};
-use composed::model::{Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Neighbours, Outcome, ServiceName, State};
+use composed::model::{
+    Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Neighbours, Outcome, ServiceName, State,
+};
 use composed::plan::action::Verb;
 use composed::reconcile::{Pass, Said};
 use crd_schema::{Canary, ComposeDuration, FailureAction, Healthcheck, IntOrPercent, Order, Rollout, ServiceSpec};

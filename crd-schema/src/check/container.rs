@@ -123,9 +123,7 @@ fn wrong_mount(mount: &Mount) -> Option<(String, &'static str)> {
         (MountKind::Bind, _) if recursion(mount).is_some_and(|word| !RECURSIONS.contains(&word)) => {
             ("`recursive` is none of its words", "write `enabled`, `disabled`, `writable` or `readonly`")
         }
-        (MountKind::Bind, _)
-            if matches!(recursion(mount), Some("writable" | "readonly")) && !mount.read_only =>
-        {
+        (MountKind::Bind, _) if matches!(recursion(mount), Some("writable" | "readonly")) && !mount.read_only => {
             ("`recursive` of what may be written to", "write `read_only: true` beside it, or `enabled` or `disabled`")
         }
         (kind, _) if kind != MountKind::Bind && mount.bind.is_some() => {
@@ -153,7 +151,10 @@ fn requests(spec: &ServiceSpec, findings: &mut Findings) {
     let resources = spec.deploy.as_ref().and_then(|deploy| deploy.resources.as_ref());
     let reserved = resources.and_then(|resources| resources.reservations.as_ref());
     let reserved = reserved.map_or(&[][..], |reserved| reserved.devices.as_slice());
-    let places = [(&["spec", "gpus"][..], &spec.gpus[..]), (&["spec", "deploy", "resources", "reservations", "devices"], reserved)];
+    let places = [
+        (&["spec", "gpus"][..], &spec.gpus[..]),
+        (&["spec", "deploy", "resources", "reservations", "devices"], reserved),
+    ];
     for (path, request) in places.into_iter().flat_map(|(path, all)| all.iter().map(move |request| (path, request))) {
         if request.count.is_some() && !request.device_ids.is_empty() {
             findings.add(path, "devices by number and by name", "keep one of the two: `count` or `device_ids`");

@@ -88,7 +88,8 @@ fn one(world: &World, (program, project): (&Path, &Path), turn: &str, images: &M
     let own: Vec<&str> = own.split_whitespace().collect();
     let mut options = vec!["-p".to_owned(), own_name.clone()];
     options.extend(own.chunks(2).filter(|pair| pair[0] != "-p").flatten().map(|word| (*word).to_owned()));
-    let config = Command::new(program).args(&options).args(["config", "--images"]).current_dir(&dir).env_clear().output();
+    let config =
+        Command::new(program).args(&options).args(["config", "--images"]).current_dir(&dir).env_clear().output();
     images.lock().unwrap().have(String::from_utf8_lossy(&config.unwrap().stdout).lines());
     let applied = alone(world, &own_name, &dir, &["apply", "--timeout", "40s"], &options);
     let came = if applied.code == 0 {
@@ -105,7 +106,9 @@ fn one(world: &World, (program, project): (&Path, &Path), turn: &str, images: &M
     world.docker.each(&["ps", "-aq", "--filter", &label], &["rm", "-fv"]);
     world.docker.each(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
     world.docker.each(&["volume", "ls", "-q", "--filter", &label], &["volume", "rm"]);
-    world.docker.each(&["volume", "ls", "-q", "--filter", &format!("name=^composed-lock-{own_name}$")], &["volume", "rm"]);
+    world
+        .docker
+        .each(&["volume", "ls", "-q", "--filter", &format!("name=^composed-lock-{own_name}$")], &["volume", "rm"]);
     came
 }
 
@@ -116,7 +119,8 @@ fn quicken(dir: &Path) {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let main = text.contains("services:") && !text.lines().any(|line| line.starts_with("x-composed:"));
         if main {
-            std::fs::write(&path, format!("{}\nx-composed: {{rollout: {{min_ready: 500ms}}}}\n", text.trim_end())).unwrap();
+            std::fs::write(&path, format!("{}\nx-composed: {{rollout: {{min_ready: 500ms}}}}\n", text.trim_end()))
+                .unwrap();
         }
     }
 }

@@ -68,10 +68,15 @@ fn s39_a_service_moves_with_the_one_whose_network_it_has() {
         let settles = |what: &str, old: &BTreeMap<&str, String>, changed: &[&str]| -> BTreeMap<&str, String> {
             within(secs(90), what, || {
                 let (vpn, app) = (one("vpn")?, one("app")?);
-                let now: BTreeMap<&str, String> = names.into_iter().map(|name| Ok((name, one(name)?.id))).collect::<Result<_, String>>()?;
+                let now: BTreeMap<&str, String> =
+                    names.into_iter().map(|name| Ok((name, one(name)?.id))).collect::<Result<_, String>>()?;
                 let moved = names.iter().all(|name| (now[name] != old[name]) == changed.contains(name));
-                that(moved && network(&app.id) == format!("container:{}", vpn.id), || format!("{now:?} {}", network(&app.id)))?;
-                that(plan(world, &world.desired()).text.matches("nothing to do").count() == 3, || plan(world, &world.desired()).text)
+                that(moved && network(&app.id) == format!("container:{}", vpn.id), || {
+                    format!("{now:?} {}", network(&app.id))
+                })?;
+                that(plan(world, &world.desired()).text.matches("nothing to do").count() == 3, || {
+                    plan(world, &world.desired()).text
+                })
             });
             ids()
         };
@@ -84,8 +89,13 @@ fn s39_a_service_moves_with_the_one_whose_network_it_has() {
             let sights = watcher.stop();
             assert!(sights.fewest >= Some(1), "start-first: one of each was there all the time: {sights:?}");
         }
-        let ends: Vec<String> = record.all().into_iter().filter(|(event, _)| event == "die").map(|(_, name)| name).collect();
-        assert_eq!(ends, [format!("{}-app-1", world.project), format!("{}-vpn-1", world.project)], "first the guest, then its host");
+        let ends: Vec<String> =
+            record.all().into_iter().filter(|(event, _)| event == "die").map(|(_, name)| name).collect();
+        assert_eq!(
+            ends,
+            [format!("{}-app-1", world.project), format!("{}-vpn-1", world.project)],
+            "first the guest, then its host"
+        );
 
         replace(&file, &project(world, 2, 2));
         let now = settles("app is replaced where it is", &now, &["app"]);

@@ -43,12 +43,7 @@ pub(super) async fn comparison(
 }
 
 /// The body of the create call for a replica of it. Only what does not depend on its name and number counts.
-fn expected(
-    minor: usize,
-    service: &ServiceName,
-    asked: &Asked,
-    owners: &[Owner],
-) -> Result<Creation, EngineError> {
+fn expected(minor: usize, service: &ServiceName, asked: &Asked, owners: &[Owner]) -> Result<Creation, EngineError> {
     // Whichever replica of the service it has joined: whether that stays is not its own affair.
     let joined = asked.spec.shares().map(|(_, other)| {
         let owner = owners.iter().find(|owner| owner.service == other);

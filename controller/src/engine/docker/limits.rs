@@ -19,10 +19,10 @@ pub(super) fn added(config: HostConfig, spec: &ServiceSpec) -> HostConfig {
         hard: Some(limit.hard),
     });
     let blkio = spec.blkio_config.clone().unwrap_or_default();
-    let weights = blkio.weight_device.into_iter().map(|device| ResourcesBlkioWeightDevice {
-        path: Some(device.path),
-        weight: Some(usize::from(device.weight)),
-    });
+    let weights = blkio
+        .weight_device
+        .into_iter()
+        .map(|device| ResourcesBlkioWeightDevice { path: Some(device.path), weight: Some(usize::from(device.weight)) });
     HostConfig {
         blkio_weight: blkio.weight,
         blkio_weight_device: super::create::list(weights.collect()),

@@ -7,10 +7,10 @@ mod companion;
 mod connect;
 mod containers;
 mod create;
-mod devices;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "tests")]
 mod create_tests;
+mod devices;
 mod endpoints;
 mod errors;
 mod events;
@@ -104,7 +104,7 @@ impl Docker {
                 self.background.pull(&self.api, image, platform.as_deref());
                 Ok(())
             }
-            Verb::Create(print) => self.create(print, context).await,
+            Verb::Create(print) => Box::pin(self.create(print, context)).await,
             Verb::Start(target) => self.start(target, context).await,
             Verb::PostStart { target, hooks } => self.post_start(target, hooks).await,
             Verb::PreStop { target, hooks } => self.pre_stop(target, hooks).await,

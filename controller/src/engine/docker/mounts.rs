@@ -96,10 +96,8 @@ fn bind(mount: &Mount, engine: Engine<'_>) -> Result<EngineMount, EngineError> {
     if matches!(recursive, "writable" | "readonly") {
         engine.since(44, &format!("volumes.bind.recursive: {recursive}"))?;
     }
-    let creates = asked.create_host_path.unwrap_or(false);
-    if creates {
-        engine.since(42, "volumes.bind.recursive` with `create_host_path: true")?;
-    }
+    // Older engines refuse a path that is not there, in their own words.
+    let creates = asked.create_host_path.unwrap_or(false) && engine.minor >= 42;
     let options = MountBindOptions {
         propagation: asked.propagation.as_deref().map(propagation_of).transpose()?,
         non_recursive: (recursive == "disabled").then_some(true),

@@ -20,7 +20,8 @@ impl Docker {
     pub(super) async fn create_network(&self, key: &str, name: &str, context: &Context) -> Result<(), EngineError> {
         let spec = context.networks.get(key).map(|(_, network)| network.clone()).unwrap_or_default();
         if spec.enable_ipv4 == Some(false) {
-            Engine { minor: self.api.minor(), instance: &self.instance, image_id: None }.since(48, "enable_ipv4: false")?;
+            Engine { minor: self.api.minor(), instance: &self.instance, image_id: None }
+                .since(48, "enable_ipv4: false")?;
         }
         let request = NetworkCreateRequest {
             name: name.to_owned(),

@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::{
-    models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum, NetworkSettings, PortMap},
+    models::{
+        ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum,
+        NetworkSettings, PortMap,
+    },
     query_parameters::{InspectContainerOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -23,7 +26,8 @@ use super::{
 use crate::{
     engine::{EngineError, Scope},
     model::{
-        Comparison, Health, ImageFacts, ImageState, InFlight, Owner, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+        Comparison, Health, ImageFacts, ImageState, InFlight, Owner, Probe, Replica, Rotation, ServiceName, Snapshot,
+        State,
     },
 };
 
@@ -120,7 +124,9 @@ impl Observer<'_> {
         let compose = match (listed.compose, scope.asked.get(&listed.service)) {
             (false, _) => None,
             (true, None) => Some(Comparison::Unknown),
-            (true, Some(asked)) => Some(adopt::comparison(self.api, &container, &listed.service, asked, &owners).await?),
+            (true, Some(asked)) => {
+                Some(adopt::comparison(self.api, &container, &listed.service, asked, &owners).await?)
+            }
         };
         let mut replica = Replica { compose, shares: owners, ..replica(listed, container, &self.jobs) };
         // Its network is the other's, with the addresses.
@@ -149,7 +155,7 @@ impl Observer<'_> {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 let here = labels.get(labels::PROJECT) == Some(&service.project);
                 owner.service = labels.get(labels::COMPOSE_SERVICE).filter(|_| here).cloned().unwrap_or_default();
-                let runs = state(found.state.as_ref()) == State::Running;
+                let runs = matches!(state(found.state.as_ref()), State::Running | State::Paused);
                 owner.since = time(found.state.as_ref().and_then(|state| state.started_at.as_deref())).filter(|_| runs);
                 if network.is_some_and(|mode| mode.ends_with(id)) {
                     addresses = addresses_of(found.network_settings.unwrap_or_default());

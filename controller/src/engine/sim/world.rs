@@ -11,7 +11,8 @@ use super::container::{Behaviour, Container};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
 use crate::model::{
-    Comparison, Health, ImageFacts, ImageState, InFlight, Key, Owner, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+    Comparison, Health, ImageFacts, ImageState, InFlight, Key, Owner, Probe, Replica, Rotation, ServiceName, Snapshot,
+    State,
 };
 use crate::plan::action::{Blueprint, Target, Verb};
 
@@ -397,7 +398,8 @@ impl World {
 
     fn start(&mut self, id: &str, now: Timestamp) -> Result<(), EngineError> {
         let owners = self.containers.get(id).map(|one| one.replica.shares.clone()).unwrap_or_default();
-        let idle = owners.iter().map(|owner| self.owner(owner)).find(|owner| owner.since.is_none()).map(|owner| owner.id);
+        let idle =
+            owners.iter().map(|owner| self.owner(owner)).find(|owner| owner.since.is_none()).map(|owner| owner.id);
         let container = self.find(id)?;
         if container.behaviour.unstartable {
             let message = "OCI runtime create failed: exec: \"/app\": no such file or directory".to_owned();
@@ -467,7 +469,8 @@ fn compare(container: &Container, scope: &Scope) -> Comparison {
 
 /// Whose namespaces a new container joins.
 fn shares(blueprint: &Blueprint) -> Vec<Owner> {
-    let owner = |(service, target): (&String, &Target)| Owner { id: target.id.clone(), service: service.clone(), since: None };
+    let owner =
+        |(service, target): (&String, &Target)| Owner { id: target.id.clone(), service: service.clone(), since: None };
     blueprint.joins.iter().map(owner).collect()
 }
 

@@ -74,8 +74,7 @@ fn whole(dir: &Path, relative: &str) -> String {
 
 /// `64m` is 67108864 and `0.50` is 0.5.
 fn bytes(value: &mut Value) {
-    const SIZES: [&str; 7] =
-        ["mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size", "rate"];
+    const SIZES: [&str; 7] = ["mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size", "rate"];
     match value {
         Value::Object(map) => {
             for (key, value) in map.iter_mut().filter(|(key, _)| *key != "storage_opt") {
