@@ -12,6 +12,7 @@ pub mod hint;
 pub mod image;
 pub mod inherit;
 pub mod leave;
+mod names;
 pub mod phase;
 pub mod policy;
 pub mod project;
@@ -20,7 +21,6 @@ pub mod shared;
 pub mod status;
 pub mod target;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crd_schema::status::Reason;
@@ -32,6 +32,7 @@ use crate::model::{
 
 use action::{Blueprint, Plan, Verb};
 use cast::{Cast, Member};
+use names::{Names, fixed_name, names_free};
 use policy::Policy;
 use rollout::Step;
 use target::{Goal, GoalKind, goal};
@@ -332,29 +333,9 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
         plan.wait("stops that may have been under way before the memory was lost", Some(until));
         return;
     }
-    for member in farewells(plan, scene, cast, step.withdraw) {
+    for member in shared::farewells(plan, scene, cast, step.withdraw) {
         plan.act(Verb::Withdraw(member.target()), farewell(scene, goal, member));
     }
-}
-
-/// The first `most` of those that leave, but for those that others keep. No available one goes in the place of one that is not.
-fn farewells<'c, 'a>(plan: &mut Plan, scene: &Scene<'a>, cast: &'c Cast<'a>, most: usize) -> Vec<&'c Member<'a>> {
-    let (available, other): (Vec<_>, Vec<_>) = cast.leavers.iter().partition(|member| member.available());
-    let rest = most.saturating_sub(other.len());
-    let mut free = |from: Vec<&'c Member<'a>>, most: usize| {
-        let mut free = Vec::new();
-        for member in from {
-            match shared::kept_by(scene, member) {
-                _ if free.len() >= most => break,
-                Some(who) => plan.wait(who, None),
-                None => free.push(member),
-            }
-        }
-        free
-    };
-    let mut all = free(other.into_iter().take(most).collect(), most);
-    all.extend(free(available, rest));
-    all
 }
 
 fn conclude(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
@@ -391,43 +372,5 @@ fn farewell(scene: &Scene<'_>, goal: &Goal<'_>, member: &Member<'_>) -> String {
         _ if shared::outlives(scene, member.replica) => "its successor is there".to_owned(),
         phase::Phase::Failed(fault) => format!("it has been replaced: {fault:?}").to_lowercase(),
         _ => "more replicas than wanted".to_owned(),
-    }
-}
-
-/// The `container_name` that the goal asks for.
-fn fixed_name<'a>(goal: &Goal<'a>) -> Option<&'a String> {
-    goal.spec.and_then(|spec| spec.container_name.as_ref())
-}
-
-/// Whether no replica, in whatever state, has the name.
-fn names_free(replicas: &[Replica], name: &str) -> bool {
-    replicas.iter().all(|replica| replica.name != name)
-}
-
-/// Names and numbers for new replicas: the lowest that no container of the service holds.
-struct Names {
-    taken: BTreeSet<String>,
-    numbers: BTreeSet<u32>,
-    next: u32,
-}
-
-impl Names {
-    fn of(replicas: &[Replica], memory: &Memory) -> Self {
-        Self {
-            taken: replicas.iter().map(|replica| &replica.name).chain(&memory.foreign_names).cloned().collect(),
-            numbers: replicas.iter().filter(|r| r.name != r.service.kept_container()).map(|r| r.number).collect(),
-            next: 1,
-        }
-    }
-
-    fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
-        let free = |number: &u32| !self.numbers.contains(number) && !self.taken.contains(&service.container(*number));
-        let number = (self.next..u32::MAX).find(free).unwrap_or(u32::MAX);
-        self.next = number.saturating_add(1);
-        let fixed = fixed_name(goal).filter(|name| !self.taken.contains(*name)).cloned();
-        let name = fixed.unwrap_or_else(|| service.container(number));
-        self.numbers.insert(number);
-        self.taken.insert(name.clone());
-        (number, name)
     }
 }

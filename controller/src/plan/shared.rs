@@ -129,7 +129,7 @@ fn guests<'a>(scene: &Scene<'a>, replica: &Replica) -> &'a [Guest] {
 }
 
 /// Who keeps a replica from being taken out of traffic, if anybody does: those in its namespaces have no successors yet.
-pub fn kept_by(scene: &Scene<'_>, member: &Member<'_>) -> Option<String> {
+fn kept_by(scene: &Scene<'_>, member: &Member<'_>) -> Option<String> {
     if let Some(unseen) = scene.observed.neighbours.unseen.first() {
         return Some(format!("a look at {unseen}, which shares namespaces of its replicas"));
     }
@@ -144,6 +144,26 @@ pub fn kept_by(scene: &Scene<'_>, member: &Member<'_>) -> Option<String> {
     let moves = !scene.policy.stop_first && scene.policy.replicas > 0;
     let guest = guests.iter().find(|guest| guest.stays && moves)?;
     Some(format!("the successor of {}, which shares namespaces of {}", guest.name, member.replica.name))
+}
+
+/// The first `most` of those that leave, but for those that others keep. No available one goes in the place of one that is not.
+pub fn farewells<'c, 'a>(plan: &mut Plan, scene: &Scene<'a>, cast: &'c Cast<'a>, most: usize) -> Vec<&'c Member<'a>> {
+    let (available, other): (Vec<_>, Vec<_>) = cast.leavers.iter().partition(|member| member.available());
+    let rest = most.saturating_sub(other.len());
+    let mut free = |from: Vec<&'c Member<'a>>, most: usize| {
+        let mut free = Vec::new();
+        for member in from {
+            match kept_by(scene, member) {
+                _ if free.len() >= most => break,
+                Some(who) => plan.wait(who, None),
+                None => free.push(member),
+            }
+        }
+        free
+    };
+    let mut all = free(other.into_iter().take(most).collect(), most);
+    all.extend(free(available, rest));
+    all
 }
 
 /// Who must have ended before a replica is stopped, and until when that is waited for.

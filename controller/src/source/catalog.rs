@@ -192,7 +192,9 @@ impl Catalog {
     /// The services whose namespaces `name` joins.
     pub fn hosts(&self, name: &ServiceName) -> impl Iterator<Item = ServiceName> {
         let spec = self.service(name).map(|service| &service.spec);
-        spec.into_iter().flat_map(crd_schema::ServiceSpec::shares).map(|(_, other)| ServiceName::new(&name.project, other))
+        spec.into_iter()
+            .flat_map(crd_schema::ServiceSpec::shares)
+            .map(|(_, other)| ServiceName::new(&name.project, other))
     }
 
     /// Takes note of which services have containers of ours. To be called before anything is made for this catalog:

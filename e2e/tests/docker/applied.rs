@@ -49,6 +49,9 @@ fn s42_a_plan_after_apply_is_empty() {
                 scope.spawn(|| {
                     while let Some(project) = projects.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let came = one(world, (&program, project), "a", &images);
+                        if let Came::Not(why) = &came {
+                            say(&format!("  {}: {why}", project.display()));
+                        }
                         ends.lock().unwrap().push((project, came));
                     }
                 });
@@ -61,7 +64,7 @@ fn s42_a_plan_after_apply_is_empty() {
             let name = project.file_name().unwrap().to_string_lossy().into_owned();
             let known = NOT_STARTED.iter().any(|(known, _)| *known == name);
             let came = match came {
-                Came::Not(_) if !known => one(world, (&program, project), "b", &images),
+                Came::Not(why) if !known && why.contains("already") => one(world, (&program, project), "b", &images),
                 other => other,
             };
             match came {
@@ -91,7 +94,7 @@ fn one(world: &World, (program, project): (&Path, &Path), turn: &str, images: &M
     let config =
         Command::new(program).args(&options).args(["config", "--images"]).current_dir(&dir).env_clear().output();
     images.lock().unwrap().have(String::from_utf8_lossy(&config.unwrap().stdout).lines());
-    let applied = alone(world, &own_name, &dir, &["apply", "--timeout", "40s"], &options);
+    let applied = alone(world, &own_name, &dir, &["apply", "--timeout", "30s"], &options);
     let came = if applied.code == 0 {
         let told = alone(world, &own_name, &dir, &["plan"], &options);
         let services = told.text.lines().filter(|line| line.starts_with(&format!("{own_name}/"))).count();
