@@ -195,7 +195,7 @@ fn s25_a_running_compose_project_is_handed_over() {
 }
 
 /// Projects of the corpus that cannot be made on this engine, and why.
-const NOT_MADE: [(&str, &str); 11] = [
+const NOT_MADE: [(&str, &str); 12] = [
     ("01-basic", "a hostname beside the host's UTS namespace"),
     ("17-volumes", "paths of a host that is not this one"),
     ("22-files", "paths of a host that is not this one"),
@@ -207,6 +207,7 @@ const NOT_MADE: [(&str, &str); 11] = [
     ("49-scalars", "options that the logging driver does not know"),
     ("52-deep-includes", "paths that are not there"),
     ("55-sizes-and-times", "less memory than the engine takes"),
+    ("61-newer-engines", "addresses of IPv6 that the engine has none of"),
 ];
 
 /// Projects that ask composed for something that Compose does not know, a front; and those with files that are put into the
@@ -258,7 +259,9 @@ fn s26_the_corpus_is_adopted_as_it_is() {
                 let told = plan_in(world, &dir, &args);
                 // What this engine is too old for is no difference that could be mended.
                 let differs = told.text.lines().filter(|line| line.contains("it differs in"));
-                let differs: Vec<&str> = differs.filter(|line| !line.contains("needs a newer engine")).collect();
+                let differs = differs.filter(|line| !line.contains("needs a newer engine"));
+                // Nor is what the kernel cannot do: the engine leaves it out.
+                let differs: Vec<&str> = differs.filter(|line| !line.ends_with("it differs in blkio_config")).collect();
                 let meant = DIFFERS.contains(&name.as_str());
                 let count = told.text.matches("docker compose made it").count();
                 let containers = containers(&world.docker, &own_name);
