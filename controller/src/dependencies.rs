@@ -151,3 +151,55 @@ fn lacking(condition: DependencyCondition, status: &ServiceStatus) -> Option<Str
     };
     (!met).then(|| format!("it is not {word} yet"))
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn status(service: &str, instances: serde_json::Value) -> ServiceStatus {
+        let status = serde_json::json!({
+            "project": "shop", "name": service, "generation": 1, "observedGeneration": 1, "revision": "r1", "replicas": 1,
+            "live": 1, "updated": 1, "available": 1, "instances": instances,
+        });
+        serde_json::from_value(status).expect("a status")
+    }
+
+    fn instance(id: &str, phase: &str, more: serde_json::Value) -> serde_json::Value {
+        let mut all = serde_json::json!({
+            "name": format!("shop-{id}"), "id": id, "revision": "r1", "phase": phase, "since": "2026-01-01T00:00:00Z",
+        });
+        all.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+        all
+    }
+
+    #[test]
+    fn hosts_and_guests_are_as_the_board_shows_them() {
+        let board = Board::default();
+        let (vpn, app) = (ServiceName::new("shop", "vpn"), ServiceName::new("shop", "app"));
+        let put = |name: &ServiceName, instances| board.publish(name, status(&name.name, instances));
+        put(
+            &vpn,
+            serde_json::json!([
+                instance("vpn-1", "Available", serde_json::json!({"leaves": true})),
+                instance("vpn-2", "Pending", serde_json::json!({"idle": true})),
+            ]),
+        );
+        put(&app, serde_json::json!([instance("app-1", "Draining", serde_json::json!({"shares": ["vpn-1"]}))]));
+        let spec = serde_json::from_value(serde_json::json!({"image": "a", "network_mode": "service:vpn"}));
+        let mut desired = DesiredService::new(app.clone(), spec.expect("a specification"), "a.yaml:1");
+        let of_app = |desired: &DesiredService| {
+            neighbours(&board, &app, &Desired::Run(Box::new(desired.clone())), &Catalog::default())
+        };
+        let hosts = of_app(&desired).hosts.remove("vpn").expect("hosts").of;
+        assert!(!hosts[0].stays && hosts[0].open && hosts[0].available && !hosts[0].parting, "{hosts:?}");
+        assert!(hosts[1].stays && !hosts[1].open, "{hosts:?}");
+        // As long as its document's change was not looked at, who will stay is not known.
+        desired.beside.insert("vpn".to_owned(), "r2".to_owned());
+        assert!(!of_app(&desired).hosts["vpn"].of[0].open);
+        let gone = Desired::Held("any".to_owned());
+        let guests = neighbours(&board, &vpn, &gone, &Catalog::default()).guests;
+        let guest = Guest { name: "shop-app-1".to_owned(), stays: false, held: None };
+        assert_eq!(guests, BTreeMap::from([("vpn-1".to_owned(), vec![guest])]));
+    }
+}

@@ -83,9 +83,7 @@ impl<'a> Cast<'a> {
             let member = Member { replica, phase };
             match member.phase {
                 Phase::Kept => cast.kept.push(member),
-                Phase::Draining if replica.revision == revision && revocable(scene, replica) => {
-                    cast.revocable.push(member);
-                }
+                Phase::Draining if goes_on(replica) && revocable(scene, replica) => cast.revocable.push(member),
                 Phase::Draining | Phase::Exited => cast.leaving.push(member),
                 _ if shared::goes_along(scene, replica) || shared::cannot_start(replica) => cast.leaving.push(member),
                 // Given up and of no use: nothing is lost with it.
