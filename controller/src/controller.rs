@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::act::{self, Deed};
 use crate::board::{Board, LabelsOf};
 use crate::clock::Clock;
-use crate::dependencies::{in_the_way, unmet};
+use crate::dependencies::{in_the_way, neighbours, unmet};
 use crate::engine::{Asked, Claim, Engine, EngineError, Scope};
 use crate::front;
 use crate::images::reference::Reference;
@@ -163,7 +163,11 @@ impl Controller {
                 }
                 Some(key) = felt.next() => queue.push(key, Instant::now()),
                 event = events.next() => match event {
-                    Some(Some(key)) => queue.push(key, Instant::now()),
+                    Some(Some(key)) => {
+                        for key in shared.with_guests(key) {
+                            queue.push(key, Instant::now());
+                        }
+                    }
                     Some(None) => shared.push_all(&mut queue),
                     None => events = shared.c.engine.watch(),
                 },
@@ -319,6 +323,16 @@ impl Shared {
     fn registry_says(&self, desired: &Desired) -> Said {
         let Desired::Run(desired) = desired else { return Said::default() };
         Said { digest: self.said(updates::of_tag(desired)), versions: self.said(updates::of_versions(desired)) }
+    }
+
+    /// A key that something has happened to, and those whose replicas share namespaces of its.
+    fn with_guests(&self, key: Key) -> Vec<Key> {
+        let catalog = self.catalog();
+        let guests: Vec<_> = match &key {
+            Key::Service(name) => catalog.guests(name).cloned().map(Key::Service).collect(),
+            Key::Project(_) => Vec::new(),
+        };
+        std::iter::once(key).chain(guests).collect()
     }
 
     fn push_all(&self, queue: &mut Queue) {
@@ -506,6 +520,7 @@ impl Shared {
             desired: &desired,
             project: &project,
             unmet,
+            neighbours: neighbours(&self.c.board, name, &desired, &catalog),
             refused: lock(&self.refused).get(&name.project).cloned(),
             before: before.as_ref(),
             registry: self.registry_says(&desired),
@@ -528,7 +543,7 @@ impl Shared {
         let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at));
         news |= self.publish(name, &outcome.status);
         if news {
-            self.wake(catalog.dependants(name).cloned().map(Key::Service));
+            self.wake(catalog.dependants(name).cloned().chain(catalog.hosts(name)).map(Key::Service));
             // A service and its front wait for each other's ports.
             let other = front::owner(name).unwrap_or_else(|| front::name(name));
             if catalog.knows(&other) {

@@ -7,7 +7,8 @@ use crd_schema::status::{ConditionType, Reason, ReplicaStatus, ServiceStatus};
 
 use crate::board::Board;
 use crate::front;
-use crate::model::{Desired, ServiceName, unmarked};
+use crate::model::{Desired, DesiredService, Guest, Host, Hosts, Neighbours, ServiceName, unmarked};
+use crate::source::catalog::Catalog;
 
 /// The dependencies of a service that are not met, as the board shows them.
 pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
@@ -23,13 +24,70 @@ pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTr
             Some(status) if desired.after.get(other).is_some_and(|revision| !rolled_out(&status, revision)) => {
                 Some("its change is not rolled out yet".to_owned())
             }
-            Some(status) => lacking(dependency.condition, &status),
+            Some(status) => lacking(dependency.condition, &status).or_else(|| closed(desired, other, &status)),
         };
         if let Some(why) = why {
             unmet.insert(other.clone(), why);
         }
     }
     unmet
+}
+
+/// Why none of a service's namespaces can be joined, if they are to be.
+fn closed(desired: &DesiredService, other: &str, status: &ServiceStatus) -> Option<String> {
+    desired.spec.shares().find(|(_, service)| *service == other)?;
+    let hosts = hosts_of(desired, other, status);
+    let open = hosts.of.iter().any(|host| host.stays && host.open);
+    (!open).then(|| "no replica of it that is to stay runs yet".to_owned())
+}
+
+/// Those with whom a service shares namespaces, as the board shows them.
+pub(crate) fn neighbours(board: &Board, name: &ServiceName, desired: &Desired, catalog: &Catalog) -> Neighbours {
+    let unseen = catalog.guests(name).filter(|guest| board.status(guest).is_none());
+    let unseen = unseen.map(|guest| guest.name.clone()).collect();
+    let mut neighbours = Neighbours { guests: guests(board, name), unseen, ..Neighbours::default() };
+    if let Desired::Run(desired) = desired {
+        for (_, other) in desired.spec.shares() {
+            let status = board.status(&ServiceName::new(&name.project, other));
+            let hosts = status.map(|status| hosts_of(desired, other, &status)).unwrap_or_default();
+            neighbours.hosts.insert(other.to_owned(), hosts);
+        }
+    }
+    neighbours
+}
+
+fn hosts_of(desired: &DesiredService, other: &str, status: &ServiceStatus) -> Hosts {
+    // What its document asks for now was not looked at yet: who will stay is not known.
+    let known = desired.beside.get(other).is_none_or(|revision| of_document(status) == revision);
+    let host = |replica: &ReplicaStatus| Host {
+        id: replica.id.clone(),
+        name: replica.name.clone(),
+        stays: !replica.leaves,
+        open: known && !replica.idle && matches!(replica.phase.as_str(), "Pending" | "Joining" | "Available"),
+        available: replica.phase == "Available",
+        parting: replica.phase == "Draining",
+    };
+    Hosts { replicas: status.replicas, of: status.instances.iter().map(host).collect() }
+}
+
+/// The replicas of others in the namespaces of a service's, by container id.
+fn guests(board: &Board, name: &ServiceName) -> BTreeMap<String, Vec<Guest>> {
+    let mut guests: BTreeMap<String, Vec<Guest>> = BTreeMap::new();
+    let statuses = board.statuses();
+    for status in statuses.iter().filter(|status| status.project == name.project && status.name != name.name) {
+        let resting = [ConditionType::Paused, ConditionType::Contended];
+        let rests = status.conditions.iter().find(|condition| condition.status && resting.contains(&condition.kind));
+        let unknown = status.condition(ConditionType::Progressing).filter(|one| one.reason == Reason::DeletionHeld);
+        let held = rests.or(unknown).map(|condition| condition.message.clone());
+        for replica in status.instances.iter().filter(|replica| !replica.idle) {
+            let stays = replica.phase != "Draining";
+            let guest = Guest { name: replica.name.clone(), stays, held: held.clone().filter(|_| stays) };
+            for owner in &replica.shares {
+                guests.entry(owner.clone()).or_default().push(guest.clone());
+            }
+        }
+    }
+    guests
 }
 
 /// Who has the host ports of a service while its front comes or goes; `lone` says that no document wants a front.
@@ -65,9 +123,12 @@ fn lives(replica: &ReplicaStatus) -> bool {
 /// Whether this revision of a dependency, as its own document has it, is the one that runs.
 fn rolled_out(status: &ServiceStatus, revision: &str) -> bool {
     let there = status.condition(ConditionType::Progressing);
-    // Another image of a dependency is no change of its document.
-    let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
-    unmarked(document) == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+    of_document(status) == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+}
+
+/// The revision that its document asks for: another image is no change of that.
+fn of_document(status: &ServiceStatus) -> &str {
+    unmarked(status.update.as_ref().map_or(&status.revision, |update| &update.document))
 }
 
 /// What a dependency lacks of its condition. One that is left as it is, because its document is not known, counts by
@@ -89,4 +150,56 @@ fn lacking(condition: DependencyCondition, status: &ServiceStatus) -> Option<Str
         }
     };
     (!met).then(|| format!("it is not {word} yet"))
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn status(service: &str, instances: serde_json::Value) -> ServiceStatus {
+        let status = serde_json::json!({
+            "project": "shop", "name": service, "generation": 1, "observedGeneration": 1, "revision": "r1", "replicas": 1,
+            "live": 1, "updated": 1, "available": 1, "instances": instances,
+        });
+        serde_json::from_value(status).expect("a status")
+    }
+
+    fn instance(id: &str, phase: &str, more: serde_json::Value) -> serde_json::Value {
+        let mut all = serde_json::json!({
+            "name": format!("shop-{id}"), "id": id, "revision": "r1", "phase": phase, "since": "2026-01-01T00:00:00Z",
+        });
+        all.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+        all
+    }
+
+    #[test]
+    fn hosts_and_guests_are_as_the_board_shows_them() {
+        let board = Board::default();
+        let (vpn, app) = (ServiceName::new("shop", "vpn"), ServiceName::new("shop", "app"));
+        let put = |name: &ServiceName, instances| board.publish(name, status(&name.name, instances));
+        put(
+            &vpn,
+            serde_json::json!([
+                instance("vpn-1", "Available", serde_json::json!({"leaves": true})),
+                instance("vpn-2", "Pending", serde_json::json!({"idle": true})),
+            ]),
+        );
+        put(&app, serde_json::json!([instance("app-1", "Draining", serde_json::json!({"shares": ["vpn-1"]}))]));
+        let spec = serde_json::from_value(serde_json::json!({"image": "a", "network_mode": "service:vpn"}));
+        let mut desired = DesiredService::new(app.clone(), spec.expect("a specification"), "a.yaml:1");
+        let of_app = |desired: &DesiredService| {
+            neighbours(&board, &app, &Desired::Run(Box::new(desired.clone())), &Catalog::default())
+        };
+        let hosts = of_app(&desired).hosts.remove("vpn").expect("hosts").of;
+        assert!(!hosts[0].stays && hosts[0].open && hosts[0].available && !hosts[0].parting, "{hosts:?}");
+        assert!(hosts[1].stays && !hosts[1].open, "{hosts:?}");
+        // As long as its document's change was not looked at, who will stay is not known.
+        desired.beside.insert("vpn".to_owned(), "r2".to_owned());
+        assert!(!of_app(&desired).hosts["vpn"].of[0].open);
+        let gone = Desired::Held("any".to_owned());
+        let guests = neighbours(&board, &vpn, &gone, &Catalog::default()).guests;
+        let guest = Guest { name: "shop-app-1".to_owned(), stays: false, held: None };
+        assert_eq!(guests, BTreeMap::from([("vpn-1".to_owned(), vec![guest])]));
+    }
 }

@@ -11,8 +11,8 @@ use crate::act::{Deed, Now, act};
 use crate::engine::{Context, Engine, EngineError};
 use crate::images::reference::Reference;
 use crate::model::{
-    Desired, DesiredProject, DesiredService, ImageState, Memory, Observed, Remote, Replica, ServiceName, Snapshot,
-    follows,
+    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, ServiceName,
+    Snapshot, follows,
 };
 use crate::plan::action::{Plan, Verb};
 use crate::plan::{self, image::Held, policy::Policy};
@@ -28,6 +28,8 @@ pub struct Pass<'a> {
     pub project: &'a DesiredProject,
     /// Its dependencies that are not met.
     pub unmet: BTreeMap<String, String>,
+    /// Those with whom it shares namespaces.
+    pub neighbours: Neighbours,
     /// Why what its project needs could not be made.
     pub refused: Option<String>,
     /// Its last status.
@@ -152,6 +154,7 @@ impl Pass<'_> {
             }),
             refused: self.refused.clone(),
             unmet: self.unmet.clone(),
+            neighbours: self.neighbours.clone(),
         }
     }
 

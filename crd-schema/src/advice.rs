@@ -11,7 +11,6 @@ pub(crate) fn unsupported(path: &str, key: &str) -> Option<&'static str> {
         ("spec", "deploy.resources.reservations" | "deploy.resources.limits") => RESOURCES,
         ("spec", "rollout") => ROLLOUT,
         ("spec", rest) if rest.starts_with("volumes[") => MOUNT,
-        ("spec", rest) if rest.starts_with("networks.") => NETWORK,
         _ => return None,
     };
     table.iter().find(|(name, _)| *name == key).map(|(_, why)| *why)
@@ -30,30 +29,25 @@ const ROOT: &[(&str, &str)] = &[
 ];
 
 const SECRETS: &str = "mount a file instead: `volumes: [\"./app.key:/run/secrets/app.key:ro\"]`";
-const LATER: &str = "composed does not support it yet; remove it";
 const SWARM: &str = "it belongs to Swarm or to other systems; remove it";
 
 const SERVICE: &[(&str, &str)] = &[
     ("attach", "it only concerns `docker compose up` in a terminal; remove it"),
-    ("blkio_config", LATER),
     ("build", "composed builds no images: build and push it, then name it in `image`"),
     ("configs", "mount a file instead: `volumes: [\"./app.conf:/etc/app.conf:ro\"]`"),
     ("cpu_count", "it is for Windows; use `cpus`"),
     ("cpu_percent", "it is for Windows; use `cpus`"),
-    ("cpu_rt_period", LATER),
-    ("cpu_rt_runtime", LATER),
     ("credential_spec", "it is for Windows; remove it"),
     ("develop", "it is for `docker compose watch`; remove it"),
     ("extends", "write the keys out, or share them in the file with a YAML anchor: `<<: *base`"),
     ("external_links", "join the other service's network and use its name: `networks: [...]`"),
-    ("gpus", LATER),
     ("isolation", "it is for Windows; remove it"),
     ("label_file", "write the labels in `labels`"),
     (
         "links",
         "services of a project find each other by name on a shared network; remove it, or use `networks` with `aliases`",
     ),
-    ("models", LATER),
+    ("models", "run the model as a service of its own, and give its address in `environment`"),
     ("name", "write the service's name in `metadata: {name: ...}`"),
     ("profiles", "every document is in force; leave the file out, or set `replicas: 0`"),
     ("provider", "composed runs containers only; remove it"),
@@ -61,7 +55,7 @@ const SERVICE: &[(&str, &str)] = &[
     ("scale", "write `replicas`"),
     ("secrets", SECRETS),
     ("use_api_socket", "mount the socket: `volumes: [\"/var/run/docker.sock:/var/run/docker.sock\"]`"),
-    ("volumes_from", "name the volumes in `volumes`"),
+    ("volumes_from", "name what the two share at both, in `volumes`"),
     // What Kubernetes calls them.
     ("args", "here the arguments are `command`, and what runs them is `entrypoint`"),
     ("containers", "a service has one container; write its `image` and keys directly in `spec`"),
@@ -93,11 +87,8 @@ const DEPLOY: &[(&str, &str)] = &[
     ("placement", "there is one host; remove it"),
 ];
 
-const RESOURCES: &[(&str, &str)] = &[
-    ("devices", LATER),
-    ("generic_resources", SWARM),
-    ("pids", "only a limit on pids is known to the engine; write it in `limits`"),
-];
+const RESOURCES: &[(&str, &str)] =
+    &[("generic_resources", SWARM), ("pids", "only a limit on pids is known to the engine; write it in `limits`")];
 
 const ROLLOUT: &[(&str, &str)] = &[
     ("parallelism", "write `max_surge` (start-first) or `max_unavailable` (stop-first)"),
@@ -108,17 +99,12 @@ const ROLLOUT: &[(&str, &str)] = &[
 
 const MOUNT: &[(&str, &str)] = &[
     ("consistency", "it only ever meant something on Docker Desktop; remove it"),
-    ("image", LATER),
-    ("recursive", LATER),
+    ("image", "let a service that runs once copy it into a named volume, or build it into the image"),
     (
         "selinux",
         "label the directory once with `chcon -Rt container_file_t`, or use `security_opt: [\"label=disable\"]`",
     ),
-    ("labels", "write the labels in the volume of the Project document"),
 ];
-
-const NETWORK: &[(&str, &str)] =
-    &[("driver_opts", LATER), ("interface_name", LATER), ("gw_priority", LATER), ("enable_ipv4", LATER)];
 
 /// The known word nearest to what was written, if it is near: the same but for case, `_` and `-`, or within a third of
 /// its length in edits.

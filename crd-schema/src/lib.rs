@@ -27,6 +27,7 @@ pub use schema::{schema, settings_schema};
 pub use types::{
     attach::{Dependency, DependencyCondition, EnvFile, NetworkAttachment},
     deploy::{Deploy, Limits, Reservations, Resources},
+    devices::{BlkioConfig, DeviceCount, DeviceRequest, ThrottleDevice, WeightDevice},
     environment::Environment,
     file::ContainerFile,
     front::{

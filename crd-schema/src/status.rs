@@ -389,6 +389,15 @@ pub struct ReplicaStatus {
     /// Why it is in that phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// It does not run.
+    #[serde(default, skip_serializing_if = "crate::types::is_false")]
+    pub idle: bool,
+    /// It is not to stay: another takes its place, or it is one too many.
+    #[serde(default, skip_serializing_if = "crate::types::is_false")]
+    pub leaves: bool,
+    /// The ids of the containers whose namespaces it has joined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<String>,
 }
 
 impl fmt::Display for Proof {

@@ -25,10 +25,14 @@ pub struct Controller {
 
 /// The options of every call in a world.
 fn common(world: &World, socket: &Path) -> Command {
+    of_instance(world, &world.project, &world.state_dir(), socket)
+}
+
+fn of_instance(world: &World, instance: &str, state_dir: &Path, socket: &Path) -> Command {
     let mut command = Command::new(composed());
     command.env_remove("COMPOSED_ENGINE").env_remove("COMPOSED_CONFIRM_DELETION");
-    command.arg("--instance").arg(&world.project);
-    command.arg("--state-dir").arg(world.state_dir());
+    command.arg("--instance").arg(instance);
+    command.arg("--state-dir").arg(state_dir);
     command.arg("--socket").arg(socket);
     if let Some(host) = world.docker.host() {
         command.args(["--host", host]);
@@ -278,6 +282,17 @@ pub fn rollout_begun(world: &World, words: &[&str]) -> Child {
 pub fn plan_in(world: &World, dir: &Path, options: &[String]) -> Done {
     let mut command = common(world, &world.socket());
     command.arg("plan").args(options).arg("--host-dir").arg(dir).current_dir(dir);
+    if !options.iter().any(|option| option == "-f") {
+        command.arg(".");
+    }
+    finish(command)
+}
+
+/// Runs a verb on a Compose project in `dir`, with Compose's own options, as an instance of the project's own name.
+pub fn alone(world: &World, project: &str, dir: &Path, verb: &[&str], options: &[String]) -> Done {
+    let at = |what: &str| world.path(&format!("{project}.{what}"));
+    let mut command = of_instance(world, project, &at("state"), &at("sock"));
+    command.args(verb).args(options).arg("--host-dir").arg(dir).current_dir(dir);
     if !options.iter().any(|option| option == "-f") {
         command.arg(".");
     }

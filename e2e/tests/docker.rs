@@ -13,6 +13,8 @@
 
 #[path = "docker/adopt.rs"]
 mod adopt;
+#[path = "docker/applied.rs"]
+mod applied;
 #[path = "docker/apply.rs"]
 mod apply;
 #[path = "docker/broken.rs"]
@@ -45,5 +47,7 @@ mod restart;
 mod rollout;
 #[path = "docker/rollout_command.rs"]
 mod rollout_command;
+#[path = "docker/shared.rs"]
+mod shared;
 #[path = "docker/traefik.rs"]
 mod traefik;

@@ -155,6 +155,7 @@ impl Bench {
             generation: 1,
             spec,
             volumes: BTreeMap::new(),
+            joins: BTreeMap::new(),
             image: None,
         };
         self.docker.apply(&Verb::Create(Box::new(blueprint)), context).await.unwrap();

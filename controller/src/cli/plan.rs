@@ -10,7 +10,7 @@ use super::args::{Common, Read};
 use super::places;
 use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, known, print_data, print_out, say_notes};
 use crate::controller;
-use crate::dependencies::unmet;
+use crate::dependencies::{neighbours, unmet};
 use crate::engine::Scope;
 use crate::images::updates;
 use crate::model::{Desired, ServiceName};
@@ -160,6 +160,7 @@ pub async fn intents(
             desired: &desired,
             project: &project,
             unmet: unmet(&session.board, name, &desired),
+            neighbours: neighbours(&session.board, name, &desired, catalog),
             refused: None,
             before: None,
             registry: Said::default(),

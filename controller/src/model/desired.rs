@@ -43,6 +43,8 @@ pub struct DesiredService {
     /// The dependencies that it is replaced with (`depends_on`, `restart: true`), with the revisions that must be there
     /// first.
     pub after: BTreeMap<String, String>,
+    /// The services whose namespaces it joins, with the revisions that their documents ask for.
+    pub beside: BTreeMap<String, String>,
     /// `file:line` of the document; from git, `repository@commit file:line`.
     pub source: String,
     /// The commit that asked for it, if it comes from git.
@@ -73,6 +75,7 @@ impl DesiredService {
             raised_from: None,
             document: None,
             after: BTreeMap::new(),
+            beside: BTreeMap::new(),
             source: source.into(),
             commit: None,
             error: None,

@@ -7,6 +7,7 @@ mod desired;
 mod key;
 mod mark;
 mod memory;
+mod neighbours;
 mod observed;
 mod replica;
 
@@ -15,5 +16,6 @@ pub use desired::{Desired, DesiredProject, DesiredService, Names, follows, of_im
 pub use key::{Key, ServiceName};
 pub use mark::{Mark, RolloutOptions, unmarked};
 pub use memory::{Failure, Fetched, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, TagSeen, Trouble};
+pub use neighbours::{Guest, Host, Hosts, Neighbours};
 pub use observed::{ImageFacts, ImageState, Observed, PullProgress, Remote, Snapshot};
-pub use replica::{Comparison, Health, HookEnd, InFlight, Pending, Probe, Replica, Rotation, State};
+pub use replica::{Comparison, Health, HookEnd, InFlight, Owner, Pending, Probe, Replica, Rotation, State};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Replica, ServiceName};
+use super::{Neighbours, Replica, ServiceName};
 
 /// One look at the engine, shared by all keys that were due when it began.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,4 +129,7 @@ pub struct Observed {
     /// Dependencies that are not met yet, with the reason.
     #[serde(default)]
     pub unmet: BTreeMap<String, String>,
+    /// Those with whom it shares namespaces.
+    #[serde(default)]
+    pub neighbours: Neighbours,
 }

@@ -78,6 +78,9 @@ pub struct Replica {
     /// Where its image says that it keeps data.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub data: BTreeSet<String>,
+    /// The containers whose namespaces it has joined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<Owner>,
     /// Somebody else has told it to stop.
     #[serde(default)]
     pub by_hand: bool,
@@ -87,6 +90,25 @@ pub struct Replica {
     /// Docker Compose made it: how it compares with what is asked for now. `None`: this controller made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<Comparison>,
+}
+
+/// A container whose namespaces another one has joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its id, or what the engine was told in its place.
+    pub id: String,
+    /// Its service, where it is of the same project; else empty.
+    pub service: String,
+    /// When its present run began, if it runs.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+}
+
+impl Replica {
+    /// Whether a namespace that it has joined has ended: with the owner, or with the run of the owner in which it joined.
+    pub fn alone(&self) -> bool {
+        self.shares.iter().any(|owner| owner.since.is_none_or(|since| self.started_at.is_some_and(|at| at < since)))
+    }
 }
 
 /// How a container that Docker Compose made compares with what is asked for now.

@@ -177,6 +177,8 @@ pub struct Blueprint {
     pub spec: ServiceSpec,
     /// The anonymous volumes that it has from the one whose place it takes, by where they are mounted.
     pub volumes: BTreeMap<String, String>,
+    /// The replicas whose namespaces it joins, by their service.
+    pub joins: BTreeMap<String, Target>,
     /// The engine's id of the image to make it of; without one, what the specification's name stands for.
     pub image: Option<String>,
 }
@@ -230,6 +232,9 @@ impl fmt::Display for Verb {
             }
             Self::Create(print) => {
                 write!(f, "create {} (revision {})", print.name, print.revision)?;
+                for beside in print.joins.values() {
+                    write!(f, " beside {}", beside.name)?;
+                }
                 let places: Vec<&str> = print.volumes.keys().map(String::as_str).collect();
                 if places.is_empty() {
                     Ok(())

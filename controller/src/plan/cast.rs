@@ -8,6 +8,7 @@ use super::Scene;
 use super::action::Target;
 use super::phase::{Phase, phase, revocable};
 use super::policy::Policy;
+use super::shared;
 use super::target::failed;
 
 /// A replica with its phase.
@@ -75,27 +76,28 @@ impl<'a> Cast<'a> {
         let mut cast = Self::default();
         let given_up = failed(scene.desired, scene.memory).map(|failure| failure.revision.as_str());
         let given_up = given_up.filter(|failed| *failed != revision);
+        let goes_on = |replica: &Replica| replica.revision == revision && !shared::outlives(scene, replica);
         for replica in &scene.observed.replicas {
             let (phase, changes_at) = phase(scene, replica);
             cast.wake_at = earliest(cast.wake_at, changes_at);
             let member = Member { replica, phase };
             match member.phase {
                 Phase::Kept => cast.kept.push(member),
-                Phase::Draining if replica.revision == revision && revocable(scene, replica) => {
-                    cast.revocable.push(member);
-                }
+                Phase::Draining if goes_on(replica) && revocable(scene, replica) => cast.revocable.push(member),
                 Phase::Draining | Phase::Exited => cast.leaving.push(member),
+                _ if shared::goes_along(scene, replica) || shared::cannot_start(replica) => cast.leaving.push(member),
                 // Given up and of no use: nothing is lost with it.
                 Phase::Failed(_) | Phase::Pending(_) if given_up == Some(replica.revision.as_str()) => {
                     cast.leaving.push(member);
                 }
                 Phase::Failed(_) => cast.leavers.push(member),
-                // Made for a revision that is no longer the goal and never started: nothing to lose.
-                Phase::Pending(_) if replica.state == State::Created && replica.revision != revision => {
+                // Made for a revision that is no longer the goal, or beside one that will not stay, and never started: nothing
+                // to lose.
+                Phase::Pending(_) if replica.state == State::Created && !goes_on(replica) => {
                     cast.leaving.push(member);
                 }
                 Phase::Completed if replica.revision != revision => cast.finished.push(member),
-                _ if replica.revision == revision => cast.keepers.push(member),
+                _ if goes_on(replica) => cast.keepers.push(member),
                 _ => cast.leavers.push(member),
             }
         }
@@ -107,8 +109,9 @@ impl<'a> Cast<'a> {
         if cast.complete(scene.policy) {
             cast.leaving.append(&mut cast.finished);
         }
-        cast.leavers.sort_by_key(|m| (m.worth(), std::cmp::Reverse(m.replica.number)));
-        cast
+        let mut leavers = std::mem::take(&mut cast.leavers);
+        leavers.sort_by_key(|m| (m.worth(), !shared::is_awaited(&cast, m), std::cmp::Reverse(m.replica.number)));
+        Self { leavers, ..cast }
     }
 
     /// Available replicas in traffic.

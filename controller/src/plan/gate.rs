@@ -14,7 +14,7 @@ use super::Scene;
 use super::action::{Plan, Verb};
 use super::backoff;
 use super::canary;
-use super::cast::Cast;
+use super::cast::{Cast, Member};
 use super::phase::{Fault, Phase};
 use super::target::{Goal, GoalKind};
 
@@ -150,6 +150,10 @@ pub fn verdict(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Result<Op
     let never = goal.spec.filter(|spec| spec.pull_policy == Some(PullPolicy::Never)).map(|spec| &spec.image);
     if let Some(image) = never.filter(|image| observed.images.get(*image) == Some(&ImageState::Absent)) {
         return Err((Reason::PullFailed, format!("image {image} is not on this host and pull_policy is never")));
+    }
+    // All of it is there: what keeps those before it is no failure of this one.
+    if cast.keepers.len() == scene.policy.replicas as usize && cast.keepers.iter().all(Member::available) {
+        return Ok(None);
     }
     // Waiting for others is not a failure of this one.
     let waits = !observed.unmet.is_empty() && cast.keepers.is_empty();

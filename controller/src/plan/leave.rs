@@ -6,11 +6,12 @@ use std::time::Duration;
 use crd_schema::Hook;
 use jiff::Timestamp;
 
-use crate::model::{InFlight, Memory, Pending, State};
+use crate::model::{InFlight, Memory, Observed, Pending, State};
 
 use super::action::{Plan, Verb};
 use super::cast::Member;
 use super::policy::drain_timeout;
+use super::shared;
 
 /// The requests in flight are counted after so long, then less and less often the longer the drain has lasted.
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -49,9 +50,12 @@ fn in_shell(command: &str) -> Hook {
     Hook { command: ["sh", "-c", command].map(str::to_owned).to_vec(), ..Hook::default() }
 }
 
+/// What is seen and remembered.
+pub type Seen<'a> = (&'a Observed, &'a Memory);
+
 /// Adds the next step of `member` on its way out to `plan`. With `keep`, its last step is the name under which it is
 /// kept for looking at.
-pub fn leave(plan: &mut Plan, member: &Member<'_>, memory: &Memory, keep: bool, now: Timestamp) {
+pub fn leave(plan: &mut Plan, member: &Member<'_>, (observed, memory): Seen<'_>, keep: bool, now: Timestamp) {
     let replica = member.replica;
     let name = &replica.name;
     match replica.state {
@@ -61,11 +65,11 @@ pub fn leave(plan: &mut Plan, member: &Member<'_>, memory: &Memory, keep: bool, 
             plan.act(Verb::Rename { target: member.target(), to }, "kept for looking at: it is the last that failed");
         }
         State::Created | State::Exited(_) | State::Dead => plan.act(Verb::Remove(member.target()), "it does not run"),
-        State::Running | State::Paused | State::Restarting => stop(plan, member, memory, now),
+        State::Running | State::Paused | State::Restarting => stop(plan, member, (observed, memory), now),
     }
 }
 
-fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
+fn stop(plan: &mut Plan, member: &Member<'_>, (observed, memory): Seen<'_>, now: Timestamp) {
     let replica = member.replica;
     let name = &replica.name;
     match replica.busy_with {
@@ -103,6 +107,11 @@ fn stop(plan: &mut Plan, member: &Member<'_>, memory: &Memory, now: Timestamp) {
             return;
         }
     };
+    let guests = observed.neighbours.guests.get(&replica.id).map_or(&[][..], Vec::as_slice);
+    if let Some((guest, until)) = shared::ends_after(guests, deadline, now) {
+        plan.wait(format!("{} to end, which shares namespaces of {name}", guest.name), Some(until));
+        return;
+    }
     if !farewell.hooks.is_empty() && !replica.pre_stop_done && replica.state == State::Running {
         plan.act(Verb::PreStop { target: member.target(), hooks: farewell.hooks }, cause);
     } else if replica.restarts {

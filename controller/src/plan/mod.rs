@@ -13,14 +13,15 @@ pub mod hint;
 pub mod image;
 pub mod inherit;
 pub mod leave;
+mod names;
 pub mod phase;
 pub mod policy;
 pub mod project;
 pub mod rollout;
+pub mod shared;
 pub mod status;
 pub mod target;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crd_schema::status::Reason;
@@ -32,6 +33,7 @@ use crate::model::{
 
 use action::{Blueprint, Plan, Verb};
 use cast::{Cast, Member};
+use names::{Names, fixed_name, names_free};
 use policy::Policy;
 use rollout::Step;
 use target::{Goal, GoalKind, goal};
@@ -64,7 +66,7 @@ fn gone(since: Timestamp, observed: &Observed, memory: &Memory, now: Timestamp) 
         return plan;
     }
     for replica in &observed.replicas {
-        leave::leave(&mut plan, &Member::leaving(replica), memory, false, now);
+        leave::leave(&mut plan, &Member::leaving(replica), (observed, memory), false, now);
     }
     plan
 }
@@ -84,7 +86,12 @@ pub struct Scene<'a> {
     pub now: Timestamp,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// What is seen and remembered.
+    fn seen(&self) -> leave::Seen<'a> {
+        (self.observed, self.memory)
+    }
+
     /// The service.
     pub fn service(&self) -> &ServiceName {
         &self.desired.name
@@ -120,6 +127,8 @@ fn run(scene: &Scene<'_>) -> Plan {
         }
     };
     let cast = Cast::of(scene, goal.revision);
+    let policy = &shared::ordered(scene, &cast);
+    let scene = &Scene { policy, ..*scene };
     plan.wake(cast.wake_at);
     if scene.policy.replicas > 0 && !cast.complete(scene.policy) {
         match gate::verdict(scene, &goal, &cast) {
@@ -192,7 +201,7 @@ fn greet(plan: &mut Plan, scene: &Scene<'_>) {
 /// What is under way goes on to its end: those who were withdrawn leave.
 fn finish(plan: &mut Plan, scene: &Scene<'_>) {
     for replica in scene.observed.replicas.iter().filter(|r| scene.memory.withdrawn.contains_key(&r.id)) {
-        leave::leave(plan, &Member::leaving(replica), scene.memory, false, scene.now);
+        leave::leave(plan, &Member::leaving(replica), scene.seen(), false, scene.now);
     }
 }
 
@@ -202,7 +211,7 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
         if at < step.readmit {
             plan.act(Verb::Readmit(member.target()), "it is wanted again");
         } else {
-            leave::leave(plan, member, scene.memory, false, scene.now);
+            leave::leave(plan, member, scene.seen(), false, scene.now);
         }
     }
     let failed = target::failed(scene.desired, scene.memory).map(|failure| failure.revision.as_str());
@@ -222,7 +231,7 @@ fn part(plan: &mut Plan, scene: &Scene<'_>, cast: &Cast<'_>, step: &Step) {
             // The name is taken by the one kept before; it goes first.
             continue;
         }
-        leave::leave(plan, member, scene.memory, keep, scene.now);
+        leave::leave(plan, member, scene.seen(), keep, scene.now);
     }
     for member in &cast.kept {
         let outdated = Some(member.replica.revision.as_str()) != failed;
@@ -276,14 +285,16 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
     if let (Some(fixed), Some(member)) = (free, cast.keepers.first()) {
         plan.act(Verb::Rename { target: member.target(), to: fixed.clone() }, "its container_name is free now");
     }
-    for (at, member) in standby.enumerate() {
-        if at >= step.start {
+    let (roomy, crowded): (Vec<_>, Vec<_>) = standby.partition(|member| shared::has_room(scene, member));
+    let places = step.start.min(roomy.len());
+    for (at, member) in roomy.into_iter().chain(crowded).enumerate() {
+        if at >= places {
             let name = &member.replica.name;
             plan.wait(format!("a place for {name}: its predecessor is still there"), None);
         } else if let Some(until) = held {
             plan.wait("the backoff after failures in a row", Some(until));
         } else {
-            plan.act(Verb::Start(member.target()), cause(goal, cast));
+            plan.act(Verb::Start(member.target()), cause(scene, goal, cast));
         }
     }
     let returning = observed.replicas.iter().filter_map(|replica| may_return(scene, replica)).max();
@@ -294,7 +305,10 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
     if let Some(spec) = goal.spec.filter(|_| open) {
         let mut names = Names::of(&observed.replicas, scene.memory);
         let mut inherited = inherit::volumes(scene, cast);
+        let mut given = Vec::new();
         for _ in 0..step.create {
+            let Some(joins) = shared::join(plan, scene, cast, spec, &given) else { break };
+            given.push(joins.clone());
             let (number, name) = names.next(scene.service(), goal);
             let blueprint = Blueprint {
                 service: scene.service().clone(),
@@ -304,9 +318,10 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
                 generation: goal.generation,
                 spec: spec.clone(),
                 volumes: inherited.next().unwrap_or_default(),
+                joins,
                 image: goal.image.map(str::to_owned),
             };
-            plan.act(Verb::Create(Box::new(blueprint)), cause(goal, cast));
+            plan.act(Verb::Create(Box::new(blueprint)), cause(scene, goal, cast));
         }
     }
     for member in cast.keepers.iter().filter(|m| m.started() && !m.available()) {
@@ -320,8 +335,8 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
         plan.wait("stops that may have been under way before the memory was lost", Some(until));
         return;
     }
-    for member in cast.leavers.iter().take(step.withdraw) {
-        plan.act(Verb::Withdraw(member.target()), farewell(goal, member));
+    for member in shared::farewells(plan, scene, cast, step.withdraw) {
+        plan.act(Verb::Withdraw(member.target()), farewell(scene, goal, member));
     }
 }
 
@@ -335,17 +350,20 @@ fn conclude(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>
     }
 }
 
-fn cause(goal: &Goal<'_>, cast: &Cast<'_>) -> String {
+fn cause(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> String {
     let others = cast.leavers.iter().any(|m| m.replica.revision != goal.revision);
     match goal.kind {
         GoalKind::Rollback => "rolling back to the last available revision".to_owned(),
         GoalKind::Retry => "trying again after a failure".to_owned(),
         GoalKind::Desired if others => "rolling out a changed revision".to_owned(),
+        GoalKind::Desired if cast.leavers.iter().any(|m| shared::outlives(scene, m.replica) || m.replica.alone()) => {
+            "the one whose namespaces it shares is replaced".to_owned()
+        }
         GoalKind::Desired => "fewer replicas than wanted".to_owned(),
     }
 }
 
-fn farewell(goal: &Goal<'_>, member: &Member<'_>) -> String {
+fn farewell(scene: &Scene<'_>, goal: &Goal<'_>, member: &Member<'_>) -> String {
     if member.replica.revision != goal.revision {
         return match goal.kind {
             GoalKind::Rollback => "its revision has failed".to_owned(),
@@ -353,45 +371,8 @@ fn farewell(goal: &Goal<'_>, member: &Member<'_>) -> String {
         };
     }
     match member.phase {
+        _ if shared::outlives(scene, member.replica) => "its successor is there".to_owned(),
         phase::Phase::Failed(fault) => format!("it has been replaced: {fault:?}").to_lowercase(),
         _ => "more replicas than wanted".to_owned(),
-    }
-}
-
-/// The `container_name` that the goal asks for.
-fn fixed_name<'a>(goal: &Goal<'a>) -> Option<&'a String> {
-    goal.spec.and_then(|spec| spec.container_name.as_ref())
-}
-
-/// Whether no replica, in whatever state, has the name.
-fn names_free(replicas: &[Replica], name: &str) -> bool {
-    replicas.iter().all(|replica| replica.name != name)
-}
-
-/// Names and numbers for new replicas: the lowest that no container of the service holds.
-struct Names {
-    taken: BTreeSet<String>,
-    numbers: BTreeSet<u32>,
-    next: u32,
-}
-
-impl Names {
-    fn of(replicas: &[Replica], memory: &Memory) -> Self {
-        Self {
-            taken: replicas.iter().map(|replica| &replica.name).chain(&memory.foreign_names).cloned().collect(),
-            numbers: replicas.iter().filter(|r| r.name != r.service.kept_container()).map(|r| r.number).collect(),
-            next: 1,
-        }
-    }
-
-    fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
-        let free = |number: &u32| !self.numbers.contains(number) && !self.taken.contains(&service.container(*number));
-        let number = (self.next..u32::MAX).find(free).unwrap_or(u32::MAX);
-        self.next = number.saturating_add(1);
-        let fixed = fixed_name(goal).filter(|name| !self.taken.contains(*name)).cloned();
-        let name = fixed.unwrap_or_else(|| service.container(number));
-        self.numbers.insert(number);
-        self.taken.insert(name.clone());
-        (number, name)
     }
 }

@@ -39,6 +39,8 @@ pub enum Fault {
     Paused,
     /// A post-start hook failed.
     PostStart,
+    /// A namespace that it had joined has ended.
+    Alone,
 }
 
 /// The phase of `replica`, and when time alone will change it.
@@ -79,6 +81,9 @@ fn running(scene: &Scene<'_>, replica: &Replica) -> (Phase, Option<Timestamp>) {
     let Some(sighting) = scene.memory.sightings.get(&replica.id) else {
         return (Phase::Pending("to be seen running".to_owned()), None);
     };
+    if replica.alone() {
+        return (Phase::Failed(Fault::Alone), None);
+    }
     if replica.health == Health::Unhealthy {
         return (Phase::Failed(Fault::Unhealthy), None);
     }

@@ -103,6 +103,12 @@ impl Policy {
         }
     }
 
+    /// The same, where two copies may not run at once.
+    #[must_use]
+    pub fn stopping_first(self) -> Self {
+        Self { stop_first: true, surge: 0, unavailable: self.unavailable.max(1), ..self }
+    }
+
     /// At least so many are available at every moment of a rollout.
     pub fn floor(&self) -> usize {
         self.replicas.saturating_sub(self.unavailable) as usize
@@ -114,8 +120,11 @@ impl Policy {
     }
 }
 
-/// Which way requests come, where composed brings it who serves.
+/// Which way requests come, where composed brings it who serves, or whose network they come to.
 fn way(spec: &ServiceSpec) -> String {
+    if let Some((_, other)) = spec.shares().find(|(key, _)| *key == "network_mode") {
+        return format!("; in the network of {other}, within which the old one is stopped first");
+    }
     let driver = spec.traffic.as_ref().and_then(|traffic| traffic.haproxy.as_ref());
     match (&spec.front, driver) {
         (Some(_), _) => "; requests come by its front".to_owned(),

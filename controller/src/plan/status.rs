@@ -1,5 +1,7 @@
 //! What people may read of a service: derived from the same facts as the plan, with Kubernetes' conditions.
 
+use std::collections::BTreeSet;
+
 use crd_schema::status::{
     Condition, ConditionType, Reason, ReplicaStatus, RevisionOutcome, RevisionStatus, ServiceStatus, Waiting,
 };
@@ -37,7 +39,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         history: memory.history.iter().rev().map(revision).collect(),
         error: desired.error.clone(),
         requests_cut: memory.cut,
-        ..replicas(scene, before)
+        ..replicas(scene, before, &staying(scene))
     };
     status.waiting = waiting(plan);
     status.canary = goal(scene).ok().and_then(|goal| canary::status(scene, &goal, &cast));
@@ -98,7 +100,9 @@ pub fn unwanted(
     let spec = crd_schema::ServiceSpec { rollout, ..crd_schema::ServiceSpec::default() };
     let nothing = DesiredService { one_shot: true, ..DesiredService::new(name.clone(), spec, String::new()) };
     let scene = Scene { desired: &nothing, observed, memory, policy: &Policy::of(&nothing.spec), now };
-    let mut status = replicas(&scene, before);
+    // Of one that is left as it is all stay.
+    let staying = held.map(|_| observed.replicas.iter().map(|replica| replica.id.as_str()).collect());
+    let mut status = replicas(&scene, before, &staying.unwrap_or_default());
     status.project.clone_from(&name.project);
     status.name.clone_from(&name.name);
     status.generation = memory.generation;
@@ -200,7 +204,20 @@ fn replica_failure(desired: &DesiredService, memory: &Memory, cast: &Cast<'_>) -
     }
 }
 
-fn replicas(scene: &Scene<'_>, before: Option<&ServiceStatus>) -> ServiceStatus {
+/// Those that are to stay: all but those that were withdrawn where nothing is begun.
+fn staying<'a>(scene: &Scene<'a>) -> BTreeSet<&'a str> {
+    let all = || scene.observed.replicas.iter();
+    let contended = || scene.memory.contended(scene.now).is_some();
+    match goal(scene) {
+        Ok(goal) if paused(scene.desired, scene.memory).is_none() && !contended() => {
+            let cast = Cast::of(scene, goal.revision);
+            cast.keepers.iter().chain(&cast.finished).map(|member| member.replica.id.as_str()).collect()
+        }
+        _ => all().map(|replica| replica.id.as_str()).filter(|id| !scene.memory.withdrawn.contains_key(*id)).collect(),
+    }
+}
+
+fn replicas(scene: &Scene<'_>, before: Option<&ServiceStatus>, staying: &BTreeSet<&str>) -> ServiceStatus {
     let mut status = ServiceStatus::default();
     for replica in &scene.observed.replicas {
         let (phase, _) = phase(scene, replica);
@@ -219,6 +236,9 @@ fn replicas(scene: &Scene<'_>, before: Option<&ServiceStatus>) -> ServiceStatus 
             endpoints,
             addresses: replica.addresses.clone(),
             reason: reason_of(replica, &phase),
+            idle: !replica.state.is_live(),
+            leaves: replica.state.is_live() && !staying.contains(replica.id.as_str()),
+            shares: replica.shares.iter().map(|owner| owner.id.clone()).collect(),
         });
     }
     status.instances.sort_by(|a, b| a.name.cmp(&b.name));
@@ -246,6 +266,9 @@ fn reason_of(replica: &Replica, phase: &Phase) -> Option<String> {
         Phase::Failed(Fault::Unhealthy) => Some("is unhealthy".to_owned()),
         Phase::Failed(Fault::Late) => Some("did not become healthy in time".to_owned()),
         Phase::Failed(Fault::PostStart) => Some("its post_start has failed, or was interrupted".to_owned()),
+        Phase::Failed(Fault::Alone) => {
+            Some("is cut off: whose namespaces it shares was replaced or started anew".to_owned())
+        }
         Phase::Failed(Fault::Paused) => Some("was paused by hand".to_owned()),
         Phase::Exited | Phase::Kept => match replica.state {
             crate::model::State::Exited(code) => Some(format!("exited with code {code}")),

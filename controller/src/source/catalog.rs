@@ -140,8 +140,9 @@ impl Catalog {
 
     /// Whether a service is left alone because only another one may be changed.
     pub fn spares(&self, name: &ServiceName) -> bool {
-        // A front goes with its service.
-        self.only.as_ref().is_some_and(|only| name != only && front::owner(name).as_ref() != Some(only))
+        // A front goes with its service, and so does who has joined its namespaces.
+        let joins = |only: &ServiceName| self.guests(only).any(|guest| guest == name);
+        self.only.as_ref().is_some_and(|only| name != only && front::owner(name).as_ref() != Some(only) && !joins(only))
     }
 
     /// Whether the project of this service is any business of these files.
@@ -180,6 +181,20 @@ impl Catalog {
     /// The services that depend on `name`.
     pub fn dependants(&self, name: &ServiceName) -> impl Iterator<Item = &ServiceName> {
         self.dependants.get(name).into_iter().flatten()
+    }
+
+    /// The services that join namespaces of `name`.
+    pub fn guests<'a>(&'a self, name: &'a ServiceName) -> impl Iterator<Item = &'a ServiceName> {
+        let joins = |guest: &&ServiceName| self.hosts(guest).any(|host| host == *name);
+        self.dependants(name).filter(joins)
+    }
+
+    /// The services whose namespaces `name` joins.
+    pub fn hosts(&self, name: &ServiceName) -> impl Iterator<Item = ServiceName> {
+        let spec = self.service(name).map(|service| &service.spec);
+        spec.into_iter()
+            .flat_map(crd_schema::ServiceSpec::shares)
+            .map(|(_, other)| ServiceName::new(&name.project, other))
     }
 
     /// Takes note of which services have containers of ours. To be called before anything is made for this catalog:

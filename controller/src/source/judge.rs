@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::Object;
+use crd_schema::{Dependency, Object};
 
 use super::catalog::{Catalog, Entry};
 use super::claims::{Claim, Said};
@@ -216,7 +216,10 @@ impl<'a> Judge<'a> {
             let ties = open.iter().filter_map(|name| {
                 let desired = self.catalog.service(name)?;
                 let mut after = BTreeMap::new();
-                for (other, dependency) in desired.spec.depends_on.iter().filter(|(_, dependency)| dependency.restart) {
+                let shares = |other: &str| desired.spec.shares().any(|(_, shared)| shared == other);
+                // Who has joined a namespace moves with its replicas, one by one.
+                let tied = |(other, dependency): &(&String, &Dependency)| dependency.restart && !shares(other);
+                for (other, dependency) in desired.spec.depends_on.iter().filter(tied) {
                     let other_name = ServiceName::new(&name.project, other);
                     match known(&other_name) {
                         Some(revision) if !open.contains(&other_name) => drop(after.insert(other.clone(), revision)),
@@ -238,6 +241,7 @@ impl<'a> Judge<'a> {
                 break;
             }
         }
+        self.sit();
         for name in open {
             let place = self.catalog.service(&name).map(|desired| desired.source.clone()).unwrap_or_default();
             let why = format!(
@@ -245,6 +249,25 @@ impl<'a> Judge<'a> {
                  here, is not valid, or depends on {name}: put both under one directory and apply that"
             );
             self.refuse(&name, &place, &why);
+        }
+    }
+
+    /// Notes which revisions of the services whose namespaces they join are wanted.
+    fn sit(&mut self) {
+        let revision = |name: &ServiceName| Some(self.catalog.service(name)?.revision.clone());
+        let sits = |(name, entry): (&ServiceName, &Entry)| {
+            let desired = entry.desired.as_ref().ok()?;
+            let others = desired.spec.shares().map(|(_, other)| other.to_owned());
+            let beside =
+                others.filter_map(|other| Some((other.clone(), revision(&ServiceName::new(&name.project, &other))?)));
+            Some((name.clone(), beside.collect::<BTreeMap<_, _>>()))
+        };
+        let all: Vec<_> =
+            self.catalog.services.iter().filter_map(sits).filter(|(_, beside)| !beside.is_empty()).collect();
+        for (name, beside) in all {
+            if let Some(Ok(desired)) = self.catalog.services.get_mut(&name).map(|entry| &mut entry.desired) {
+                desired.beside = beside;
+            }
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn resolve(
     let name = ServiceName::new(&service.metadata.project, &service.metadata.name);
     let document = Document { reading, file, place, name };
     let mut spec = service.spec;
+    spec.depend_on_shared();
     let mut made = Made { document: spec.digest(), filled: BTreeSet::new() };
     if let Some(project) = project {
         document.declared(&spec, project)?;

@@ -256,6 +256,9 @@ mod tests {
             ]
             .into(),
             reason: None,
+            idle: false,
+            leaves: false,
+            shares: Vec::new(),
         }
     }
 

@@ -33,6 +33,9 @@ mod tests {
             endpoints: Vec::new(),
             addresses: std::collections::BTreeMap::new(),
             reason: None,
+            idle: false,
+            leaves: false,
+            shares: Vec::new(),
         };
         let all: Vec<_> = revisions.iter().map(replica).collect();
         let canary = CanaryStatus { revision: "new".to_owned(), weight, until: None };

@@ -6,6 +6,7 @@ mod fronts;
 mod hosts;
 mod projects;
 mod removal;
+mod shared;
 
 use std::collections::BTreeSet;
 use std::path::Path;

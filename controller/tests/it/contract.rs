@@ -99,6 +99,7 @@ fn print(stage: &dyn Stage, kind: Kind, number: u32) -> Blueprint {
         generation: 7,
         spec: stage.spec(kind),
         volumes: std::collections::BTreeMap::new(),
+        joins: std::collections::BTreeMap::new(),
         image: None,
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use composed::model::{
-    Comparison, Deed, Desired, DesiredService, Health, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe,
-    Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
+    Comparison, Deed, Desired, DesiredService, Health, ImageState, InFlight, Memory, Neighbours, Observed, Outcome,
+    Owner, Pending, Probe, Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
 };
 use composed::plan::policy::Policy;
 use composed::plan::{Scene, plan, status};
@@ -40,6 +40,7 @@ struct World {
     /// Another service waits for this one to complete.
     one_shot: bool,
     unmet: BTreeMap<String, String>,
+    neighbours: Neighbours,
     /// The old revision's image. What else the old revision has is as in the document.
     old_image: Option<String>,
     /// Whether the old revision was available, and the new one.
@@ -108,6 +109,9 @@ struct Seen {
     /// Where its image says that it keeps data.
     #[serde(default)]
     data: BTreeSet<String>,
+    /// It has joined the network of this container of vpn, which has run for so long.
+    #[serde(default)]
+    beside: Option<(String, Option<ComposeDuration>)>,
     /// Somebody else has told it to stop.
     #[serde(default)]
     by_hand: bool,
@@ -170,6 +174,7 @@ impl Case {
             missing: world.missing.clone(),
             refused: world.refused.clone(),
             unmet: world.unmet.clone(),
+            neighbours: world.neighbours.clone(),
             ..Observed::default()
         };
         let desired = match (world.gone, world.held) {
@@ -323,6 +328,7 @@ impl Seen {
             pid: 0,
             volumes: self.volumes.clone(),
             data: self.data.clone(),
+            shares: self.beside.iter().map(|(id, runs)| owner(id, runs.map(|runs| now - runs.get()))).collect(),
             by_hand: self.by_hand,
             maker: self.compose.as_ref().map(|_| "docker compose 5.6.1".to_owned()),
             compose: self
@@ -331,6 +337,10 @@ impl Seen {
                 .map(|differs| if differs.is_empty() { Comparison::Same } else { Comparison::Differs(differs) }),
         }
     }
+}
+
+fn owner(id: &str, since: Option<Timestamp>) -> Owner {
+    Owner { id: id.to_owned(), service: "vpn".to_owned(), since }
 }
 
 #[test]

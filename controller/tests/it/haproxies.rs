@@ -119,6 +119,9 @@ fn show(board: &Board, phases: &[(char, &str)]) {
         endpoints: Vec::new(),
         addresses: BTreeMap::new(),
         reason: None,
+        idle: false,
+        leaves: false,
+        shares: Vec::new(),
     });
     board.publish(&web(), ServiceStatus { instances: instances.collect(), ..ServiceStatus::default() });
 }
@@ -239,6 +242,9 @@ async fn a_revision_on_trial_has_its_weight_for_as_long_as_that() {
                 endpoints,
                 addresses,
                 reason: None,
+                idle: false,
+                leaves: false,
+                shares: Vec::new(),
             });
         }
         driven.board.publish(&web(), status);

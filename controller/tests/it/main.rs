@@ -7,6 +7,7 @@ mod git;
 mod golden;
 mod haproxies;
 mod hooks;
+mod hostile;
 mod images;
 mod imports;
 mod memory;

@@ -36,6 +36,7 @@ fn replica(wish: &DesiredService, health: Health, started_at: Timestamp) -> Repl
         volumes: std::collections::BTreeMap::new(),
         post_start: None,
         data: std::collections::BTreeSet::new(),
+        shares: Vec::new(),
         by_hand: false,
         maker: None,
         compose: None,

@@ -130,6 +130,7 @@ impl Scene {
                 volumes: BTreeMap::new(),
                 post_start: None,
                 data: BTreeSet::new(),
+                shares: Vec::new(),
                 by_hand: false,
                 maker: None,
                 compose: None,

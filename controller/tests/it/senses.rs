@@ -282,6 +282,7 @@ pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
         volumes: std::collections::BTreeMap::new(),
         post_start: None,
         data: std::collections::BTreeSet::new(),
+        shares: Vec::new(),
         by_hand: false,
         maker: None,
         compose: None,

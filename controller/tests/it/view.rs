@@ -90,6 +90,9 @@ impl Stand {
             endpoints: Vec::new(),
             addresses: std::collections::BTreeMap::new(),
             reason: None,
+            idle: false,
+            leaves: false,
+            shares: Vec::new(),
         };
         let instances = ids.iter().map(instance).collect();
         self.board.publish(&self.service(), ServiceStatus { instances, ..ServiceStatus::default() });

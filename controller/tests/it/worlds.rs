@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use composed::engine::sim::{Behaviour, Fault, Sim, World};
 use composed::engine::{Asked, Context, Engine, EngineError, Scope};
-use composed::model::{Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Outcome, ServiceName, State};
+use composed::model::{
+    Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Neighbours, Outcome, ServiceName, State,
+};
 use composed::plan::action::Verb;
 use composed::reconcile::{Pass, Said};
 use crd_schema::{Canary, ComposeDuration, FailureAction, Healthcheck, IntOrPercent, Order, Rollout, ServiceSpec};
@@ -412,6 +414,7 @@ impl Run {
             desired: &desired,
             project: &DesiredProject::default(),
             unmet: BTreeMap::new(),
+            neighbours: Neighbours::default(),
             refused: None,
             before: judged.run.before.as_ref(),
             registry: Said::default(),

@@ -21,6 +21,7 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
     mounts(spec, findings);
     files(spec, findings);
     limits(spec, findings);
+    requests(spec, findings);
     for (index, file) in spec.env_file.iter().enumerate() {
         let path = ["spec", "env_file", &index.to_string(), "format"];
         if file.format.as_deref().is_some_and(|format| format != "raw") {
@@ -119,6 +120,12 @@ fn wrong_mount(mount: &Mount) -> Option<(String, &'static str)> {
             ("a volume's source is its name, not a path", "write `type: bind` for a path of the host")
         }
         (MountKind::Tmpfs, Some(_)) => ("a tmpfs has no source", "remove `source`"),
+        (MountKind::Bind, _) if recursion(mount).is_some_and(|word| !RECURSIONS.contains(&word)) => {
+            ("`recursive` is none of its words", "write `enabled`, `disabled`, `writable` or `readonly`")
+        }
+        (MountKind::Bind, _) if matches!(recursion(mount), Some("writable" | "readonly")) && !mount.read_only => {
+            ("`recursive` of what may be written to", "write `read_only: true` beside it, or `enabled` or `disabled`")
+        }
         (kind, _) if kind != MountKind::Bind && mount.bind.is_some() => {
             ("`bind` options on what is no bind", "remove `bind`")
         }
@@ -131,6 +138,35 @@ fn wrong_mount(mount: &Mount) -> Option<(String, &'static str)> {
         _ => return None,
     };
     Some((wrong.0.to_owned(), wrong.1))
+}
+
+const RECURSIONS: [&str; 4] = ["enabled", "disabled", "writable", "readonly"];
+
+fn recursion(mount: &Mount) -> Option<&str> {
+    mount.bind.as_ref()?.recursive.as_deref()
+}
+
+/// What is asked of drivers of devices.
+fn requests(spec: &ServiceSpec, findings: &mut Findings) {
+    let resources = spec.deploy.as_ref().and_then(|deploy| deploy.resources.as_ref());
+    let reserved = resources.and_then(|resources| resources.reservations.as_ref());
+    let reserved = reserved.map_or(&[][..], |reserved| reserved.devices.as_slice());
+    let places = [
+        (&["spec", "gpus"][..], &spec.gpus[..]),
+        (&["spec", "deploy", "resources", "reservations", "devices"], reserved),
+    ];
+    for (path, request) in places.into_iter().flat_map(|(path, all)| all.iter().map(move |request| (path, request))) {
+        if request.count.is_some() && !request.device_ids.is_empty() {
+            findings.add(path, "devices by number and by name", "keep one of the two: `count` or `device_ids`");
+        }
+        if path.len() > 2 && request.capabilities.is_empty() {
+            findings.add(path, "devices without `capabilities`", "write what they must be able to do, such as `[gpu]`");
+        }
+    }
+    for device in spec.devices.iter().filter(|device| !device.source.starts_with('/') && !device.is_named()) {
+        let help = "write a path such as `/dev/fuse`";
+        findings.add(&["spec", "devices"], format!("`{}` is not the path of a device", device.source), help);
+    }
 }
 
 fn limits(spec: &ServiceSpec, findings: &mut Findings) {
@@ -177,6 +213,7 @@ fn limits(spec: &ServiceSpec, findings: &mut Findings) {
         ("mem_swappiness", spec.mem_swappiness, 0, 100),
         ("oom_score_adj", spec.oom_score_adj, -1000, 1000),
         ("cpu_shares", spec.cpu_shares, 0, 262_144),
+        ("blkio_config", spec.blkio_config.as_ref().and_then(|blkio| blkio.weight).map(i64::from), 10, 1000),
     ];
     for (key, value, min, max) in ranges {
         if value.is_some_and(|value| !(min..=max).contains(&value)) {

@@ -66,6 +66,10 @@ fn check_service(service: &Service, findings: &mut Findings) {
     rollout::check(&service.spec, findings);
     front::check(&service.spec, findings);
     update::check(&service.spec, findings);
+    for (key, _) in service.spec.shares().filter(|(_, other)| other == name) {
+        let help = "remove it, or name another service";
+        findings.add(&["spec", key], format!("`{name}` would join its own namespace"), help);
+    }
     if service.spec.depends_on.contains_key(name) {
         let help = "remove it: a service that waits for itself never starts";
         findings.add(&["spec", "depends_on", name], format!("`{name}` depends on itself"), help);
@@ -88,6 +92,7 @@ fn check_project(project: &Project, findings: &mut Findings) {
                 || network.internal
                 || network.attachable
                 || network.ipam.is_some()
+                || network.enable_ipv4.is_some()
                 || network.enable_ipv6.is_some()
                 || !network.driver_opts.is_empty()
                 || !network.labels.is_empty())

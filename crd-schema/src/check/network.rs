@@ -21,11 +21,44 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
             findings.add(&["spec", "ports"], "host_ip is not an IP address", help);
         }
     }
-    for (key, value) in [("pid", &spec.pid), ("ipc", &spec.ipc)] {
-        if value.as_deref().is_some_and(|mode| mode.starts_with("service:") || mode.starts_with("container:")) {
-            let help = "not yet supported: the other container's replacement would take this one with it; use `host` or remove it";
-            findings.add(&["spec", key], format!("{key} of another container"), help);
+    for (key, mode) in [("pid", &spec.pid), ("ipc", &spec.ipc)] {
+        if let Some(mode) = mode {
+            of_another(&["spec", key], mode, findings);
         }
+    }
+    if spec.shares_network() {
+        of_its_own(spec, findings);
+    }
+}
+
+/// A namespace of another container.
+fn of_another(path: &[&str], mode: &str, findings: &mut Findings) {
+    if mode.starts_with("container:") {
+        let help = "write `service:NAME` of a service of this project: composed sees when a replica of that is replaced, and \
+                    moves this one with it; of other containers it does not";
+        findings.add(path, format!("`{mode}` is not supported"), help);
+    } else if mode.strip_prefix("service:").is_some_and(str::is_empty) {
+        findings.add(path, "`service:` names no service", "write `service:NAME`");
+    }
+}
+
+/// What belongs to the network that it joins, and so to that network's service. The engine refuses it, too.
+fn of_its_own(spec: &ServiceSpec, findings: &mut Findings) {
+    let mode = spec.network_mode.as_deref().unwrap_or_default();
+    let of = mode.trim_start_matches("service:");
+    let keys = [
+        ("ports", !spec.ports.is_empty()),
+        ("expose", !spec.expose.is_empty()),
+        ("hostname", spec.hostname.is_some()),
+        ("dns", !spec.dns.is_empty()),
+        ("dns_opt", !spec.dns_opt.is_empty()),
+        ("dns_search", !spec.dns_search.is_empty()),
+        ("extra_hosts", !spec.extra_hosts.is_empty()),
+        ("mac_address", spec.mac_address.is_some()),
+    ];
+    for (key, _) in keys.into_iter().filter(|(_, given)| *given) {
+        let help = format!("write it at `{of}`, whose network this is");
+        findings.add(&["spec", key], format!("{key} with network_mode `{mode}`"), help);
     }
 }
 
@@ -33,13 +66,9 @@ fn network_mode(mode: &str, spec: &ServiceSpec, findings: &mut Findings) {
     let path = ["spec", "network_mode"];
     match mode {
         "none" | "host" | "bridge" => {}
-        _ if mode.starts_with("service:") || mode.starts_with("container:") => findings.add(
-            &path,
-            format!("network_mode `{mode}` is not supported"),
-            "not yet supported: the other container's replacement would take this one's network with it; use `networks`",
-        ),
+        _ if mode.starts_with("service:") || mode.starts_with("container:") => of_another(&path, mode, findings),
         _ => {
-            let help = "write `none`, `host` or `bridge`, or name networks in `networks: [...]`";
+            let help = "write `none`, `host`, `bridge` or `service:NAME`, or name networks in `networks: [...]`";
             findings.add(&path, format!("network_mode `{mode}` is not supported"), help);
         }
     }

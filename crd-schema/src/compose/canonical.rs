@@ -36,6 +36,12 @@ fn of_service(service: &mut Node, base: &str) {
             rebase(file, base);
         }
     }
+    if let Some(gpus) = get_mut(service, "gpus").filter(|gpus| gpus.text().is_some() && !gpus.is_nothing()) {
+        let (place, tag) = (gpus.place, gpus.tag);
+        let count = std::mem::replace(gpus, Node::plain("", place));
+        let one = map(vec![("count", Node::new(count.kind, place))], place);
+        *gpus = Node { tag, ..Node::new(Kind::List(vec![one]), place) };
+    }
     for key in ["env_file", "label_file"] {
         if let Some(files) = get_mut(service, key) {
             listed(files);

@@ -5,8 +5,12 @@ use super::path::matches;
 use super::words;
 
 const NUMBERS: &[&str] = &[
+    "services.*.blkio_config.weight",
+    "services.*.blkio_config.weight_device.[].weight",
     "services.*.cpu_period",
     "services.*.cpu_quota",
+    "services.*.cpu_rt_period",
+    "services.*.cpu_rt_runtime",
     "services.*.cpu_shares",
     "services.*.deploy.replicas",
     "services.*.deploy.resources.limits.pids",
@@ -17,6 +21,7 @@ const NUMBERS: &[&str] = &[
     "services.*.deploy.update_config.parallelism",
     "services.*.healthcheck.retries",
     "services.*.mem_swappiness",
+    "services.*.networks.*.gw_priority",
     "services.*.networks.*.priority",
     "services.*.oom_score_adj",
     "services.*.pids_limit",
@@ -62,6 +67,7 @@ const TEXTS: &[&str] = &[
     "services.*.environment.*",
     "services.*.labels.*",
     "services.*.logging.options.*",
+    "services.*.networks.*.driver_opts.*",
     "services.*.post_start.[].environment.*",
     "services.*.pre_stop.[].environment.*",
     "services.*.sysctls.*",

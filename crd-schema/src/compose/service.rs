@@ -9,7 +9,7 @@ use super::tree::{entries, entries_mut, get_mut, items, map, put, take};
 use super::words;
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Problem};
-use crate::{Object, Service, ServiceSpec, check};
+use crate::{DeviceCount, Object, Service, ServiceSpec, check};
 
 /// Reads a service whose environment is resolved; with it, its specification as it is written. `tree` describes the networks and so on that it uses; `variables` are the project's; `is_there`
 /// tells which services are active.
@@ -62,6 +62,8 @@ pub(super) fn read(
             return Err(problems);
         }
     };
+    spec.depend_on_shared();
+    all_of_them(&mut spec);
     spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));
     let metadata =
         map(vec![("project", Node::quoted(project, key.place)), ("name", Node::quoted(name, key.place))], key.place);
@@ -96,6 +98,16 @@ fn links(service: &mut Node, shown: &str, problems: &mut Vec<Problem>) {
         }
     }
     put(service, Node::quoted("depends_on", key.place), depends_on);
+}
+
+/// Where neither a number nor names are given, all devices are meant. Source: compose-go `transform/devices.go`.
+fn all_of_them(spec: &mut ServiceSpec) {
+    let resources = spec.deploy.as_mut().and_then(|deploy| deploy.resources.as_mut());
+    let reserved = resources.and_then(|resources| resources.reservations.as_mut());
+    let reserved = reserved.into_iter().flat_map(|reserved| &mut reserved.devices);
+    for request in spec.gpus.iter_mut().chain(reserved).filter(|request| request.device_ids.is_empty()) {
+        request.count.get_or_insert(DeviceCount::ALL);
+    }
 }
 
 /// A healthcheck that is switched off has no test and no times, whatever the file says that it is merged over.

@@ -156,6 +156,14 @@ impl Shorten for Device {
     }
 
     fn short(text: &str) -> Result<Self, Refusal> {
+        // A qualified name of the Container Device Interface.
+        if let Some((class, name)) = text.split_once('=')
+            && class.contains('/')
+            && !text.starts_with('/')
+            && !name.is_empty()
+        {
+            return Ok(Self { source: text.to_owned(), target: text.to_owned(), permissions: "rwm".to_owned() });
+        }
         let mut parts = text.split(':');
         let source = parts.next().unwrap_or_default();
         let target = parts.next().unwrap_or(source);
@@ -166,7 +174,7 @@ impl Shorten for Device {
         };
         let known = !permissions.is_empty() && permissions.chars().all(|c| matches!(c, 'r' | 'w' | 'm'));
         if !source.starts_with('/') || !known || parts.next().is_some() {
-            let help = "write `/dev/source[:/dev/target[:rwm]]`; devices by name (CDI) are not supported yet";
+            let help = "write `/dev/source[:/dev/target[:rwm]]`, or a name of the Container Device Interface: `vendor.com/class=name`";
             return Err(Refusal::new(format!("`{text}` is not a device"), help));
         }
         Ok(Self { source: source.to_owned(), target: target.to_owned(), permissions: permissions.to_owned() })
@@ -230,7 +238,7 @@ impl Shorten for Mount {
             mount.source = Some(source.to_owned());
         }
         if mount.kind == MountKind::Bind {
-            mount.bind = Some(BindOptions { create_host_path: Some(true), propagation: None });
+            mount.bind = Some(BindOptions { create_host_path: Some(true), ..BindOptions::default() });
         }
         for option in options.split(',').filter(|_| parts.len() == 3) {
             mount.apply(option)?;

@@ -1,9 +1,12 @@
 //! What a service refers to: networks, other services, files of variables.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{is_false, is_true, yes};
+use crate::forms::{Options, via};
 
 /// How the service joins one network. Source: compose-spec 05-services, "networks".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +30,16 @@ pub struct NetworkAttachment {
     /// Networks are joined in descending order of it; default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
+    /// Options of the network's driver for this container.
+    #[serde(deserialize_with = "via::<Options, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Options")]
+    pub driver_opts: BTreeMap<String, String>,
+    /// The network with the highest one has the default route (engine 28 and later); default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gw_priority: Option<i64>,
+    /// The name of the network's interface in the container (engine 28.1 and later).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface_name: Option<String>,
 }
 
 /// A service that must be there first. Source: compose-spec 05-services, `depends_on`.

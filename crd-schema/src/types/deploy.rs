@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::devices::DeviceRequest;
 use super::scalar::{ByteSize, Decimal};
 
 /// Compose's `deploy`, of which composed takes the resources.
@@ -51,4 +52,7 @@ pub struct Reservations {
     /// Memory, the same as `mem_reservation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
+    /// Devices to be had from a driver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceRequest>,
 }

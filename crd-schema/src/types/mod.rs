@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod deploy;
+pub(crate) mod devices;
 pub(crate) mod environment;
 pub(crate) mod file;
 pub(crate) mod front;

@@ -1,9 +1,12 @@
 //! What is mounted into the container: host directories, named and anonymous volumes, memory.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{is_false, scalar::ByteSize};
+use crate::forms::{Labels, via};
 
 /// One mount. Source: compose-spec 05-services, "volumes".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +57,10 @@ pub struct BindOptions {
     /// Create the host directory when it is missing. Default: true for the short form, false for the long one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_host_path: Option<bool>,
+    /// Whether what is mounted below it comes along: `enabled` (default), `disabled`, and of a read-only one `writable` or
+    /// `readonly` for those mounts (engine 25 and later).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recursive: Option<String>,
 }
 
 /// Options of a volume mount.
@@ -66,6 +73,10 @@ pub struct VolumeOptions {
     /// The directory of the volume to mount instead of its root (engine 26 and later).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subpath: Option<String>,
+    /// Labels of an anonymous volume; those of a named one are written at the volume.
+    #[serde(deserialize_with = "via::<Labels, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Labels")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Options of a tmpfs mount.

@@ -35,6 +35,9 @@ pub struct Network {
     /// Containers of other projects may join by hand (overlay networks).
     #[serde(default, skip_serializing_if = "is_false")]
     pub attachable: bool,
+    /// Give addresses of IPv4. Default true; `false` needs engine 28 or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_ipv4: Option<bool>,
     /// Give addresses of IPv6, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_ipv6: Option<bool>,

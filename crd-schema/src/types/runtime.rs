@@ -92,6 +92,11 @@ pub struct Device {
 }
 
 impl Device {
+    /// Whether it is a name of the Container Device Interface, not a path.
+    pub fn is_named(&self) -> bool {
+        !self.source.starts_with('/') && self.source == self.target
+    }
+
     fn all() -> String {
         "rwm".to_owned()
     }

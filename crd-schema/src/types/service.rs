@@ -12,6 +12,7 @@ use crate::forms::{
 use super::{
     attach::{Dependency, EnvFile, NetworkAttachment},
     deploy::Deploy,
+    devices::{BlkioConfig, DeviceRequest},
     environment::Environment,
     file::ContainerFile,
     front::{Front, Generated, Traffic},
@@ -70,7 +71,7 @@ pub struct ServiceSpec {
     )]
     #[schemars(with = "Named<NetworkAttachment, true>")]
     pub networks: Option<BTreeMap<String, NetworkAttachment>>,
-    /// `none`, `host` or `bridge` in place of `networks`.
+    /// `none`, `host` or `bridge` in place of `networks`, or `service:NAME`: the network of a replica of that service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_mode: Option<String>,
     /// What is mounted, in short (`source:target:ro`) or long form.
@@ -161,7 +162,7 @@ pub struct ServiceSpec {
     #[serde(deserialize_with = "via::<Ulimits, _, _>", default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "Ulimits")]
     pub ulimits: BTreeMap<String, Ulimit>,
-    /// Devices of the host, in short (`source:target:rwm`) or long form.
+    /// Devices of the host, in short (`source:target:rwm`) or long form, or by name (CDI, `vendor.com/class=name`).
     #[serde(deserialize_with = "via::<Shorts<Device>, _, _>", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Shorts<Device>")]
     pub devices: Vec<Device>,
@@ -189,6 +190,18 @@ pub struct ServiceSpec {
     /// The CPUs it may run on, such as `0-2,4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpuset: Option<String>,
+    /// CPU time of the real-time scheduler in microseconds within each `cpu_rt_period`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_runtime: Option<i64>,
+    /// The period of `cpu_rt_runtime` in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_period: Option<i64>,
+    /// How it shares block devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blkio_config: Option<BlkioConfig>,
+    /// GPUs to be had from a driver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<DeviceRequest>,
     /// The most memory a replica may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mem_limit: Option<ByteSize>,
@@ -233,10 +246,10 @@ pub struct ServiceSpec {
     /// A fixed name for the container. Forbids a second replica, and so start-first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
-    /// The IPC namespace: `private`, `shareable`, `host` or `none`.
+    /// The IPC namespace: `private`, `shareable`, `host`, `none`, or `service:NAME` for that of a replica of that service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipc: Option<String>,
-    /// The process namespace: `host`.
+    /// The process namespace: `host`, or `service:NAME` for that of a replica of that service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<String>,
     /// The user namespace: `host`.
@@ -299,4 +312,25 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub generated: Option<Generated>,
+}
+
+impl ServiceSpec {
+    /// The namespaces of other services that its replicas join: the key, and the service.
+    pub fn shares(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let keys = [("network_mode", &self.network_mode), ("ipc", &self.ipc), ("pid", &self.pid)];
+        keys.into_iter().filter_map(|(key, mode)| Some((key, mode.as_deref()?.strip_prefix("service:")?)))
+    }
+
+    /// Whether its replicas have their network from others.
+    pub fn shares_network(&self) -> bool {
+        self.shares().any(|(key, _)| key == "network_mode")
+    }
+
+    /// Adds the dependencies that its namespaces mean. Source: compose-go `loader/normalize.go`.
+    pub fn depend_on_shared(&mut self) {
+        let shared: Vec<_> = self.shares().map(|(_, service)| service.to_owned()).collect();
+        for service in shared {
+            self.depends_on.entry(service).or_insert(Dependency { restart: true, ..Dependency::default() });
+        }
+    }
 }

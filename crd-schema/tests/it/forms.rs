@@ -157,6 +157,18 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
         ("cpus: 0.50", "cpus", json!("0.50")),
         ("cpus: '2'", "cpus", json!("2")),
         ("cpu_shares: 512", "cpu_shares", json!(512)),
+        ("cpu_rt_period: 1000", "cpu_rt_period", json!(1000)),
+        ("cpu_rt_runtime: 500", "cpu_rt_runtime", json!(500)),
+        (
+            "blkio_config: {weight: 300, weight_device: [{path: /dev/sda, weight: 400}], device_read_bps: [{path: /dev/sda, rate: 12mb}]}",
+            "blkio_config",
+            json!({"weight": 300, "weight_device": [{"path": "/dev/sda", "weight": 400}], "device_read_bps": [{"path": "/dev/sda", "rate": "12m"}]}),
+        ),
+        (
+            "gpus: [{count: all, options: {a: b}}, {count: 2, capabilities: [compute], driver: nvidia}, {device_ids: [GPU-1]}]",
+            "gpus",
+            json!([{"count": -1, "options": {"a": "b"}}, {"count": 2, "capabilities": ["compute"], "driver": "nvidia"}, {"device_ids": ["GPU-1"]}]),
+        ),
         ("cpu_quota: 50000", "cpu_quota", json!(50000)),
         ("cpu_period: 100000", "cpu_period", json!(100_000)),
         ("cpuset: '0-2,4'", "cpuset", json!("0-2,4")),

@@ -30,6 +30,9 @@ fn the_status_is_camel_case_and_comes_back() {
             endpoints: vec!["10.0.0.2:80".into()],
             addresses: [("shop_default".into(), "10.0.0.2".into())].into(),
             reason: None,
+            idle: false,
+            leaves: false,
+            shares: Vec::new(),
         }],
         ..ServiceStatus::default()
     };

@@ -1,7 +1,7 @@
 //! The examples, deployed as they are but for what a machine without a registry lacks: their images, and the programs in
 //! them that their checks call.
 
-use e2e::controller::Controller;
+use e2e::controller::{Controller, plan};
 use e2e::haproxy::haproxy_or_skip;
 use e2e::program::image;
 use e2e::stage::scenario;
@@ -54,7 +54,8 @@ fn s14_the_examples_converge() {
         let controller = Controller::start(world);
         let fronts = haproxy.map_or(Vec::new(), |_| vec![("site", 2), ("site-front", 1)]);
         let others = [("hello", 1), ("web", 3), ("worker", 2), ("database", 1), ("cache", 1), ("api", 2)];
-        for (name, replicas) in others.into_iter().chain(fronts) {
+        let all: Vec<(&str, usize)> = others.into_iter().chain(fronts).collect();
+        for (name, replicas) in all.iter().copied() {
             controller.converged(name, "", secs(120));
             assert_eq!(world.running(name).len(), replicas, "{name}");
         }
@@ -64,6 +65,9 @@ fn s14_the_examples_converge() {
         let started =
             |name: &str| world.docker.run(&["inspect", "--format", "{{.State.StartedAt}}", &world.running(name)[0].id]);
         assert!(started("cache") < started("api"), "the API waits for its cache");
+
+        let told = plan(world, &world.desired());
+        assert_eq!(told.text.matches("nothing to do").count(), all.len(), "the plan is empty: {}", told.text);
 
         // A second start finds nothing to do.
         let before = world.record();

@@ -81,7 +81,7 @@ fn s11_compose_sees_the_replicas() {
             Ok(program) => program,
             Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
         };
-        world.write(&Service::new("web", 2));
+        world.write(&Service::new("web", 2).key("ports", r#"["127.0.0.1::8080"]"#));
         let controller = Controller::start(world);
         controller.converged("web", "", secs(60));
         let compose = |args: &[&str]| {
@@ -104,6 +104,15 @@ fn s11_compose_sees_the_replicas() {
         compose(&["logs", "web"]);
         let check = compose(&["exec", "-T", "--index", "2", "web", "/composed", "demo-app", "check"]);
         assert_eq!(check, "");
+        assert_eq!(compose(&["top", "web"]).matches("demo-app").count(), 2);
+        let stats = compose(&["stats", "--no-stream", "--format", "{{.Name}}", "web"]);
+        assert!(stats.contains(&format!("{}-web-", world.project)), "{stats}");
+        let copy = world.path("hostname");
+        compose(&["cp", "--index", "2", "web:/etc/hostname", copy.to_str().unwrap()]);
+        let id = world.docker.run(&["inspect", "--format", "{{.Id}}", &format!("{}-web-2", world.project)]);
+        assert_eq!(std::fs::read_to_string(copy).unwrap().trim(), &id[..12]);
+        let ports = ["1", "2"].map(|index| compose(&["port", "--index", index, "web", "8080"]));
+        assert!(ports.iter().all(|port| port.starts_with("127.0.0.1:")) && ports[0] != ports[1], "{ports:?}");
         let projects = compose(&["ls", "--format", "json"]);
         assert!(projects.contains(&world.project), "{projects}");
     });

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     engine::{Asked, EngineError},
-    model::{Comparison, ServiceName},
-    plan::action::Blueprint,
+    model::{Comparison, Owner, ServiceName},
+    plan::action::{Blueprint, Target},
 };
 
 /// The comparison of one container. Errors only where the engine does not answer.
@@ -26,10 +26,11 @@ pub(super) async fn comparison(
     container: &ContainerInspectResponse,
     service: &ServiceName,
     asked: &Asked,
+    owners: &[Owner],
 ) -> Result<Comparison, EngineError> {
     let image = image(api, container.image.as_deref().unwrap_or_default()).await?;
     let wanted = image_id(api, &asked.spec.image).await?;
-    let mut differences = match expected(api.minor(), service, asked) {
+    let mut differences = match expected(api.minor(), service, asked, owners) {
         Ok(expected) => {
             differences(service, container, &image.unwrap_or_default(), wanted.as_deref(), &expected, asked)
         }
@@ -42,7 +43,13 @@ pub(super) async fn comparison(
 }
 
 /// The body of the create call for a replica of it. Only what does not depend on its name and number counts.
-fn expected(minor: usize, service: &ServiceName, asked: &Asked) -> Result<Creation, EngineError> {
+fn expected(minor: usize, service: &ServiceName, asked: &Asked, owners: &[Owner]) -> Result<Creation, EngineError> {
+    // Whichever replica of the service it has joined: whether that stays is not its own affair.
+    let joined = asked.spec.shares().map(|(_, other)| {
+        let owner = owners.iter().find(|owner| owner.service == other);
+        let id = owner.map_or_else(|| format!("of {other}"), |owner| owner.id.clone());
+        (other.to_owned(), Target { id, name: other.to_owned() })
+    });
     let print = Blueprint {
         service: service.clone(),
         number: 1,
@@ -51,6 +58,7 @@ fn expected(minor: usize, service: &ServiceName, asked: &Asked) -> Result<Creati
         generation: 0,
         spec: asked.spec.clone(),
         volumes: BTreeMap::new(),
+        joins: joined.collect(),
         image: None,
     };
     let engine = Engine { minor, instance: "", image_id: None };
@@ -112,6 +120,12 @@ fn networks(all: &mut Differences, container: &ContainerInspectResponse, expecte
             (address(fixed.ipv4_address), address(fixed.ipv6_address), sorted(fixed.link_local_ips.as_deref()))
         };
         all.unless(fixed(is) == fixed(ought), &format!("the fixed address in networks.{network}"));
+        let options = |one: &EndpointSettings| -> BTreeMap<String, String> {
+            one.driver_opts.clone().unwrap_or_default().into_iter().collect()
+        };
+        all.unless(options(is) == options(ought), &format!("networks.{network}.driver_opts"));
+        let priority = |one: &EndpointSettings| one.gw_priority.unwrap_or_default();
+        all.unless(priority(is) == priority(ought), &format!("networks.{network}.gw_priority"));
         let mac = ought.mac_address.as_ref().filter(|mac| !mac.is_empty());
         all.unless(
             mac.is_none_or(|mac| is.mac_address.as_ref() == Some(mac)),

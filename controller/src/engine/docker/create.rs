@@ -1,22 +1,24 @@
 //! From a blueprint to the body of the create call: every key of a `ServiceSpec` has one line here or in the three
 //! files it leans on (`limits`, `mounts`, `endpoints`), or is refused with its name. Pure.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
-    NetworkingConfig, PortBinding, PortMap, RestartPolicy as EnginePolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, NetworkingConfig,
+    PortBinding, PortMap, RestartPolicy as EnginePolicy, RestartPolicyNameEnum,
 };
 use crd_schema::{ComposeDuration, Healthcheck, RestartPolicy, ServiceSpec};
 
 use super::{
+    devices,
     endpoints::{self, Endpoints},
     errors::rejected,
     labels, limits, mounts,
 };
 use crate::{
     engine::{Context, EngineError},
-    plan::action::Blueprint,
+    plan::action::{Blueprint, Target},
 };
 
 /// What is asked of the engine to make one replica.
@@ -53,7 +55,7 @@ impl Engine<'_> {
 
 /// The creation of one replica. `Rejected` when a key cannot be carried to this engine.
 pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>) -> Result<Creation, EngineError> {
-    let spec = &*print.spec.of_replicas();
+    let spec = &*beside(print.spec.of_replicas(), &print.joins)?;
     let mut labels = labels::of_container(print, engine.instance, engine.image_id)?;
     let joined = endpoints::of(&print.service.name, spec, context, engine)?;
     if !joined.later.is_empty() {
@@ -91,6 +93,30 @@ pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>)
     Ok(Creation { body, platform: spec.platform.clone().unwrap_or_default(), later: joined.later })
 }
 
+/// The specification with the containers whose namespaces are joined in place of their services.
+fn beside<'a>(
+    spec: Cow<'a, ServiceSpec>,
+    joins: &BTreeMap<String, Target>,
+) -> Result<Cow<'a, ServiceSpec>, EngineError> {
+    let modes = [("network_mode", &spec.network_mode), ("ipc", &spec.ipc), ("pid", &spec.pid)];
+    for (key, mode) in modes.into_iter().filter_map(|(key, mode)| Some((key, mode.as_deref()?))) {
+        let known = mode.strip_prefix("service:").is_none_or(|service| joins.contains_key(service));
+        if !known || mode.starts_with("container:") {
+            return Err(rejected(format!("`{key}: {mode}` names no replica of a service of this project")));
+        }
+    }
+    if spec.shares().next().is_none() {
+        return Ok(spec);
+    }
+    let mut spec = spec.into_owned();
+    for mode in [&mut spec.network_mode, &mut spec.ipc, &mut spec.pid].into_iter().flatten() {
+        if let Some(target) = mode.strip_prefix("service:").and_then(|service| joins.get(service)) {
+            *mode = format!("container:{}", target.id);
+        }
+    }
+    Ok(Cow::Owned(spec))
+}
+
 fn host_config(
     spec: &ServiceSpec,
     inherited: &BTreeMap<String, String>,
@@ -121,7 +147,8 @@ fn host_config(
         privileged: flag(spec.privileged),
         readonly_rootfs: flag(spec.read_only),
         sysctls: map(spec.sysctls.clone()),
-        devices: list(spec.devices.iter().map(device).collect()),
+        devices: devices::by_path(spec),
+        device_requests: devices::requests(spec, engine)?,
         device_cgroup_rules: list(spec.device_cgroup_rules.clone()),
         init: spec.init,
         log_config: spec
@@ -200,14 +227,6 @@ fn published(spec: &ServiceSpec) -> Option<PortMap> {
         bindings.entry(format!("{}/{}", port.target, port.protocol.as_str())).or_default().push(binding);
     }
     map(bindings.into_iter().map(|(port, bindings)| (port, Some(bindings))))
-}
-
-fn device(device: &crd_schema::Device) -> DeviceMapping {
-    DeviceMapping {
-        path_on_host: Some(device.source.clone()),
-        path_in_container: Some(device.target.clone()),
-        cgroup_permissions: Some(device.permissions.clone()),
-    }
 }
 
 fn cgroup(mode: &str) -> Result<HostConfigCgroupnsModeEnum, EngineError> {

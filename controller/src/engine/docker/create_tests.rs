@@ -10,7 +10,7 @@ use super::create::{Creation, Engine, creation};
 use crate::{
     engine::{Context, EngineError},
     model::ServiceName,
-    plan::action::Blueprint,
+    plan::action::{Blueprint, Target},
 };
 
 /// Every key, and what it says.
@@ -32,6 +32,7 @@ fn print(spec: ServiceSpec) -> Blueprint {
         generation: 12,
         spec,
         volumes: BTreeMap::new(),
+        joins: BTreeMap::new(),
         image: None,
     }
 }
@@ -159,6 +160,19 @@ fn a_network_mode_stands_for_all_networks() {
         assert_eq!(body["HostConfig"]["NetworkMode"], mode);
         assert_eq!(body["NetworkingConfig"], Value::Null);
     }
+}
+
+#[test]
+fn namespaces_of_a_service_are_those_of_its_replica() {
+    let spec = minimal(json!({"network_mode": "service:vpn", "ipc": "service:vpn", "pid": "service:db"}));
+    let target = |id: &str| Target { id: id.to_owned(), name: format!("shop-{id}-1") };
+    let joins = [("vpn".to_owned(), target("a1")), ("db".to_owned(), target("b2"))].into();
+    let engine = Engine { minor: 41, instance: "main", image_id: None };
+    let made = creation(&Blueprint { joins, ..print(spec.clone()) }, &context(), engine).expect("a creation");
+    let host = serde_json::to_value(made.body).expect("JSON")["HostConfig"].take();
+    let modes = [&host["NetworkMode"], &host["IpcMode"], &host["PidMode"]];
+    assert_eq!(modes, ["container:a1", "container:a1", "container:b2"]);
+    assert!(creation(&print(spec), &context(), engine).is_err(), "no replica is named");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bollard::models::{EndpointIpamConfig, EndpointSettings};
 use crd_schema::{NetworkAttachment, ServiceSpec};
 
 use super::{
-    create::{Engine, list},
+    create::{Engine, list, map},
     errors::rejected,
     wire::SEVERAL_ENDPOINTS,
 };
@@ -25,6 +25,9 @@ pub(super) struct Joined {
     /// Joined by calls of their own: before API 1.44, all but one.
     pub(super) later: Endpoints,
 }
+
+/// The option that names an interface. Source: moby `libnetwork/netlabel`.
+const INTERFACE: &str = "com.docker.network.endpoint.ifname";
 
 /// The key of the network that services without `networks` join.
 const DEFAULT: &str = "default";
@@ -53,6 +56,12 @@ pub(super) fn of(
         if first && endpoint.mac_address.is_none() {
             endpoint.mac_address.clone_from(&spec.mac_address);
         }
+        if attachment.gw_priority.is_some() {
+            engine.since(48, &format!("networks.{key}.gw_priority"))?;
+        }
+        if attachment.interface_name.is_some() {
+            engine.since(49, &format!("networks.{key}.interface_name"))?;
+        }
         if first {
             joined.mode.clone_from(&name);
         } else if endpoint.mac_address.is_some() {
@@ -69,6 +78,7 @@ fn of_mode(mode: &str, mac_address: Option<&String>) -> Result<Joined, EngineErr
     let mut joined = Joined { mode: mode.to_owned(), ..Joined::default() };
     match (mode, mac_address) {
         ("none" | "host" | "bridge", None) => {}
+        (_, None) if mode.starts_with("container:") => {}
         ("bridge", Some(address)) => {
             let endpoint = EndpointSettings { mac_address: Some(address.clone()), ..EndpointSettings::default() };
             joined.first.insert(mode.to_owned(), endpoint);
@@ -98,10 +108,13 @@ fn endpoint(service: Option<&str>, attachment: &NetworkAttachment) -> EndpointSe
         ipv6_address: attachment.ipv6_address.clone(),
         link_local_ips: list(attachment.link_local_ips.clone()),
     };
+    let interface = attachment.interface_name.clone().map(|name| (INTERFACE.to_owned(), name));
     EndpointSettings {
         aliases: list(aliases),
         ipam_config: (fixed != EndpointIpamConfig::default()).then_some(fixed),
         mac_address: attachment.mac_address.clone(),
+        gw_priority: attachment.gw_priority,
+        driver_opts: map(attachment.driver_opts.clone().into_iter().chain(interface)),
         ..EndpointSettings::default()
     }
 }

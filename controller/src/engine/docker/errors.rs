@@ -78,7 +78,14 @@ pub(super) fn start_reaction(error: &Error) -> EngineError {
         return reaction(error, Asked::ForTheUser);
     };
     let lower = text.to_lowercase();
-    let gone = ["no such container", "marked for removal", "is already in progress", "is paused"];
+    let gone = [
+        "no such container",
+        "non running container",
+        "non-running container",
+        "marked for removal",
+        "is already in progress",
+        "is paused",
+    ];
     let no_network = lower.contains("network") && lower.contains("not found");
     if no_network || gone.iter().any(|phrase| lower.contains(phrase)) {
         return EngineError::Stale(text.to_owned());

@@ -1,6 +1,6 @@
 //! The resource limits of a create body. Pure.
 
-use bollard::models::{HostConfig, ResourcesUlimits};
+use bollard::models::{HostConfig, ResourcesBlkioWeightDevice, ResourcesUlimits, ThrottleDevice};
 use crd_schema::{ByteSize, Decimal, ServiceSpec};
 
 /// Adds the limits of `spec` to `config`. Where a limit is given twice, `deploy.resources` wins.
@@ -18,7 +18,20 @@ pub(super) fn added(config: HostConfig, spec: &ServiceSpec) -> HostConfig {
         soft: Some(limit.soft),
         hard: Some(limit.hard),
     });
+    let blkio = spec.blkio_config.clone().unwrap_or_default();
+    let weights = blkio
+        .weight_device
+        .into_iter()
+        .map(|device| ResourcesBlkioWeightDevice { path: Some(device.path), weight: Some(usize::from(device.weight)) });
     HostConfig {
+        blkio_weight: blkio.weight,
+        blkio_weight_device: super::create::list(weights.collect()),
+        blkio_device_read_bps: throttled(blkio.device_read_bps),
+        blkio_device_read_iops: throttled(blkio.device_read_iops),
+        blkio_device_write_bps: throttled(blkio.device_write_bps),
+        blkio_device_write_iops: throttled(blkio.device_write_iops),
+        cpu_realtime_period: spec.cpu_rt_period,
+        cpu_realtime_runtime: spec.cpu_rt_runtime,
         nano_cpus: limits.cpus.as_ref().or(spec.cpus.as_ref()).map(nano),
         cpu_shares: spec.cpu_shares,
         cpu_quota: spec.cpu_quota,
@@ -35,6 +48,11 @@ pub(super) fn added(config: HostConfig, spec: &ServiceSpec) -> HostConfig {
         shm_size: spec.shm_size.map(bytes),
         ..config
     }
+}
+
+fn throttled(devices: Vec<crd_schema::ThrottleDevice>) -> Option<Vec<ThrottleDevice>> {
+    let each = devices.into_iter().map(|one| ThrottleDevice { path: Some(one.path), rate: Some(bytes(one.rate)) });
+    super::create::list(each.collect())
 }
 
 fn bytes(size: ByteSize) -> i64 {

@@ -10,6 +10,7 @@ mod create;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "tests")]
 mod create_tests;
+mod devices;
 mod endpoints;
 mod errors;
 mod events;
@@ -117,7 +118,7 @@ impl Docker {
                 Ok(())
             }
             Verb::RemoveImage { id } => self.let_go(id).await,
-            Verb::Create(print) => self.create(print, context).await,
+            Verb::Create(print) => Box::pin(self.create(print, context)).await,
             Verb::Start(target) => self.start(target, context).await,
             Verb::PostStart { target, hooks } => self.post_start(target, hooks).await,
             Verb::PreStop { target, hooks } => self.pre_stop(target, hooks).await,

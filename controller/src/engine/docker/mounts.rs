@@ -6,9 +6,12 @@ use bollard::models::{
     Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountPoint,
     MountTmpfsOptions, MountType, MountVolumeOptions,
 };
-use crd_schema::{Mount, MountKind};
+use crd_schema::{Mount, MountKind, VolumeOptions};
 
-use super::{create::Engine, errors::rejected};
+use super::{
+    create::{Engine, map},
+    errors::rejected,
+};
 use crate::engine::{Context, EngineError};
 
 /// Mounts in the two ways in which the engine takes them.
@@ -57,8 +60,8 @@ pub(super) fn of(mounts: &[Mount], context: &Context, engine: Engine<'_>) -> Res
     for mount in mounts {
         let creates_path = mount.bind.as_ref().and_then(|bind| bind.create_host_path).unwrap_or(false);
         match mount.kind {
-            MountKind::Bind if creates_path => all.binds.push(bind_line(mount)?),
-            MountKind::Bind => all.mounts.push(bind(mount)?),
+            MountKind::Bind if creates_path && !narrowed(mount) => all.binds.push(bind_line(mount)?),
+            MountKind::Bind => all.mounts.push(bind(mount, engine)?),
             MountKind::Volume => all.mounts.push(volume(mount, context, engine)?),
             MountKind::Tmpfs => all.mounts.push(tmpfs(mount)),
         }
@@ -80,15 +83,31 @@ fn bind_line(mount: &Mount) -> Result<String, EngineError> {
     Ok(format!("{source}:{}{colon}{options}", mount.target))
 }
 
-fn bind(mount: &Mount) -> Result<EngineMount, EngineError> {
-    let propagation = mount.bind.as_ref().and_then(|bind| bind.propagation.as_deref());
+/// Whether what is mounted below it is to be left out or to be another way: the short line cannot say that.
+fn narrowed(mount: &Mount) -> bool {
+    let word = mount.bind.as_ref().and_then(|bind| bind.recursive.as_deref());
+    word.is_some_and(|word| word != "enabled")
+}
+
+/// Source: compose v5 `pkg/compose/create.go`, `buildBindOption`.
+fn bind(mount: &Mount, engine: Engine<'_>) -> Result<EngineMount, EngineError> {
+    let asked = mount.bind.clone().unwrap_or_default();
+    let recursive = asked.recursive.as_deref().unwrap_or_default();
+    if matches!(recursive, "writable" | "readonly") {
+        engine.since(44, &format!("volumes.bind.recursive: {recursive}"))?;
+    }
+    // Older engines refuse a path that is not there, in their own words.
+    let creates = asked.create_host_path.unwrap_or(false) && engine.minor >= 42;
+    let options = MountBindOptions {
+        propagation: asked.propagation.as_deref().map(propagation_of).transpose()?,
+        non_recursive: (recursive == "disabled").then_some(true),
+        create_mountpoint: creates.then_some(true),
+        read_only_non_recursive: (recursive == "writable").then_some(true),
+        read_only_force_recursive: (recursive == "readonly").then_some(true),
+    };
     Ok(EngineMount {
         source: Some(host_path(mount)?.to_owned()),
-        bind_options: propagation
-            .map(|word| {
-                Ok(MountBindOptions { propagation: Some(propagation_of(word)?), ..MountBindOptions::default() })
-            })
-            .transpose()?,
+        bind_options: (options != MountBindOptions::default()).then_some(options),
         ..plain(mount, MountType::BIND)
     })
 }
@@ -107,9 +126,10 @@ fn volume(mount: &Mount, context: &Context, engine: Engine<'_>) -> Result<Engine
     }
     Ok(EngineMount {
         source,
-        volume_options: (options.nocopy || options.subpath.is_some()).then(|| MountVolumeOptions {
+        volume_options: (options != VolumeOptions::default()).then(|| MountVolumeOptions {
             no_copy: options.nocopy.then_some(true),
             subpath: options.subpath,
+            labels: map(options.labels),
             ..MountVolumeOptions::default()
         }),
         ..plain(mount, MountType::VOLUME)

@@ -9,7 +9,7 @@ use bollard::{
 
 use super::{
     Docker,
-    create::{list, map},
+    create::{Engine, list, map},
     errors::{Asked, reaction, rejected, words},
     labels,
 };
@@ -19,11 +19,17 @@ impl Docker {
     /// Creates a network of a project. One that is there already, whoever made it, is `Ok`.
     pub(super) async fn create_network(&self, key: &str, name: &str, context: &Context) -> Result<(), EngineError> {
         let spec = context.networks.get(key).map(|(_, network)| network.clone()).unwrap_or_default();
+        if spec.enable_ipv4 == Some(false) {
+            Engine { minor: self.api.minor(), instance: &self.instance, image_id: None }
+                .since(48, "enable_ipv4: false")?;
+        }
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: spec.driver,
             internal: spec.internal.then_some(true),
             attachable: spec.attachable.then_some(true),
+            // Older engines do not know it, and give them.
+            enable_ipv4: spec.enable_ipv4.filter(|on| !on),
             enable_ipv6: spec.enable_ipv6,
             options: map(spec.driver_opts),
             labels: Some(labels::of_object("network", key, &context.project, &self.instance, &spec.labels)?),

@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::{
-    models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum, PortMap},
+    models::{
+        ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum,
+        NetworkSettings, PortMap,
+    },
     query_parameters::{InspectContainerOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -23,7 +26,8 @@ use super::{
 use crate::{
     engine::{EngineError, Scope},
     model::{
-        Comparison, Health, ImageFacts, ImageState, InFlight, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+        Comparison, Health, ImageFacts, ImageState, InFlight, Owner, Probe, Replica, Rotation, ServiceName, Snapshot,
+        State,
     },
 };
 
@@ -116,12 +120,50 @@ impl Observer<'_> {
     /// `None` when it went away since the list.
     async fn replica(&self, listed: Listed, scope: &Scope) -> Result<Option<Replica>, EngineError> {
         let Some(container) = inspect(self.api, &listed.id).await? else { return Ok(None) };
+        let (owners, addresses) = self.owners(&container, &listed.service).await?;
         let compose = match (listed.compose, scope.asked.get(&listed.service)) {
             (false, _) => None,
             (true, None) => Some(Comparison::Unknown),
-            (true, Some(asked)) => Some(adopt::comparison(self.api, &container, &listed.service, asked).await?),
+            (true, Some(asked)) => {
+                Some(adopt::comparison(self.api, &container, &listed.service, asked, &owners).await?)
+            }
         };
-        Ok(Some(Replica { compose, ..replica(listed, container, &self.jobs) }))
+        let mut replica = Replica { compose, shares: owners, ..replica(listed, container, &self.jobs) };
+        // Its network is the other's, with the addresses.
+        replica.addresses.extend(addresses);
+        Ok(Some(replica))
+    }
+
+    /// The containers whose namespaces one has joined, and the addresses that it has from them.
+    async fn owners(
+        &self,
+        container: &ContainerInspectResponse,
+        service: &ServiceName,
+    ) -> Result<(Vec<Owner>, BTreeMap<String, String>), EngineError> {
+        let mut owners: Vec<Owner> = Vec::new();
+        let mut addresses = BTreeMap::new();
+        let host = container.host_config.as_ref();
+        let network = host.and_then(|host| host.network_mode.as_deref());
+        let others = host.and_then(|host| host.ipc_mode.as_deref()).into_iter();
+        let others = others.chain(host.and_then(|host| host.pid_mode.as_deref()));
+        for id in network.into_iter().chain(others).filter_map(|mode| mode.strip_prefix("container:")) {
+            if owners.iter().any(|owner| owner.id == id) {
+                continue;
+            }
+            let mut owner = Owner { id: id.to_owned(), service: String::new(), since: None };
+            if let Some(found) = inspect(self.api, id).await? {
+                let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+                let here = labels.get(labels::PROJECT) == Some(&service.project);
+                owner.service = labels.get(labels::COMPOSE_SERVICE).filter(|_| here).cloned().unwrap_or_default();
+                let runs = matches!(state(found.state.as_ref()), State::Running | State::Paused);
+                owner.since = time(found.state.as_ref().and_then(|state| state.started_at.as_deref())).filter(|_| runs);
+                if network.is_some_and(|mode| mode.ends_with(id)) {
+                    addresses = addresses_of(found.network_settings.unwrap_or_default());
+                }
+            }
+            owners.push(owner);
+        }
+        Ok((owners, addresses))
     }
 
     async fn images(&self, names: &BTreeSet<String>) -> Result<Images, EngineError> {
@@ -217,10 +259,7 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
     let policy = container.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
     let current = container.state.as_ref();
     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-    let addresses = network.networks.unwrap_or_default().into_iter().filter_map(|(name, endpoint)| {
-        let address = [endpoint.ip_address, endpoint.global_ipv6_address].into_iter().flatten();
-        Some((name, address.into_iter().find(|address| !address.is_empty())?))
-    });
+    let bound = network.ports.clone().unwrap_or_default();
     Replica {
         name: container.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
         number: labels::number(&labels),
@@ -240,10 +279,11 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         busy_with: jobs.busy_with(&listed.id),
         pre_stop_done: jobs.hooks_done(&listed.id),
         post_start: jobs.post_start(&listed.id),
-        addresses: addresses.collect(),
-        ports: ports(config.exposed_ports.unwrap_or_default(), network.ports.unwrap_or_default()),
+        addresses: addresses_of(network),
+        ports: ports(config.exposed_ports.unwrap_or_default(), bound),
         pid: current.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
         volumes: container.mounts.iter().flatten().filter_map(mounts::anonymous).collect(),
+        shares: Vec::new(),
         data: config.volumes.unwrap_or_default().into_iter().collect(),
         by_hand: jobs.by_hand(&listed.id, state(current).is_live()),
         maker: listed.compose.then(|| labels::maker(&labels)),
@@ -251,6 +291,14 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         service: listed.service,
         id: listed.id,
     }
+}
+
+fn addresses_of(settings: NetworkSettings) -> BTreeMap<String, String> {
+    let each = settings.networks.unwrap_or_default().into_iter().filter_map(|(name, endpoint)| {
+        let address = [endpoint.ip_address, endpoint.global_ipv6_address].into_iter().flatten();
+        Some((name, address.into_iter().find(|address| !address.is_empty())?))
+    });
+    each.collect()
 }
 
 fn health(state: Option<&ContainerState>) -> Health {

@@ -11,9 +11,10 @@ use super::container::{Behaviour, Container};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
 use crate::model::{
-    Comparison, Health, ImageFacts, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+    Comparison, Health, ImageFacts, ImageState, InFlight, Key, Owner, Probe, Replica, Rotation, ServiceName, Snapshot,
+    State,
 };
-use crate::plan::action::{Blueprint, Verb};
+use crate::plan::action::{Blueprint, Target, Verb};
 
 /// The whole simulated engine.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +111,9 @@ impl World {
         };
         let mut replicas: BTreeMap<ServiceName, Vec<Replica>> = BTreeMap::new();
         for container in asked.into_iter().flat_map(|service| self.containers.of(service)) {
+            let shares = container.replica.shares.iter().map(|owner| self.owner(owner)).collect();
             let seen = Replica {
+                shares,
                 health: container.health(now),
                 probe: container.probe(now),
                 busy_with: container.busy_with(),
@@ -130,6 +133,12 @@ impl World {
             networks: self.networks.clone(),
             volumes: self.volumes.clone(),
         }
+    }
+
+    /// A container whose namespaces another has joined, as it is now.
+    fn owner(&self, owner: &Owner) -> Owner {
+        let running = self.containers.get(&owner.id).filter(|one| one.replica.state == State::Running);
+        Owner { since: running.and_then(|one| one.replica.started_at), ..owner.clone() }
     }
 
     /// Whether a service has a container that is ours, or that Compose made and that counts.
@@ -309,6 +318,7 @@ impl World {
             generation: 0,
             spec: spec.clone(),
             volumes: BTreeMap::new(),
+            joins: BTreeMap::new(),
             image: None,
         };
         let behaviour = self.images.get(&spec.image).cloned().unwrap_or_default();
@@ -334,6 +344,7 @@ impl World {
             generation: 0,
             spec: ServiceSpec::default(),
             volumes: BTreeMap::new(),
+            joins: BTreeMap::new(),
             image: None,
         };
         self.insert(&blueprint, Behaviour::default(), false, now);
@@ -390,6 +401,7 @@ impl World {
             volumes: volumes(blueprint, &id),
             post_start: None,
             data: BTreeSet::new(),
+            shares: shares(blueprint),
             by_hand: false,
             maker: None,
             compose: None,
@@ -415,10 +427,16 @@ impl World {
     }
 
     fn start(&mut self, id: &str, now: Timestamp) -> Result<(), EngineError> {
+        let owners = self.containers.get(id).map(|one| one.replica.shares.clone()).unwrap_or_default();
+        let idle =
+            owners.iter().map(|owner| self.owner(owner)).find(|owner| owner.since.is_none()).map(|owner| owner.id);
         let container = self.find(id)?;
         if container.behaviour.unstartable {
             let message = "OCI runtime create failed: exec: \"/app\": no such file or directory".to_owned();
             return Err(EngineError::Rejected { message, name_taken: false });
+        }
+        if let Some(id) = idle {
+            return Err(EngineError::Stale(format!("cannot join network of a non running container: {id}")));
         }
         if !container.replica.state.is_live() {
             container.replica.state = State::Running;
@@ -477,6 +495,13 @@ fn compare(container: &Container, scope: &Scope) -> Comparison {
         Some(asked) if asked.spec.revision() == container.spec.revision() => Comparison::Same,
         Some(_) => Comparison::Differs(vec!["image".to_owned()]),
     }
+}
+
+/// Whose namespaces a new container joins.
+fn shares(blueprint: &Blueprint) -> Vec<Owner> {
+    let owner =
+        |(service, target): (&String, &Target)| Owner { id: target.id.clone(), service: service.clone(), since: None };
+    blueprint.joins.iter().map(owner).collect()
 }
 
 /// The anonymous volumes of a new container: those that it is given, and new ones, named after it.

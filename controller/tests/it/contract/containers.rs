@@ -15,6 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
     promises![
         what_is_created_is_observed,
         a_volume_without_a_name_is_handed_on,
+        one_in_anothers_network_knows_when_that_has_ended,
         creating_twice_makes_one,
         a_started_one_runs_and_becomes_healthy,
         starting_twice_is_starting_once,
@@ -56,6 +57,41 @@ async fn a_volume_without_a_name_is_handed_on(stage: &dyn Stage) {
     apply(stage, Verb::Create(Box::new(third))).await.expect("create, where the document has it");
     let have: Vec<_> = replicas(stage).await.into_iter().map(|one| one.volumes).collect();
     assert_eq!(have, [volumes.clone(), std::collections::BTreeMap::new(), volumes]);
+}
+
+async fn one_in_anothers_network_knows_when_that_has_ended(stage: &dyn Stage) {
+    let host = started(stage, Kind::Serves, 1).await;
+    let mut guest = print(stage, Kind::Serves, 2);
+    guest.spec.network_mode = Some("service:web".to_owned());
+    guest.spec.expose.clear();
+    guest.spec.environment = [("PORT".to_owned(), "8081".to_owned())].into_iter().collect();
+    guest.joins.insert("web".to_owned(), host.clone());
+    let third = Blueprint { number: 3, name: guest.service.container(3), ..guest.clone() };
+    apply(stage, Verb::Create(Box::new(guest.clone()))).await.expect("create");
+    let one = replicas(stage).await.into_iter().find(|one| one.name == guest.name).expect("the guest");
+    let target = Target { id: one.id, name: one.name };
+    apply(stage, Verb::Start(target.clone())).await.expect("start");
+    let seen = replica(stage, &target).await.expect("the guest");
+    let owner = (seen.shares[0].id.as_str(), seen.shares[0].service.as_str());
+    assert_eq!((owner, seen.alone()), ((host.id.as_str(), "web"), false), "{seen:?}");
+    // In another run of its owner the namespace is another.
+    stage.kill(&host.id).await;
+    until(stage, &host, "ended", |one| !one.state.is_live()).await;
+    assert!(replica(stage, &target).await.expect("the guest").alone(), "its owner does not run");
+    apply(stage, Verb::Create(Box::new(third.clone()))).await.expect("create beside one that does not run");
+    let third = replicas(stage).await.into_iter().find(|one| one.name == third.name).expect("the third");
+    let third = Target { id: third.id, name: third.name };
+    let refused = apply(stage, Verb::Start(third.clone())).await;
+    assert!(stale(&refused), "{refused:?}");
+    // The clock of the simulated engine goes in milliseconds.
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    apply(stage, Verb::Start(host.clone())).await.expect("start again");
+    until(stage, &host, "running", |one| one.state == State::Running).await;
+    assert!(replica(stage, &target).await.expect("the guest").alone(), "it was started anew");
+    apply(stage, Verb::Start(third.clone())).await.expect("start beside one that runs");
+    assert!(!replica(stage, &third).await.expect("the third").alone(), "it has joined that run");
+    stage.remove(&host.id).await;
+    assert!(replica(stage, &third).await.expect("the third").alone(), "its owner is gone");
 }
 
 async fn what_is_created_is_observed(stage: &dyn Stage) {

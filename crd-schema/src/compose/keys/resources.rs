@@ -11,7 +11,7 @@ pub(super) const KEYS: &[Key] = &[
     yes("network.attachable"),
     yes("network.driver"),
     yes("network.driver_opts"),
-    no("network.enable_ipv4", "composed does not support it yet; remove it"),
+    note("network.enable_ipv4", "`false` from engine 28 on"),
     yes("network.enable_ipv6"),
     yes("network.external"),
     note("network.external.name", "the old way to write `name`"),

@@ -74,7 +74,7 @@ fn whole(dir: &Path, relative: &str) -> String {
 
 /// `64m` is 67108864 and `0.50` is 0.5.
 fn bytes(value: &mut Value) {
-    const SIZES: [&str; 6] = ["mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size"];
+    const SIZES: [&str; 7] = ["mem_limit", "mem_reservation", "memswap_limit", "shm_size", "memory", "size", "rate"];
     match value {
         Value::Object(map) => {
             for (key, value) in map.iter_mut().filter(|(key, _)| *key != "storage_opt") {
@@ -194,6 +194,13 @@ fn service(mut service: Map<String, Value>, config: &Value) -> Map<String, Value
     }
     for key in ["mem_limit", "mem_reservation", "memswap_limit", "shm_size", "mem_swappiness"] {
         number(service.get_mut(key));
+    }
+    if let Some(blkio) = service.get_mut("blkio_config").and_then(Value::as_object_mut) {
+        // `config` has Go's names of these.
+        for device in blkio.values_mut().filter_map(Value::as_array_mut).flatten().filter_map(Value::as_object_mut) {
+            *device = std::mem::take(device).into_iter().map(|(key, value)| (key.to_lowercase(), value)).collect();
+            number(device.get_mut("rate"));
+        }
     }
     if let Some(scale) = service.remove("scale") {
         service.insert("replicas".into(), scale);

@@ -65,6 +65,9 @@ fn limits(all: &mut Differences, is: &HostConfig, ought: &HostConfig) {
     all.number("cpu_shares", is.cpu_shares, ought.cpu_shares);
     all.number("cpu_quota", is.cpu_quota, ought.cpu_quota);
     all.number("cpu_period", is.cpu_period, ought.cpu_period);
+    all.number("cpu_rt_period", is.cpu_realtime_period, ought.cpu_realtime_period);
+    all.number("cpu_rt_runtime", is.cpu_realtime_runtime, ought.cpu_realtime_runtime);
+    all.unless(blkio(is) == blkio(ought), "blkio_config");
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     all.word("cpuset", &text(&is.cpuset_cpus), &text(&ought.cpuset_cpus));
     all.number("mem_limit", is.memory, ought.memory);
@@ -129,7 +132,37 @@ fn privileges(all: &mut Differences, is: &HostConfig, ought: &HostConfig) {
         each.collect()
     };
     all.named("devices", unlike(&devices(is.devices.as_ref()), &devices(ought.devices.as_ref())));
+    all.unless(requests(is) == requests(ought), "gpus, or devices of drivers");
     all.words("device_cgroup_rules", is.device_cgroup_rules.as_deref(), ought.device_cgroup_rules.as_deref());
+}
+
+/// The limits of block devices, each as one line.
+fn blkio(config: &HostConfig) -> Vec<String> {
+    let weights = config.blkio_weight_device.iter().flatten();
+    let weights = weights.map(|one| format!("weight {:?} {:?}", one.path, one.weight));
+    let throttles = [
+        ("read_bps", &config.blkio_device_read_bps),
+        ("read_iops", &config.blkio_device_read_iops),
+        ("write_bps", &config.blkio_device_write_bps),
+        ("write_iops", &config.blkio_device_write_iops),
+    ];
+    let throttles = throttles.into_iter().flat_map(|(key, devices)| {
+        devices.iter().flatten().map(move |one| format!("{key} {:?} {:?}", one.path, one.rate))
+    });
+    let weight = config.blkio_weight.filter(|weight| *weight != 0).map(|weight| format!("weight {weight}"));
+    sorted(Some(&weights.chain(throttles).chain(weight).collect::<Vec<_>>()))
+}
+
+/// What is asked of drivers of devices, each as one line.
+fn requests(config: &HostConfig) -> Vec<String> {
+    let each = config.device_requests.iter().flatten().map(|one| {
+        let capabilities: Vec<_> = one.capabilities.iter().flatten().map(|all| sorted(Some(all))).collect();
+        let options: BTreeMap<_, _> = one.options.iter().flatten().collect();
+        let driver = one.driver.as_deref().unwrap_or_default();
+        let count = one.count.unwrap_or_default();
+        format!("{driver} {count} {:?} {capabilities:?} {options:?}", sorted(one.device_ids.as_deref()))
+    });
+    sorted(Some(&each.collect::<Vec<_>>()))
 }
 
 /// Container port, address and host port of each publication.

@@ -57,14 +57,24 @@ pub(super) fn compare(
     all.named("volumes", differ);
 }
 
-/// The parts of volumes that are mounted.
+/// What is said of mounts beside what is mounted where: the part of a volume, its labels, what lies below a bind.
 fn parts(config: &HostConfig) -> BTreeMap<String, String> {
-    let volumes = config.mounts.iter().flatten().filter(|mount| mount.typ == Some(MountType::VOLUME));
-    let part = |mount: &Mount| {
-        let part = mount.volume_options.as_ref()?.subpath.clone().filter(|part| !part.is_empty())?;
-        Some((bare(mount.target.as_ref()?), part))
+    let said = |mount: &Mount| {
+        let volume = mount.volume_options.clone().unwrap_or_default();
+        let labels: BTreeMap<_, _> = volume.labels.into_iter().flatten().collect();
+        let labels = Some(format!("{labels:?}")).filter(|_| !labels.is_empty());
+        let bind = mount.bind_options.clone().unwrap_or_default();
+        let below = [
+            ("not recursive", bind.non_recursive),
+            ("recursive: writable", bind.read_only_non_recursive),
+            ("recursive: readonly", bind.read_only_force_recursive),
+        ];
+        let below = below.into_iter().filter(|(_, on)| *on == Some(true)).map(|(word, _)| word.to_owned());
+        let part = volume.subpath.filter(|part| !part.is_empty());
+        let all: Vec<String> = part.into_iter().chain(labels).chain(below).collect();
+        Some((bare(mount.target.as_ref()?), all.join(" "))).filter(|(_, said)| !said.is_empty())
     };
-    volumes.filter_map(part).collect()
+    config.mounts.iter().flatten().filter_map(said).collect()
 }
 
 /// How mounts of binds are asked to propagate, where they are.

@@ -31,7 +31,7 @@ fn web() -> ServiceName {
 
 /// As an engine shows what was made of a specification: what it was asked for, and what it adds.
 fn made(spec: Value) -> ContainerInspectResponse {
-    let Creation { body, later, .. } = expected(MINOR, &web(), &asked(spec)).expect("a creation");
+    let Creation { body, later, .. } = expected(MINOR, &web(), &asked(spec), &[]).expect("a creation");
     let mut config = serde_json::to_value(&body).expect("JSON");
     let all = config.as_object_mut().expect("an object");
     let mut host = all.remove("HostConfig").expect("a host configuration");
@@ -97,7 +97,7 @@ fn made(spec: Value) -> ContainerInspectResponse {
 
 fn compared(container: &ContainerInspectResponse, image: &ImageConfig, wanted: Value) -> Vec<String> {
     let asked = asked(wanted);
-    let expected = expected(MINOR, &web(), &asked).expect("a creation");
+    let expected = expected(MINOR, &web(), &asked, &[]).expect("a creation");
     differences(&web(), container, image, Some("sha256:11"), &expected, &asked)
 }
 
@@ -215,7 +215,7 @@ fn an_image_is_the_same_by_name_or_by_id() {
     let container = made(json!({"image": "nginx"}));
     let same = |wanted: &str, id: Option<&str>| {
         let asked = asked(json!({"image": wanted}));
-        let expected = expected(MINOR, &web(), &asked).expect("a creation");
+        let expected = expected(MINOR, &web(), &asked, &[]).expect("a creation");
         differences(&web(), &container, &ImageConfig::default(), id, &expected, &asked).is_empty()
     };
     assert!(same("docker.io/library/nginx:latest", None));
@@ -223,4 +223,27 @@ fn an_image_is_the_same_by_name_or_by_id() {
     assert!(!same("nginx:1.27", None));
     assert!(same("nginx:1.27", Some("sha256:00")));
     assert!(!same("localhost:5000/nginx", Some("sha256:22")));
+}
+
+#[test]
+fn namespaces_of_whichever_replica_of_the_service_are_no_difference() {
+    let spec = json!({"image": "shop/app:1", "network_mode": "service:vpn", "pid": "service:vpn"});
+    let asked = asked(spec.clone());
+    let mode = |id: &str| {
+        let mut container = made(json!({"image": "shop/app:1", "network_mode": "bridge"}));
+        let host = container.host_config.as_mut().expect("a host configuration");
+        host.network_mode = Some(format!("container:{id}"));
+        host.pid_mode = Some(format!("container:{id}"));
+        container
+    };
+    let owner = |id: &str, service: &str| Owner { id: id.to_owned(), service: service.to_owned(), since: None };
+    let found = |container: &ContainerInspectResponse, owners: &[Owner]| {
+        let expected = expected(MINOR, &web(), &asked, owners).expect("a creation");
+        differences(&web(), container, &ImageConfig::default(), None, &expected, &asked).join(", ")
+    };
+    assert_eq!(found(&mode("a1"), &[owner("a1", "vpn")]), "");
+    assert_eq!(found(&mode("a2"), &[owner("a2", "vpn")]), "");
+    let other = found(&mode("a1"), &[owner("a1", "db")]);
+    assert!(other.contains("network_mode") && other.contains("pid"), "{other}");
+    assert!(found(&made(json!({"image": "shop/app:1"})), &[]).contains("network_mode"));
 }
