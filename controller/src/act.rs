@@ -73,6 +73,10 @@ async fn one(
             }
             Ok(())
         }
+        Verb::EndHook { kind, revision, end } => {
+            memory.end_hook(*kind, revision, end, now());
+            Ok(())
+        }
         engine_call => {
             // From the attempt on: an answer that is lost leaves open what it did.
             if let Verb::PreStop { target, .. } | Verb::DisableRestart(target) | Verb::Stop { target, .. } = engine_call
@@ -107,7 +111,8 @@ fn note(verb: &Verb, error: &EngineError, memory: &mut Memory, now: Timestamp) {
     };
     if let (Verb::Create(blueprint), true) = (verb, *name_taken) {
         // A name that was asked for by name cannot be another; of ours there are enough.
-        if blueprint.spec.container_name.as_ref() != Some(&blueprint.name) {
+        let fixed = blueprint.hook.is_some() || blueprint.spec.container_name.as_ref() == Some(&blueprint.name);
+        if !fixed {
             memory.foreign_names.insert(blueprint.name.clone());
             return;
         }

@@ -21,3 +21,4 @@ pub mod reconcile;
 pub mod source;
 pub mod state;
 pub mod traffic;
+pub mod turns;

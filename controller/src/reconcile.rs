@@ -15,8 +15,9 @@ use crate::model::{
     follows,
 };
 use crate::plan::action::{Plan, Verb};
-use crate::plan::{self, image::Held, policy::Policy};
+use crate::plan::{self, begin::Stand, image::Held, policy::Policy};
 use crate::traffic::Senses;
+use crate::turns::Turns;
 
 /// Everything that one pass over one service is given.
 pub struct Pass<'a> {
@@ -30,6 +31,8 @@ pub struct Pass<'a> {
     pub unmet: BTreeMap<String, String>,
     /// Why what its project needs could not be made.
     pub refused: Option<String>,
+    /// Who may begin to roll out, where that is limited.
+    pub turns: Option<&'a Turns>,
     /// Its last status.
     pub before: Option<&'a ServiceStatus>,
     /// What registries say of its image.
@@ -95,6 +98,7 @@ impl Pass<'_> {
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
         let (desired, held) = self.with_image(&observed, memory);
         memory.notice(running(&desired), &observed, self.now);
+        observed.turn = self.turn(&desired, &observed, memory);
         let mut plan = plan::plan(&desired, &observed, memory, self.now);
         if let Some(Held::Cooling(until)) = held {
             plan.wake(until);
@@ -149,7 +153,18 @@ impl Pass<'_> {
             }),
             refused: self.refused.clone(),
             unmet: self.unmet.clone(),
+            turn: None,
+            hooks: snapshot.hooks.get(self.service).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Whom it has to let go first, if it has to.
+    fn turn(&self, desired: &Desired, observed: &Observed, memory: &Memory) -> Option<String> {
+        let stand = match desired {
+            Desired::Run(desired) => plan::begin::stand(desired, observed, memory),
+            Desired::Gone(_) | Desired::Held(_) => Stand::Rests,
+        };
+        self.turns.and_then(|turns| turns.ask(self.service, stand))
     }
 
     /// Those that Compose made count where the service is wanted, or where they were adopted before.

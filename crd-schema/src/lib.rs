@@ -33,6 +33,7 @@ pub use types::{
         Sticky, Traffic,
     },
     health::{GrpcProbe, Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
+    hooks::{DeployHook, Hooks, OnInterrupt},
     mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},
     object::{
         ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service, ServiceKind, ServiceMetadata,

@@ -139,6 +139,7 @@ impl Bench {
         let revision = spec.revision();
         let blueprint = Blueprint {
             service: service.clone(),
+            hook: None,
             number,
             name: name.clone(),
             revision,

@@ -4,6 +4,7 @@
 mod adopt;
 mod contention;
 mod desired;
+mod hook;
 mod key;
 mod mark;
 mod memory;
@@ -12,6 +13,7 @@ mod replica;
 
 pub use contention::Deed;
 pub use desired::{Desired, DesiredProject, DesiredService, Names, follows, of_image};
+pub use hook::{HookKind, HookRecord, HookRun, HookState};
 pub use key::{Key, ServiceName};
 pub use mark::{Mark, RolloutOptions, unmarked};
 pub use memory::{Failure, Fetched, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, TagSeen, Trouble};

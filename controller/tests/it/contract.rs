@@ -94,6 +94,7 @@ fn print(stage: &dyn Stage, kind: Kind, number: u32) -> Blueprint {
     Blueprint {
         name: service.container(number),
         service,
+        hook: None,
         number,
         revision: "r1".to_owned(),
         generation: 7,

@@ -45,6 +45,7 @@ pub(super) async fn comparison(
 fn expected(minor: usize, service: &ServiceName, asked: &Asked) -> Result<Creation, EngineError> {
     let print = Blueprint {
         service: service.clone(),
+        hook: None,
         number: 1,
         name: service.container(1),
         revision: String::new(),

@@ -27,6 +27,7 @@ fn print(spec: ServiceSpec) -> Blueprint {
     Blueprint {
         name: service.container(2),
         service,
+        hook: None,
         number: 2,
         revision: "5f0c".to_owned(),
         generation: 12,

@@ -1,0 +1,72 @@
+//! Whether anything of a changed revision may be made yet: after the rollouts that it depends on, in its turn, and after
+//! its pre-deploy hook. Until then what runs is kept as it is: healed, and scaled down.
+
+use super::Scene;
+use super::action::Plan;
+use super::gate;
+use super::hook;
+use super::target::{Goal, GoalKind, before};
+use crate::model::{DesiredService, Memory, Observed, Outcome};
+
+/// What may be made.
+#[derive(Debug)]
+pub enum Begin<'a> {
+    /// Replicas of the goal.
+    Open,
+    /// None of it; of the revision before it, if there is one.
+    Held(Option<Goal<'a>>),
+}
+
+/// How far a service is with its wanted revision, for whoever counts rollouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// It is there, or has failed, or waits for something else.
+    Rests,
+    /// It would begin.
+    Asks,
+    /// It has begun.
+    Rolls,
+}
+
+/// Whether the goal may begin. What it waits for, and the next step towards it, is added to `plan`.
+pub fn begin<'a>(plan: &mut Plan, scene: &Scene<'a>, goal: &Goal<'a>) -> Begin<'a> {
+    let Scene { observed, policy, .. } = *scene;
+    if goal.kind == GoalKind::Rollback || policy.replicas == 0 || is_there(goal.revision, observed, scene.memory) {
+        return Begin::Open;
+    }
+    let hook = hook::due(scene, goal);
+    if hook.is_none() && observed.unmet.is_empty() && observed.turn.is_none() {
+        return Begin::Open;
+    }
+    let mut open = gate::may_create(plan, scene, goal);
+    if let Some(turn) = &observed.turn {
+        plan.wait(format!("its turn: {turn}"), None);
+        open = false;
+    }
+    match hook {
+        Some(hook) => hook::before(plan, scene, goal, hook, open),
+        None if open => return Begin::Open,
+        None => {}
+    }
+    Begin::Held(before(scene))
+}
+
+/// Whether something of a revision was made, or it was available: then it has begun.
+fn is_there(revision: &str, observed: &Observed, memory: &Memory) -> bool {
+    let proven = memory.record(revision).is_some_and(|record| record.outcome == Outcome::Available);
+    proven || observed.replicas.iter().any(|replica| replica.revision == revision)
+}
+
+/// How far a service is.
+pub fn stand(desired: &DesiredService, observed: &Observed, memory: &Memory) -> Stand {
+    let open = memory.record(&desired.revision).is_none_or(|record| record.outcome == Outcome::Pending);
+    let idle = desired.spec.paused || memory.paused.is_some() || memory.failure.is_some() || desired.replicas() == 0;
+    if !open || idle {
+        return Stand::Rests;
+    }
+    let hook = observed.hooks.iter().any(|run| run.revision == desired.revision);
+    if hook || is_there(&desired.revision, observed, memory) {
+        return Stand::Rolls;
+    }
+    if observed.unmet.is_empty() { Stand::Asks } else { Stand::Rests }
+}
