@@ -3,27 +3,38 @@
 use std::collections::BTreeMap;
 
 use crd_schema::DependencyCondition;
-use crd_schema::status::{ConditionType, Reason, ReplicaStatus, ServiceStatus};
+use crd_schema::status::{ConditionType, Reason, ReplicaStatus, RevisionOutcome, ServiceStatus};
 
 use crate::board::Board;
 use crate::front;
 use crate::model::{Desired, ServiceName, unmarked};
+use crate::source::catalog::Catalog;
 
 /// The dependencies of a service that are not met, as the board shows them.
-pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
+pub(crate) fn unmet(
+    board: &Board,
+    catalog: &Catalog,
+    name: &ServiceName,
+    desired: &Desired,
+) -> BTreeMap<String, String> {
     let Desired::Run(desired) = desired else {
         return BTreeMap::new();
     };
     let mut unmet = BTreeMap::new();
     for (other, dependency) in &desired.spec.depends_on {
-        let status = board.status(&ServiceName::new(&name.project, other));
+        let other_name = ServiceName::new(&name.project, other);
+        let wanted = catalog.service(&other_name).map(|service| service.revision.as_str());
+        let status = board.status(&other_name);
         let why = match status {
             None if !dependency.required => None,
             None => Some("it has no document, or was not looked at yet".to_owned()),
             Some(status) if desired.after.get(other).is_some_and(|revision| !rolled_out(&status, revision)) => {
                 Some("its change is not rolled out yet".to_owned())
             }
-            Some(status) => lacking(dependency.condition, &status),
+            Some(status) => {
+                let rolls = wanted.and_then(|wanted| rolling(dependency.condition, &status, wanted));
+                rolls.or_else(|| lacking(dependency.condition, &status))
+            }
         };
         if let Some(why) = why {
             unmet.insert(other.clone(), why);
@@ -68,6 +79,24 @@ fn rolled_out(status: &ServiceStatus, revision: &str) -> bool {
     // Another image of a dependency is no change of its document.
     let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
     unmarked(document) == revision && there.is_some_and(|c| c.reason == Reason::NewRevisionAvailable)
+}
+
+/// Why a changed dependency has to come first: what its document asks for is not there yet, or has failed. What somebody
+/// has undone by hand is as it shall be; and where it begins for the first time, that it has started may be enough.
+fn rolling(condition: DependencyCondition, status: &ServiceStatus, wanted: &str) -> Option<String> {
+    let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
+    let newest = status.history.first().filter(|record| record.revision == status.revision);
+    let outcome = newest.map(|record| record.outcome).filter(|_| unmarked(document) == wanted);
+    let first = condition == DependencyCondition::ServiceStarted && status.current_revision.is_none();
+    let failure = status.condition(ConditionType::ReplicaFailure).map(|condition| condition.reason);
+    let paused = status.condition(ConditionType::Paused).is_some();
+    match outcome {
+        Some(RevisionOutcome::Available) => None,
+        _ if first || failure == Some(Reason::Undone) => None,
+        Some(RevisionOutcome::Failed) => Some("its change has failed".to_owned()),
+        _ if paused => Some("its change is not rolled out yet, and it is paused".to_owned()),
+        _ => Some("its change is not rolled out yet".to_owned()),
+    }
 }
 
 /// What a dependency lacks of its condition. One that is left as it is, because its document is not known, counts by

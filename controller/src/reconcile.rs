@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::Update;
+use crd_schema::{Hooks, Update};
 use crd_schema::status::{PullStatus, ServiceStatus, UpdateStatus};
 use jiff::Timestamp;
 
@@ -134,7 +134,9 @@ impl Pass<'_> {
     fn observed(&self, snapshot: &Snapshot, memory: &Memory) -> Observed {
         let spec = self.spec();
         // The snapshot is everybody's; this service's revisions name a few images of it.
-        let named = spec.into_iter().chain(memory.history.iter().map(|record| &record.spec)).map(|spec| &spec.image);
+        let specs = || spec.into_iter().chain(memory.history.iter().map(|record| &record.spec));
+        let of_hooks = specs().flat_map(|spec| spec.hooks.iter().flat_map(Hooks::images));
+        let named = specs().map(|spec| &spec.image).chain(of_hooks);
         let ids = memory.history.iter().filter_map(|record| record.image.as_ref());
         let images = named.chain(ids).filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
         let image = spec.map(|spec| &spec.image);

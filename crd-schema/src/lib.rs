@@ -37,6 +37,7 @@ pub use types::{
     mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},
     object::{
         ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service, ServiceKind, ServiceMetadata,
+        fits,
     },
     port::{Port, PortMode, Protocol},
     project::{Ipam, IpamConfig, Network, Volume},

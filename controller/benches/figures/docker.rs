@@ -293,6 +293,8 @@ impl Running {
             state: StateDir::default(),
             board: Arc::clone(&board),
             images: None,
+            notifier: None,
+            max_rollouts: None,
             confirm_deletion: true,
         };
         let controller = tokio::spawn(controller.run(received, stopped));

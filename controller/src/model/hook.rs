@@ -175,7 +175,8 @@ impl Memory {
             };
             let slot = record.hook_mut(run.kind);
             let begins = match slot {
-                None => run.kind == HookKind::PreDeploy && run.counts(generation),
+                None if run.kind == HookKind::PreDeploy => run.counts(generation),
+                None => run.generation == generation,
                 Some(HookRecord { state: HookState::Due, .. }) => run.generation == generation,
                 Some(HookRecord { state: HookState::Interrupted, attempts, .. }) => run.attempt > *attempts,
                 Some(_) => false,
@@ -220,7 +221,9 @@ impl Memory {
 
     /// After a rollout its post-deploy hook is due.
     pub(super) fn after_rollout(record: &mut RevisionRecord, now: Timestamp) {
-        if record.outcome == Outcome::Available && record.fresh && HookKind::PostDeploy.of(&record.spec).is_some() {
+        // One that this rollout has had is known by its container, if by nothing else.
+        let has = HookKind::PostDeploy.of(&record.spec).is_some() && record.post_deploy.is_none();
+        if record.outcome == Outcome::Available && record.fresh && has {
             record.post_deploy = Some(HookRecord::due(now));
         }
     }

@@ -9,7 +9,7 @@ use crd_schema::status::{CommitStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Deed, DesiredService, Health, HookEnd, HookRecord, ImageState, Mark, Observed, Probe, Replica, State};
+use super::{Deed, DesiredService, Health, HookEnd, HookRecord, ImageState, Mark, Notice, Observed, Probe, Replica, State};
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;
@@ -114,6 +114,9 @@ pub struct Memory {
     /// Which rollout of an unchanged document it is, if somebody asked for one.
     #[serde(default)]
     pub mark: Option<Mark>,
+    /// What people are to be told, until that was handed over.
+    #[serde(default)]
+    pub outbox: Vec<Notice>,
 }
 
 /// How far the post-start hooks of a container are. Each step is written down before it is taken, so that they run once at
@@ -363,6 +366,7 @@ impl Memory {
             cut,
             adopted,
             mark,
+            outbox,
             paused,
             deeds,
             there: _,
@@ -386,7 +390,7 @@ impl Memory {
             failure,
             trouble,
             foreign_names,
-            (images, cut, adopted, (paused, post_start, deeds, mark)),
+            (images, cut, adopted, (paused, post_start, deeds, (mark, outbox))),
             timers,
         )
     }

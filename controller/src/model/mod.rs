@@ -8,6 +8,7 @@ mod hook;
 mod key;
 mod mark;
 mod memory;
+mod notice;
 mod observed;
 mod replica;
 
@@ -17,5 +18,6 @@ pub use hook::{HookKind, HookRecord, HookRun, HookState};
 pub use key::{Key, ServiceName};
 pub use mark::{Mark, RolloutOptions, unmarked};
 pub use memory::{Failure, Fetched, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, TagSeen, Trouble};
+pub use notice::{Notice, NoticeKind};
 pub use observed::{ImageFacts, ImageState, Observed, PullProgress, Remote, Snapshot};
 pub use replica::{Comparison, Health, HookEnd, InFlight, Pending, Probe, Replica, Rotation, State};

@@ -188,6 +188,7 @@ fn run(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, kind: HookKind, hook
             }
             // Said already.
             State::Running | State::Paused | State::Restarting => {}
+            _ if begun => {}
             _ => plan.wait(format!("{name} to make place"), None),
         }
         return;

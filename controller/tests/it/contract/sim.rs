@@ -68,7 +68,7 @@ impl Stage for SimStage {
     }
 
     fn kill<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
-        async { self.sim.with(|world, _| world.kill(id, 137)) }.boxed()
+        async { self.sim.with(|world, now| world.kill(id, 137, now)) }.boxed()
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {

@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use composed::cli::args::{Cli, Verb};
-use composed::cli::repositories::{Repositories, repositories};
+use composed::cli::repositories::{Repositories, given, repositories};
 use composed::cli::run;
 use crd_schema::status::RevisionOutcome;
 
@@ -11,7 +11,7 @@ use super::*;
 fn asked(words: &[&str]) -> Result<Option<Repositories>, String> {
     let cli = Cli::try_parse_from(["composed", "run"].iter().chain(words)).map_err(|error| error.to_string())?;
     let Verb::Run(args) = cli.verb else { panic!("run") };
-    repositories(&args.git, &cli.common)
+    repositories(&args.git, &given(&args.git)?, &cli.common)
 }
 
 fn why(words: &[&str]) -> String {
