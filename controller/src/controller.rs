@@ -24,7 +24,7 @@ use crate::model::{
     Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName, Snapshot,
     follows,
 };
-use crate::notify::Notifier;
+use crate::notices::Notifier;
 use crate::orders::{Order, Pause, RollOut, Undo};
 use crate::plan;
 use crate::reconcile::{self, Pass, Said};

@@ -15,7 +15,7 @@ pub mod engine;
 pub mod front;
 pub mod images;
 pub mod model;
-pub mod notify;
+pub mod notices;
 pub mod orders;
 pub mod plan;
 pub mod reconcile;

@@ -1,7 +1,7 @@
 //! The command line: verbs, options, help.
 
 pub mod git;
-pub mod notify;
+pub mod notices;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -176,7 +176,7 @@ pub struct Run {
     pub max_rollouts: Option<u32>,
     /// Who is told what became of rollouts.
     #[command(flatten)]
-    pub notify: Box<notify::NotifyArgs>,
+    pub notify: Box<notices::NotifyArgs>,
     /// How proxies learn who serves.
     #[command(flatten)]
     pub paths: Box<Paths>,

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crd_schema::settings::{NotifyFormat, NotifySettings};
 
-use super::args::notify::{NotifyArgs, NotifyWords};
+use super::args::notices::{NotifyArgs, NotifyWords};
 use super::repositories::Given;
-use crate::notify::Target;
+use crate::notices::Target;
 
 /// All of them.
 ///

@@ -42,6 +42,10 @@ pub struct Given {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn given(args: &Git) -> Result<Given, String> {
+    // What one repository asks for, and there is not one.
+    if args.git.is_none() && *args != (Git { config: args.config.clone(), ..Git::default() }) {
+        return Err("there are --git-... options, and no --git: a settings file has a key for each instead".to_owned());
+    }
     let Some(file) = &args.config else { return Ok(Given::default()) };
     Ok(Given { settings: read(file)?, dir: file.parent().unwrap_or(Path::new("")).to_owned() })
 }
@@ -52,10 +56,6 @@ pub fn given(args: &Git) -> Result<Given, String> {
 /// What is wrong with it, in words.
 pub fn repositories(args: &Git, given: &Given, common: &Common) -> Result<Option<Repositories>, String> {
     let host_dir = common.host_dir.as_ref();
-    // What one repository asks for, and there is not one.
-    if args.git.is_none() && *args != (Git { config: args.config.clone(), ..Git::default() }) {
-        return Err("there are --git-... options, and no --git: a settings file has a key for each instead".to_owned());
-    }
     let Given { settings, dir } = given;
     let others = !settings.notify.is_empty() || settings.max_rollouts.is_some();
     let (settings, dir) = match (&args.config, &args.git) {

@@ -18,7 +18,7 @@ use crate::api::{self, webhook};
 use crate::board::Board;
 use crate::controller::Controller;
 use crate::engine::EngineError;
-use crate::notify::{Http, Notifier, Target};
+use crate::notices::{Http, Notifier, Target};
 use crate::source::files::{Reading, Source};
 use crate::source::git;
 use crate::source::host::HostName;

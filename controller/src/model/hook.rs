@@ -77,6 +77,9 @@ pub struct HookRun {
     /// It was told to stop by this process.
     #[serde(default)]
     pub stopping: bool,
+    /// It was told to stop by somebody else.
+    #[serde(default)]
+    pub by_hand: bool,
     /// The last lines of what it said, once it has ended.
     #[serde(default)]
     pub output: Vec<String>,

@@ -94,9 +94,11 @@ fn end(run: &HookRun, slot: &HookRecord, spec: &ServiceSpec, timeout: Duration) 
     };
     let took = run.started_at.zip(run.ended_at).and_then(|(from, to)| Duration::try_from(to.duration_since(from)).ok());
     let state = match code {
-        Some(0) => HookState::Done,
         _ if run.out_of_memory => HookState::Failed,
+        // Whatever its code: many a program ends with 0 when it is told to stop, and has not done what it should.
         _ if took.is_some_and(|took| took >= timeout) => HookState::TimedOut,
+        _ if run.by_hand => HookState::Interrupted,
+        Some(0) => HookState::Done,
         Some(code) if !FROM_OUTSIDE.contains(&code) => HookState::Failed,
         _ => HookState::Interrupted,
     };

@@ -82,6 +82,8 @@ struct SeenHook {
     #[serde(default)]
     stopping: bool,
     #[serde(default)]
+    by_hand: bool,
+    #[serde(default)]
     output: Vec<String>,
 }
 
@@ -105,6 +107,7 @@ impl SeenHook {
             ended_at: self.exited.map(|_| now),
             out_of_memory: false,
             stopping: self.stopping,
+            by_hand: self.by_hand,
             output: self.output.clone(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod contract;
+mod deploy_hooks;
 mod git;
 mod golden;
 mod haproxies;
@@ -10,6 +11,8 @@ mod hooks;
 mod images;
 mod imports;
 mod memory;
+mod notifications;
+mod order;
 mod pause;
 mod promises;
 mod questions;

@@ -249,6 +249,7 @@ fn hook_run(id: String, kind: HookKind, container: ContainerInspectResponse, job
         ended_at: time(current.and_then(|state| state.finished_at.as_deref())),
         out_of_memory: current.and_then(|state| state.oom_killed).unwrap_or(false),
         stopping: jobs.busy_with(&id) == Some(Pending::Stop),
+        by_hand: jobs.by_hand(&id, state(current).is_live()),
         output: Vec::new(),
         id,
     }

@@ -180,6 +180,7 @@ impl Container {
             ended_at: self.ended_at,
             out_of_memory: false,
             stopping: self.stops_at.is_some(),
+            by_hand: self.replica.by_hand,
             output: if ended { vec![format!("{} is done", self.spec.image)] } else { Vec::new() },
         })
     }

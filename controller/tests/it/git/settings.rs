@@ -89,6 +89,33 @@ fn what_does_not_fit_is_told_before_anything_begins() {
     assert!(why(&["--config", file.to_str().unwrap(), "--host-dir", "/x"]).contains("host_dir"));
 }
 
+#[test]
+fn settings_may_be_about_other_things_than_repositories() {
+    use composed::cli::receivers::receivers;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("settings.yaml");
+    let text = "max_rollouts: 2\nnotify:\n  - {name: team, url: \"https://ntfy.example/x\", format: ntfy}\n  - {url_file: hook, format: slack, \
+                projects: [shop], on: [failed]}\n";
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(dir.path().join("hook"), "https://hooks.example/hunter2\n").unwrap();
+    let parsed = |words: &[&str]| {
+        let cli = Cli::try_parse_from(["composed", "run"].iter().chain(words)).unwrap();
+        let Verb::Run(args) = cli.verb else { panic!("run") };
+        (args, cli.common)
+    };
+    let (args, common) = parsed(&["--config", file.to_str().unwrap(), "some/dir", "--notify-url", "http://127.0.0.1:1/"]);
+    let all = given(&args.git).unwrap();
+    assert!(repositories(&args.git, &all, &common).unwrap().is_none(), "the directory is meant");
+    assert_eq!(all.settings.max_rollouts, Some(2));
+    let targets = receivers(&args.notify, &all).unwrap();
+    assert_eq!(targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(), ["json", "team", "slack"]);
+    let (args, _) = parsed(&["some/dir", "--notify-format", "ntfy"]);
+    assert!(receivers(&args.notify, &given(&args.git).unwrap()).unwrap_err().contains("neither --notify-url"));
+    std::fs::write(&file, "notify: [{url: \"http://a.example\"}, {url: \"http://b.example\"}]\n").unwrap();
+    let (args, _) = parsed(&["--config", file.to_str().unwrap()]);
+    assert!(receivers(&args.notify, &given(&args.git).unwrap()).unwrap_err().contains("two receivers"));
+}
+
 #[tokio::test]
 async fn the_controller_says_which_commit_asked() {
     use composed::api::{Overview, client};
