@@ -29,6 +29,8 @@ mod files;
 mod front;
 #[path = "docker/heal.rs"]
 mod heal;
+#[path = "docker/hooks.rs"]
+mod hooks;
 #[path = "docker/images.rs"]
 mod images;
 #[path = "docker/neighbours.rs"]
