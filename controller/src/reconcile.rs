@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::{Hooks, Update};
 use crd_schema::status::{PullStatus, ServiceStatus, UpdateStatus};
+use crd_schema::{Hooks, Update};
 use jiff::Timestamp;
 
 use crate::act::{Deed, Now, act};

@@ -179,8 +179,7 @@ impl Memory {
             let slot = record.hook_mut(run.kind);
             let begins = match slot {
                 None if run.kind == HookKind::PreDeploy => run.counts(generation),
-                None => run.generation == generation,
-                Some(HookRecord { state: HookState::Due, .. }) => run.generation == generation,
+                None | Some(HookRecord { state: HookState::Due, .. }) => run.generation == generation,
                 Some(HookRecord { state: HookState::Interrupted, attempts, .. }) => run.attempt > *attempts,
                 Some(_) => false,
             };
@@ -197,7 +196,8 @@ impl Memory {
         for record in &mut self.history {
             for kind in [HookKind::PreDeploy, HookKind::PostDeploy] {
                 let there = observed.hooks.iter().any(|run| run.kind == kind && run.revision == record.revision);
-                if let Some(slot) = record.hook_mut(kind).as_mut().filter(|slot| slot.state == HookState::Begun && !there)
+                if let Some(slot) =
+                    record.hook_mut(kind).as_mut().filter(|slot| slot.state == HookState::Begun && !there)
                 {
                     slot.state = HookState::Interrupted;
                     slot.ended = Some(now);

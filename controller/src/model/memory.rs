@@ -9,7 +9,9 @@ use crd_schema::status::{CommitStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Deed, DesiredService, Health, HookEnd, HookRecord, ImageState, Mark, Notice, Observed, Probe, Replica, State};
+use super::{
+    Deed, DesiredService, Health, HookEnd, HookRecord, ImageState, Mark, Notice, Observed, Probe, Replica, State,
+};
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;

@@ -133,3 +133,53 @@ impl Notice {
         self
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::super::{Deed, DesiredService, Observed};
+    use super::*;
+
+    fn memory(now: Timestamp) -> Memory {
+        let spec = crd_schema::ServiceSpec { image: "web:1".to_owned(), ..crd_schema::ServiceSpec::default() };
+        let desired = DesiredService::new(ServiceName::new("shop", "web"), spec, "web.yaml:1");
+        let mut memory = Memory::default();
+        memory.notice(Some(&desired), &Observed::default(), now);
+        memory
+    }
+
+    #[test]
+    fn others_at_work_are_one_outcome_for_as_long_as_it_lasts() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let mut memory = memory(now);
+        let secs = std::time::Duration::from_secs;
+        let deed = |ago| Deed {
+            at: now - secs(ago),
+            last: now - secs(ago),
+            what: "2 of its containers were removed".to_owned(),
+        };
+        memory.deeds = vec![deed(300), deed(200)];
+        assert_eq!(memory.notice_of_contention(now), None);
+        memory.deeds.push(deed(100));
+        let id = |now| memory.notice_of_contention(now).map(|notice| notice.of(&ServiceName::new("shop", "web")).id);
+        assert!(id(now).unwrap().starts_with("shop/web contended "));
+        assert_eq!(id(now), id(now + secs(60)));
+        assert_eq!(id(now + secs(600)), None);
+    }
+
+    #[test]
+    fn the_same_outcome_has_the_same_name_and_another_one_another() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let mut memory = memory(now);
+        let revision = memory.history[0].revision.clone();
+        memory.tell_outcome(&revision, Outcome::Failed, Some("why"), now);
+        memory.tell_outcome(&revision, Outcome::Failed, Some("why"), now + std::time::Duration::from_secs(1));
+        memory.tell_outcome(&revision, Outcome::Available, None, now);
+        memory.conclude(&revision, Outcome::Available);
+        // That it is there again is none.
+        memory.tell_outcome(&revision, Outcome::Available, None, now);
+        let ids: Vec<_> = memory.outbox.iter().map(|one| one.clone().of(&ServiceName::new("shop", "web")).id).collect();
+        assert_eq!(ids.len(), 3);
+        assert!(ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
+    }
+}

@@ -21,8 +21,10 @@ pub fn message(format: NotifyFormat, notice: &Notice, host: &str) -> Message {
     match format {
         NotifyFormat::Json => {
             let mut body = json!(notice);
-            body["host"] = json!(host);
-            body["text"] = json!(format!("{title}: {text}"));
+            if let Some(body) = body.as_object_mut() {
+                body.insert("host".to_owned(), json!(host));
+                body.insert("text".to_owned(), json!(format!("{title}: {text}")));
+            }
             json("", body)
         }
         NotifyFormat::Slack => {

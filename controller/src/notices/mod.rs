@@ -179,7 +179,8 @@ impl Notifier {
                 continue;
             }
             // One receiver that is slow holds up no other one.
-            let mut on_their_way = stream::iter(due).map(|job| self.attempt(job)).buffer_unordered(self.targets.len().max(1));
+            let mut on_their_way =
+                stream::iter(due).map(|job| self.attempt(job)).buffer_unordered(self.targets.len().max(1));
             while on_their_way.next().await.is_some() {
                 self.save();
             }
@@ -238,9 +239,9 @@ impl Notifier {
             return;
         }
         let saved = match &self.file {
-            Some(file) => serde_json::to_vec(&*kept)
-                .map_err(std::io::Error::from)
-                .and_then(|text| replace(file, &text, true)),
+            Some(file) => {
+                serde_json::to_vec(&*kept).map_err(std::io::Error::from).and_then(|text| replace(file, &text, true))
+            }
             None => Ok(()),
         };
         match saved {

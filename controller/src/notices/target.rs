@@ -59,7 +59,9 @@ impl Target {
                 return Err(format!("notify {name}: the address of {word} is a secret: write it into a `url_file`"));
             }
             (Some(url), None) => {
-                place(url).ok_or_else(|| format!("notify {name}: its `url` is not http://... or https://..., without a password"))?;
+                place(url).ok_or_else(|| {
+                    format!("notify {name}: its `url` is not http://... or https://..., without a password")
+                })?;
                 Url::Given(url.clone())
             }
             (None, Some(file)) => {

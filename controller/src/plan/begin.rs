@@ -3,8 +3,11 @@
 
 use super::Scene;
 use super::action::Plan;
+use super::cast::Cast;
 use super::gate;
 use super::hook;
+use super::policy::Policy;
+use super::rollout::Step;
 use super::target::{Goal, GoalKind, before};
 use crate::model::{DesiredService, Memory, Observed, Outcome};
 
@@ -26,6 +29,26 @@ pub enum Stand {
     Asks,
     /// It has begun.
     Rolls,
+}
+
+impl Begin<'_> {
+    /// What of a step may be done. While the goal is held, whatever serves is as good as any other: nothing is replaced.
+    ///
+    /// ```text
+    /// 2 replicas, surge 1, held with one revision before as the goal:
+    ///   goal 2 available                        -> nothing
+    ///   goal 1 available, another 1 available   -> nothing    (a rollout that was broken off)
+    ///   goal 1 available, another 1 unhealthy   -> create 1, and then the unhealthy one goes
+    ///   goal 3 available                        -> withdraw 1
+    /// ```
+    pub fn within(&self, step: Step, cast: &Cast<'_>, policy: &Policy) -> Step {
+        let Self::Held(before) = self else { return step };
+        let wanted = policy.replicas as usize;
+        let good = cast.keepers.len() + cast.leavers.iter().filter(|member| member.available()).count();
+        let create = if before.is_some() { step.create.min(wanted.saturating_sub(good)) } else { 0 };
+        let surplus = (cast.keepers.len() + cast.leavers.len()).saturating_sub(wanted);
+        Step { create, withdraw: step.withdraw.min(surplus), ..step }
+    }
 }
 
 /// Whether the goal may begin. What it waits for, and the next step towards it, is added to `plan`.

@@ -4,8 +4,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use crd_schema::{PullPolicy, ServiceSpec};
 use crd_schema::status::Reason;
+use crd_schema::{PullPolicy, ServiceSpec};
 use jiff::Timestamp;
 
 use crate::model::{ImageState, Observed, Outcome, PostStart, PullProgress, ServiceName};

@@ -147,10 +147,7 @@ fn run(scene: &Scene<'_>) -> Plan {
         Begin::Held(Some(before)) => (before.clone(), Cast::of(scene, before.revision)),
         _ => (goal, cast),
     };
-    let mut step = rollout::step(&cast, scene.policy);
-    if matches!(begin, Begin::Held(None)) {
-        step.create = 0;
-    }
+    let step = begin.within(rollout::step(&cast, scene.policy), &cast, scene.policy);
     let step = canary::within(&mut plan, step, scene, &goal, &cast);
     greet(&mut plan, scene);
     part(&mut plan, scene, &cast, &step);
@@ -356,9 +353,8 @@ fn cause(goal: &Goal<'_>, cast: &Cast<'_>) -> String {
     match goal.kind {
         GoalKind::Rollback => "rolling back to the last available revision".to_owned(),
         GoalKind::Retry => "trying again after a failure".to_owned(),
-        GoalKind::Held => "fewer replicas than wanted".to_owned(),
         GoalKind::Desired if others => "rolling out a changed revision".to_owned(),
-        GoalKind::Desired => "fewer replicas than wanted".to_owned(),
+        GoalKind::Desired | GoalKind::Held => "fewer replicas than wanted".to_owned(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What people may read of a service: derived from the same facts as the plan, with Kubernetes' conditions.
 
 use crd_schema::status::{
-    Condition, ConditionType, HookOutcome, HookStatus, Reason, ReplicaStatus, RevisionOutcome, RevisionStatus, ServiceStatus, Waiting,
+    Condition, ConditionType, HookOutcome, HookStatus, Reason, ReplicaStatus, RevisionOutcome, RevisionStatus,
+    ServiceStatus, Waiting,
 };
 use jiff::Timestamp;
 

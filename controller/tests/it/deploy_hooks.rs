@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use composed::cli::progress::{Standing, standing};
 use composed::engine::sim::{Behaviour, Sim};
-use composed::model::State;
+use composed::model::{RolloutOptions, State};
 use composed::orders::{RollOut, Undo};
 use composed::state::StateDir;
 use crd_schema::status::{ConditionType, HookOutcome, Reason, RevisionOutcome, ServiceStatus};
@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::undo::{Running, engine, web};
 
-const PRE: &str = "  environment: {PASSWORD: hunter22}\n  hooks: {pre_deploy: {command: [/app, migrate], timeout: 1m}}\n";
+const PRE: &str =
+    "  environment: {PASSWORD: hunter22}\n  hooks: {pre_deploy: {command: [/app, migrate], timeout: 1m}}\n";
 
 /// The calls that took effect and say this, in their order.
 fn calls(sim: &Arc<Sim>, what: &str) -> Vec<String> {
@@ -34,7 +35,8 @@ async fn runs(sim: &Arc<Sim>) -> String {
     let wait = tokio::time::timeout(Duration::from_mins(5), async {
         loop {
             let running = sim.with(|world, _| {
-                let one = world.containers.values().find(|one| one.hook.is_some() && one.replica.state == State::Running);
+                let one =
+                    world.containers.values().find(|one| one.hook.is_some() && one.replica.state == State::Running);
                 one.map(|one| one.replica.id.clone())
             });
             if let Some(id) = running {
@@ -87,7 +89,7 @@ async fn a_hook_runs_once_for_each_revision_and_before_its_first_replica() {
     assert_eq!(starts(&sim), 2, "{:#?}", calls(&sim, "deploy"));
     // What was asked for anew is a revision of its own: its image may be another one.
     let (answer, answered) = oneshot::channel();
-    running.board.orders.give(RollOut { service: web(), options: Default::default(), answer });
+    running.board.orders.give(RollOut { service: web(), options: RolloutOptions::default(), answer });
     answered.await.unwrap().unwrap();
     running.until(|status| status.revision.ends_with("-1") && standing(status) == Standing::Converged).await;
     assert_eq!(starts(&sim), 3);

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use composed::model::{
-    Comparison, Deed, Desired, DesiredService, Health, HookKind, HookRecord, HookRun, HookState, ImageState, InFlight, Memory, Observed, Outcome, Pending, Probe,
-    Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
+    Comparison, Deed, Desired, DesiredService, Health, HookKind, HookRecord, HookRun, HookState, ImageState, InFlight,
+    Memory, Observed, Outcome, Pending, Probe, Replica, RevisionRecord, Rotation, ServiceName, Sighting, State,
+    Trouble,
 };
 use composed::plan::action::Verb;
 use composed::plan::policy::Policy;

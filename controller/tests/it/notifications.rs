@@ -99,13 +99,8 @@ async fn arrive(texts: &Texts, count: usize) -> Vec<String> {
 #[test]
 fn the_words_are_as_each_receiver_takes_them() {
     let mut text = String::new();
-    let formats = [
-        NotifyFormat::Json,
-        NotifyFormat::Slack,
-        NotifyFormat::Discord,
-        NotifyFormat::Ntfy,
-        NotifyFormat::Gotify,
-    ];
+    let formats =
+        [NotifyFormat::Json, NotifyFormat::Slack, NotifyFormat::Discord, NotifyFormat::Ntfy, NotifyFormat::Gotify];
     for format in formats {
         for event in [NoticeKind::Deployed, NoticeKind::Failed] {
             let message = message(format, &notice(event), "host-a");

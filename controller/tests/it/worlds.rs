@@ -778,8 +778,8 @@ impl Engine for Judged<'_> {
                 (container.map(|c| c.replica.state), asked)
             });
             let patient = since.is_some_and(|since| now >= *since + DRAIN);
-            if let Some(problem) = run.stops_a_hook_early(&target.id) {
-                self.snapshot.lock().unwrap().extend(problem);
+            if run.is_of_hook(&target.id) {
+                self.snapshot.lock().unwrap().extend(run.stops_a_hook_early(&target.id));
             } else if running == Some(State::Running) && (!idle || (asked && !patient)) {
                 self.problem(format!("S5: {} is stopped while in traffic or busy", target.name));
             }

@@ -28,9 +28,11 @@ fn check_hook(key: &str, hook: &DeployHook, findings: &mut Findings) {
         let help = "write the program and its arguments, such as `command: [/app, migrate]`";
         findings.add(&["spec", "hooks", key, "command"], message, help);
     }
-    if let Some(image) = hook.image.as_ref().filter(|image| {
-        image.is_empty() || image.contains(|c: char| c.is_whitespace() || c.is_control() || c == '$')
-    }) {
+    if let Some(image) = hook
+        .image
+        .as_ref()
+        .filter(|image| image.is_empty() || image.contains(|c: char| c.is_whitespace() || c.is_control() || c == '$'))
+    {
         let help = "write it in full, as `name:tag` or `registry/name@sha256:...`";
         findings.add(&["spec", "hooks", key, "image"], format!("`{image}` is not an image"), help);
     }

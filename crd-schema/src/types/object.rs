@@ -131,11 +131,11 @@ pub fn fits(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::fits;
 
     #[test]
     fn patterns_of_hosts() {
-        for (pattern, name, fits) in [
+        for (pattern, name, wanted) in [
             ("web-1", "WEB-1", true),
             ("web-1", "web-10", false),
             ("web-?", "web-1", true),
@@ -147,7 +147,7 @@ mod tests {
             ("a*b*c", "aXbXb", false),
             ("", "a", false),
         ] {
-            assert_eq!(fits(pattern, name), fits, "{pattern} {name}");
+            assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
         }
     }
 }

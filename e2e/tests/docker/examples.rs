@@ -54,7 +54,8 @@ fn s14_the_examples_converge() {
         assert_eq!(needed, [true; STAND_INS.len()], "a stand-in is for nothing");
         let controller = Controller::start(world);
         let fronts = haproxy.map_or(Vec::new(), |_| vec![("site", 2), ("site-front", 1)]);
-        let others = [("hello", 1), ("web", 3), ("worker", 2), ("database", 1), ("cache", 1), ("api", 2), ("tickets", 1)];
+        let others =
+            [("hello", 1), ("web", 3), ("worker", 2), ("database", 1), ("cache", 1), ("api", 2), ("tickets", 1)];
         for (name, replicas) in others.into_iter().chain(fronts) {
             controller.converged(name, "", secs(120));
             assert_eq!(world.running(name).len(), replicas, "{name}");

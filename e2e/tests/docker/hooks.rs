@@ -115,7 +115,10 @@ fn s60_a_hook_comes_before_the_rollout_and_one_that_fails_costs_nothing() {
         let seen = world.docker.run(&["inspect", "--format", "{{json .}}", &running]);
         let seen: Value = serde_json::from_str(&seen).unwrap();
         let labels = &seen["Config"]["Labels"];
-        assert_eq!((labels["com.docker.compose.oneoff"].as_str(), labels["dev.composed.hook"].as_str()), (Some("True"), Some("pre_deploy")));
+        assert_eq!(
+            (labels["com.docker.compose.oneoff"].as_str(), labels["dev.composed.hook"].as_str()),
+            (Some("True"), Some("pre_deploy"))
+        );
         let networks = seen["NetworkSettings"]["Networks"].as_object().unwrap();
         assert_eq!(networks.len(), 1);
         for network in networks.values() {
@@ -219,14 +222,18 @@ fn s62_changed_services_roll_in_the_order_of_depends_on() {
                 Service::new("other", 1).version(version),
             ]
         };
-        all("1").iter().for_each(|service| drop(world.write(service)));
+        for service in all("1") {
+            world.write(&service);
+        }
         let controller = Controller::start(world);
         let first = controller.converged("web", "", secs(90));
         controller.converged("other", "", secs(60));
         let traffic = Traffic::start(world, "web");
         let events = Events::start(world);
         // The dependant first.
-        all("2").iter().rev().for_each(|service| drop(world.write(service)));
+        for service in all("2").iter().rev() {
+            world.write(service);
+        }
         controller.meets("web", secs(60), "it waits for db", |status| {
             status["waiting"].to_string().contains("db: its change is not rolled out yet")
         });

@@ -104,7 +104,7 @@ impl Docker {
                 self.background.pull(&self.api, image, platform.as_deref());
                 Ok(())
             }
-            Verb::Create(print) => self.create(print, context).await,
+            Verb::Create(print) => Box::pin(self.create(print, context)).await,
             Verb::Start(target) => self.start(target, context).await,
             Verb::PostStart { target, hooks } => self.post_start(target, hooks).await,
             Verb::PreStop { target, hooks } => self.pre_stop(target, hooks).await,

@@ -11,7 +11,8 @@ use super::container::{Behaviour, Container};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
 use crate::model::{
-    Comparison, Health, HookRun, ImageFacts, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName, Snapshot, State,
+    Comparison, Health, HookRun, ImageFacts, ImageState, InFlight, Key, Probe, Replica, Rotation, ServiceName,
+    Snapshot, State,
 };
 use crate::plan::action::{Blueprint, Verb};
 
@@ -215,8 +216,11 @@ impl World {
         let before = self.log.len();
         self.log.push(verb.to_string());
         let done = match verb {
-            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Adopt { .. } => Ok(()),
-            Verb::Conclude { .. } | Verb::EndHook { .. } => Ok(()),
+            Verb::Withdraw(_)
+            | Verb::Readmit(_)
+            | Verb::Adopt { .. }
+            | Verb::Conclude { .. }
+            | Verb::EndHook { .. } => Ok(()),
             // One is under way: nothing more is begun.
             Verb::Pull { image, .. } if self.pulls.get(image).is_some_and(|pull| pull.ends_at.is_some()) => {
                 self.log.truncate(before);

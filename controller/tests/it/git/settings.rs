@@ -103,7 +103,8 @@ fn settings_may_be_about_other_things_than_repositories() {
         let Verb::Run(args) = cli.verb else { panic!("run") };
         (args, cli.common)
     };
-    let (args, common) = parsed(&["--config", file.to_str().unwrap(), "some/dir", "--notify-url", "http://127.0.0.1:1/"]);
+    let (args, common) =
+        parsed(&["--config", file.to_str().unwrap(), "some/dir", "--notify-url", "http://127.0.0.1:1/"]);
     let all = given(&args.git).unwrap();
     assert!(repositories(&args.git, &all, &common).unwrap().is_none(), "the directory is meant");
     assert_eq!(all.settings.max_rollouts, Some(2));

@@ -111,13 +111,18 @@ impl Run {
                     // Without the directory nobody knows of what ran before the revision that was wanted last.
                     let forgotten = ran.forgotten && ran.epoch != epoch;
                     let done = kind == HookKind::PreDeploy && ran.code == Some(0) && !forgotten;
-                    assert!(!done, "H2: {kind} of {} runs again though it ended well: {:?}", replica.revision, self.ledger);
+                    assert!(
+                        !done,
+                        "H2: {kind} of {} runs again though it ended well: {:?}",
+                        replica.revision, self.ledger
+                    );
                     let again = ran.interrupted && rules.again;
                     let once = ran.epoch != epoch || again;
                     assert!(once, "H2: {kind} of {} runs again: {:?}", replica.revision, self.ledger);
                     seen.hooks_rerun += u32::from(again && ran.epoch == epoch);
                 }
-                let ran = Ran { kind, revision: replica.revision.clone(), epoch, interrupted: false, forgotten: false, code };
+                let ran =
+                    Ran { kind, revision: replica.revision.clone(), epoch, interrupted: false, forgotten: false, code };
                 seen.hooks_passed += u32::from(code == Some(0));
                 self.ledger.runs.insert(key, ran);
             }
@@ -156,13 +161,18 @@ impl Run {
         killed.is_some()
     }
 
-    /// Whether a container is a hook's; and if so, whether it is stopped too early.
-    pub(super) fn stops_a_hook_early(&self, id: &str) -> Option<Option<String>> {
+    /// Whether a container is a hook's.
+    pub(super) fn is_of_hook(&self, id: &str) -> bool {
+        self.sim.with(|world, _| world.containers.get(id).is_some_and(|container| container.hook.is_some()))
+    }
+
+    /// Whether a hook that is stopped has not had its time.
+    pub(super) fn stops_a_hook_early(&self, id: &str) -> Option<String> {
         self.sim.with(|world, now| {
-            let container = world.containers.get(id).filter(|container| container.hook.is_some())?;
+            let container = world.containers.get(id)?;
             let started = container.replica.started_at?;
             let early = !self.wish.gone && container.replica.state.is_live() && now < started + TIMEOUT;
-            Some(early.then(|| format!("H5: {} is stopped before its timeout", container.replica.name)))
+            early.then(|| format!("H5: {} is stopped before its timeout", container.replica.name))
         })
     }
 
