@@ -14,6 +14,7 @@ pub mod hook;
 pub mod image;
 pub mod inherit;
 pub mod leave;
+mod names;
 pub mod phase;
 pub mod policy;
 pub mod project;
@@ -21,7 +22,6 @@ pub mod rollout;
 pub mod status;
 pub mod target;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crd_schema::status::Reason;
@@ -34,6 +34,7 @@ use crate::model::{
 use action::{Blueprint, Plan, Verb};
 use begin::Begin;
 use cast::{Cast, Member};
+use names::{Names, fixed_name, names_free};
 use policy::Policy;
 use rollout::Step;
 use target::{Goal, GoalKind, goal};
@@ -368,43 +369,5 @@ fn farewell(goal: &Goal<'_>, member: &Member<'_>) -> String {
     match member.phase {
         phase::Phase::Failed(fault) => format!("it has been replaced: {fault:?}").to_lowercase(),
         _ => "more replicas than wanted".to_owned(),
-    }
-}
-
-/// The `container_name` that the goal asks for.
-fn fixed_name<'a>(goal: &Goal<'a>) -> Option<&'a String> {
-    goal.spec.and_then(|spec| spec.container_name.as_ref())
-}
-
-/// Whether no replica, in whatever state, has the name.
-fn names_free(replicas: &[Replica], name: &str) -> bool {
-    replicas.iter().all(|replica| replica.name != name)
-}
-
-/// Names and numbers for new replicas: the lowest that no container of the service holds.
-struct Names {
-    taken: BTreeSet<String>,
-    numbers: BTreeSet<u32>,
-    next: u32,
-}
-
-impl Names {
-    fn of(replicas: &[Replica], memory: &Memory) -> Self {
-        Self {
-            taken: replicas.iter().map(|replica| &replica.name).chain(&memory.foreign_names).cloned().collect(),
-            numbers: replicas.iter().filter(|r| r.name != r.service.kept_container()).map(|r| r.number).collect(),
-            next: 1,
-        }
-    }
-
-    fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
-        let free = |number: &u32| !self.numbers.contains(number) && !self.taken.contains(&service.container(*number));
-        let number = (self.next..u32::MAX).find(free).unwrap_or(u32::MAX);
-        self.next = number.saturating_add(1);
-        let fixed = fixed_name(goal).filter(|name| !self.taken.contains(*name)).cloned();
-        let name = fixed.unwrap_or_else(|| service.container(number));
-        self.numbers.insert(number);
-        self.taken.insert(name.clone());
-        (number, name)
     }
 }

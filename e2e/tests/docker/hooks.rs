@@ -74,7 +74,7 @@ fn hook(takes: u32, code: u8, more: &str) -> String {
 }
 
 fn web() -> Service {
-    Service::new("web", 2).env("TOKEN", "hunter22")
+    Service::new("web", 2).env("TOKEN", "hunter22").key("labels", "{traefik.enable: \"true\"}")
 }
 
 fn pre_deploy(status: &Value) -> Value {
@@ -119,6 +119,7 @@ fn s60_a_hook_comes_before_the_rollout_and_one_that_fails_costs_nothing() {
             (labels["com.docker.compose.oneoff"].as_str(), labels["dev.composed.hook"].as_str()),
             (Some("True"), Some("pre_deploy"))
         );
+        assert!(labels["traefik.enable"].is_null(), "a proxy would take it for a replica: {labels}");
         let networks = seen["NetworkSettings"]["Networks"].as_object().unwrap();
         assert_eq!(networks.len(), 1);
         for network in networks.values() {

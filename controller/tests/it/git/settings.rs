@@ -86,6 +86,7 @@ fn what_does_not_fit_is_told_before_anything_begins() {
     assert!(why(&["some/dir", "--git-ref", "main"]).contains("no --git"));
     assert!(why(&["--config", "x", "--git-ref", "main"]).contains("no --git"));
     let file = dir.path().join("settings.yaml");
+    std::fs::write(&file, "sources: [{git: /a}]").unwrap();
     assert!(why(&["--config", file.to_str().unwrap(), "--host-dir", "/x"]).contains("host_dir"));
 }
 
