@@ -61,7 +61,7 @@ pub struct HookRun {
     pub revision: String,
     /// The generation that it was made for.
     pub generation: u64,
-    /// The how manieth time it is.
+    /// Which attempt it is, from 1.
     pub attempt: u32,
     /// What the engine says it is doing.
     pub state: State,

@@ -171,7 +171,7 @@ pub struct Blueprint {
     pub service: ServiceName,
     /// Which hook it is the container of; `None`: a replica.
     pub hook: Option<HookKind>,
-    /// Its number; of a hook, the how manieth time it is run.
+    /// Its number; of a hook, which attempt it is.
     pub number: u32,
     /// The container's name.
     pub name: String,
