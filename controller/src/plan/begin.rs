@@ -46,8 +46,8 @@ impl Begin<'_> {
         let wanted = policy.replicas as usize;
         let good = cast.keepers.len() + cast.leavers.iter().filter(|member| member.available()).count();
         let create = if before.is_some() { step.create.min(wanted.saturating_sub(good)) } else { 0 };
-        let surplus = (cast.keepers.len() + cast.leavers.len()).saturating_sub(wanted);
-        Step { create, withdraw: step.withdraw.min(surplus), ..step }
+        // Who goes without a successor is more than are wanted: the step sees to that.
+        Step { create, ..step }
     }
 }
 
