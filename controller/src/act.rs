@@ -6,8 +6,8 @@ use crd_schema::status::Reason;
 use jiff::Timestamp;
 
 use crate::engine::{Context, Engine, EngineError};
-use crate::model::{Memory, Outcome};
-use crate::plan::action::{Action, Plan, Verb};
+use crate::model::{HookKind, HookState, Memory, NoticeKind, Outcome};
+use crate::plan::action::{Action, Plan, Verb, how};
 
 /// Tells the time: an action may take long, and what it records has its own moment.
 pub type Now<'a> = &'a (dyn Fn() -> Timestamp + Sync);
@@ -64,12 +64,23 @@ async fn one(
             Ok(())
         }
         Verb::Conclude { revision, outcome, failure } => {
+            let why = failure.as_ref().map(|(_, message)| message.as_str());
+            memory.tell_outcome(revision, *outcome, why, now());
             match failure {
                 Some((reason, message)) => memory.fail(revision, *reason, message.clone(), now()),
                 None => memory.conclude(revision, *outcome),
             }
             if *outcome == Outcome::Available {
                 memory.trouble = None;
+            }
+            Ok(())
+        }
+        Verb::EndHook { kind, revision, end } => {
+            memory.end_hook(*kind, revision, end, now());
+            // Of the other kind the revision's own failure tells.
+            if *kind == HookKind::PostDeploy && end.state != HookState::Done {
+                let message = how(end);
+                memory.tell(NoticeKind::HookFailed, revision, format!("post_deploy {message}"), now());
             }
             Ok(())
         }
@@ -112,7 +123,8 @@ fn note(verb: &Verb, error: &EngineError, memory: &mut Memory, now: Timestamp) {
     };
     if let (Verb::Create(blueprint), true) = (verb, *name_taken) {
         // A name that was asked for by name cannot be another; of ours there are enough.
-        if blueprint.spec.container_name.as_ref() != Some(&blueprint.name) {
+        let fixed = blueprint.hook.is_some() || blueprint.spec.container_name.as_ref() == Some(&blueprint.name);
+        if !fixed {
             memory.foreign_names.insert(blueprint.name.clone());
             return;
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crd_schema::status::{Event, ServiceStatus};
+use crd_schema::{Hooks, ServiceSpec};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use crate::model::{
     Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName, Snapshot,
     follows,
 };
+use crate::notices::Notifier;
 use crate::orders::{Order, Pause, RollOut, Undo};
 use crate::plan;
 use crate::reconcile::{self, Pass, Said};
@@ -31,6 +33,7 @@ use crate::source::files::Reading;
 use crate::source::queue::Queue;
 use crate::state::StateDir;
 use crate::traffic::Senses;
+use crate::turns::Turns;
 
 /// Everything is looked at again after so long, whatever the events said.
 const RESYNC: Duration = Duration::from_mins(1);
@@ -58,6 +61,10 @@ pub struct Controller {
     pub board: Arc<Board>,
     /// Who asks registries for new images, if anybody does.
     pub images: Option<Arc<Images>>,
+    /// Who tells people outside what became of rollouts, if anybody does.
+    pub notifier: Option<Arc<Notifier>>,
+    /// How many services may roll out at once; `None`: all.
+    pub max_rollouts: Option<u32>,
     /// Services may vanish all at once.
     pub confirm_deletion: bool,
 }
@@ -76,6 +83,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 struct Shared {
     c: Controller,
+    turns: Turns,
     // None until the files were read for the first time: before that nothing is known, so nothing is done.
     catalog: Mutex<Option<Arc<Catalog>>>,
     memories: Mutex<BTreeMap<ServiceName, Memory>>,
@@ -105,6 +113,7 @@ impl Controller {
         let shared = Arc::new(Shared {
             adopted: Mutex::new(self.state.adopted()),
             compose: Mutex::default(),
+            turns: Turns::new(self.max_rollouts),
             c: self,
             catalog: Mutex::default(),
             memories: Mutex::default(),
@@ -252,6 +261,7 @@ impl Shared {
         let doubtful = catalog.doubt_changed(&before) || !services.is_empty();
         let known = if doubtful { lock(&self.owned).clone() } else { BTreeSet::new() };
         self.remember(&catalog);
+        self.turns.expect(catalog.names());
         *lock(&self.catalog) = Some(catalog);
         self.count_composes();
         self.follow();
@@ -438,6 +448,7 @@ impl Shared {
             self.recall(name);
             if let Some(service) = catalog.service(name).map(|service| self.raised(service, &[])) {
                 scope.images.insert(service.spec.image.clone());
+                scope.images.extend(of_hooks(&service.spec));
                 scope.asked.insert(name.clone(), asked(&catalog, &service));
                 let memories = lock(&self.memories);
                 let memory = memories.get(name);
@@ -513,7 +524,7 @@ impl Shared {
         }
         let desired = memory.marked(desired, replicas);
         let lone = !catalog.knows(&front::name(name));
-        let mut unmet = unmet(&self.c.board, name, &desired);
+        let mut unmet = unmet(&self.c.board, &catalog, name, &desired);
         unmet.extend(in_the_way(&self.c.board, name, &desired, lone));
         let pass = Pass {
             service: name,
@@ -522,18 +533,22 @@ impl Shared {
             unmet,
             neighbours: neighbours(&self.c.board, name, &desired, &catalog),
             refused: lock(&self.refused).get(&name.project).cloned(),
+            turns: Some(&self.turns),
             before: before.as_ref(),
             registry: self.registry_says(&desired),
             spared: reconcile::spared(name, &memory, &lock(&self.memories), snapshot),
             now: self.c.clock.now(),
         };
         let decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
+        self.wake(self.turns.freed().into_iter().map(Key::Service));
+        self.hand_over(name, &mut memory);
         self.c.board.put_labels(name, labels(&memory, &decision.observed.replicas));
         // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
         self.save(name, &remembered, &memory);
         let decided = memory.clone();
         let mut news = self.publish(name, &decision.status);
         let outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
+        self.hand_over(name, &mut memory);
         self.save(name, &decided, &memory);
         self.note_adopted(name, &memory);
         lock(&self.memories).insert(name.clone(), memory);
@@ -551,6 +566,19 @@ impl Shared {
             }
         }
         next(error.as_ref(), acted, wake_at)
+    }
+
+    /// Gives what people are to be told to whoever tells them. It stays here until that is written down there.
+    fn hand_over(&self, name: &ServiceName, memory: &mut Memory) {
+        let Some(notifier) = &self.c.notifier else { return memory.outbox.clear() };
+        if let Some(notice) = memory.notice_of_contention(self.c.clock.now()) {
+            notifier.take(&notice.of(name));
+        }
+        memory.outbox.retain(|notice| {
+            let notice = notice.clone().of(name);
+            notifier.take(&notice);
+            !notifier.knows(&notice)
+        });
     }
 
     /// Answers whether a service can be undone; its next pass does it.
@@ -692,6 +720,8 @@ impl Shared {
     // Removal is no special path: when the last replica is gone, so is everything else.
     fn forget(&self, name: &ServiceName) -> Next {
         lock(&self.memories).remove(name);
+        self.turns.forget(name);
+        self.wake(self.turns.freed().into_iter().map(Key::Service));
         lock(&self.missed).remove(name);
         self.note_adopted(name, &Memory::default());
         self.c.state.forget(name);
@@ -767,7 +797,12 @@ fn if_paused(desired: Desired, memory: &Memory) -> Desired {
 /// The image of a revision, by name, and by id where it must be that one.
 fn images(record: &RevisionRecord) -> impl Iterator<Item = String> {
     let id = record.image.clone().filter(|_| follows(&record.spec));
-    std::iter::once(record.spec.image.clone()).chain(id)
+    std::iter::once(record.spec.image.clone()).chain(id).chain(of_hooks(&record.spec))
+}
+
+/// The images that a specification's hooks name.
+pub fn of_hooks(spec: &ServiceSpec) -> impl Iterator<Item = String> {
+    spec.hooks.iter().flat_map(Hooks::images).cloned()
 }
 
 /// The labels of those revisions that somebody runs.

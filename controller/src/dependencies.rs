@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crd_schema::DependencyCondition;
-use crd_schema::status::{ConditionType, Reason, ReplicaStatus, ServiceStatus};
+use crd_schema::status::{ConditionType, Reason, ReplicaStatus, RevisionOutcome, ServiceStatus};
 
 use crate::board::Board;
 use crate::front;
@@ -11,20 +11,34 @@ use crate::model::{Desired, DesiredService, Guest, Host, Hosts, Neighbours, Serv
 use crate::source::catalog::Catalog;
 
 /// The dependencies of a service that are not met, as the board shows them.
-pub(crate) fn unmet(board: &Board, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
+pub(crate) fn unmet(
+    board: &Board,
+    catalog: &Catalog,
+    name: &ServiceName,
+    desired: &Desired,
+) -> BTreeMap<String, String> {
     let Desired::Run(desired) = desired else {
         return BTreeMap::new();
     };
     let mut unmet = BTreeMap::new();
     for (other, dependency) in &desired.spec.depends_on {
-        let status = board.status(&ServiceName::new(&name.project, other));
+        let other_name = ServiceName::new(&name.project, other);
+        let wanted = catalog.service(&other_name).map(|service| service.revision.as_str());
+        let status = board.status(&other_name);
         let why = match status {
             None if !dependency.required => None,
             None => Some("it has no document, or was not looked at yet".to_owned()),
             Some(status) if desired.after.get(other).is_some_and(|revision| !rolled_out(&status, revision)) => {
                 Some("its change is not rolled out yet".to_owned())
             }
-            Some(status) => lacking(dependency.condition, &status).or_else(|| closed(desired, other, &status)),
+            Some(status) => {
+                // Whoever joins its namespaces moves with it: its old replicas wait for that.
+                let joins = desired.spec.shares().any(|(_, service)| service == other);
+                let wanted = wanted.filter(|_| !joins);
+                let rolls = wanted.and_then(|wanted| rolling(dependency.condition, &status, wanted));
+                let lacks = rolls.or_else(|| lacking(dependency.condition, &status));
+                lacks.or_else(|| closed(desired, other, &status))
+            }
         };
         if let Some(why) = why {
             unmet.insert(other.clone(), why);
@@ -129,6 +143,24 @@ fn rolled_out(status: &ServiceStatus, revision: &str) -> bool {
 /// The revision that its document asks for: another image is no change of that.
 fn of_document(status: &ServiceStatus) -> &str {
     unmarked(status.update.as_ref().map_or(&status.revision, |update| &update.document))
+}
+
+/// Why a changed dependency has to come first: what its document asks for is not there yet, or has failed. What somebody
+/// has undone by hand is as it shall be; and where it begins for the first time, that it has started may be enough.
+fn rolling(condition: DependencyCondition, status: &ServiceStatus, wanted: &str) -> Option<String> {
+    let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
+    let newest = status.history.first().filter(|record| record.revision == status.revision);
+    let outcome = newest.map(|record| record.outcome).filter(|_| unmarked(document) == wanted);
+    let first = condition == DependencyCondition::ServiceStarted && status.current_revision.is_none();
+    let failure = status.condition(ConditionType::ReplicaFailure).map(|condition| condition.reason);
+    let paused = status.condition(ConditionType::Paused).is_some();
+    match outcome {
+        Some(RevisionOutcome::Available) => None,
+        _ if first || failure == Some(Reason::Undone) => None,
+        Some(RevisionOutcome::Failed) => Some("its change has failed".to_owned()),
+        _ if paused => Some("its change is not rolled out yet, and it is paused".to_owned()),
+        _ => Some("its change is not rolled out yet".to_owned()),
+    }
 }
 
 /// What a dependency lacks of its condition. One that is left as it is, because its document is not known, counts by

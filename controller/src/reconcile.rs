@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::Update;
 use crd_schema::status::{PullStatus, ServiceStatus, UpdateStatus};
+use crd_schema::{Hooks, Update};
 use jiff::Timestamp;
 
 use crate::act::{Deed, Now, act};
@@ -15,8 +15,9 @@ use crate::model::{
     Snapshot, follows,
 };
 use crate::plan::action::{Plan, Verb};
-use crate::plan::{self, image::Held, policy::Policy};
+use crate::plan::{self, begin::Stand, image::Held, policy::Policy};
 use crate::traffic::Senses;
+use crate::turns::Turns;
 
 /// Everything that one pass over one service is given.
 pub struct Pass<'a> {
@@ -32,6 +33,8 @@ pub struct Pass<'a> {
     pub neighbours: Neighbours,
     /// Why what its project needs could not be made.
     pub refused: Option<String>,
+    /// Who may begin to roll out, where that is limited.
+    pub turns: Option<&'a Turns>,
     /// Its last status.
     pub before: Option<&'a ServiceStatus>,
     /// What registries say of its image.
@@ -99,6 +102,7 @@ impl Pass<'_> {
         senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
         let (desired, held) = self.with_image(&observed, memory);
         memory.notice(running(&desired), &observed, self.now);
+        observed.turn = self.turn(&desired, &observed, memory);
         let mut plan = plan::plan(&desired, &observed, memory, self.now);
         if let Some(Held::Cooling(until)) = held {
             plan.wake(until);
@@ -134,7 +138,9 @@ impl Pass<'_> {
     fn observed(&self, snapshot: &Snapshot, memory: &Memory) -> Observed {
         let spec = self.spec();
         // The snapshot is everybody's; this service's revisions name a few images of it.
-        let named = spec.into_iter().chain(memory.history.iter().map(|record| &record.spec)).map(|spec| &spec.image);
+        let specs = || spec.into_iter().chain(memory.history.iter().map(|record| &record.spec));
+        let of_hooks = specs().flat_map(|spec| spec.hooks.iter().flat_map(Hooks::images));
+        let named = specs().map(|spec| &spec.image).chain(of_hooks);
         let ids = memory.history.iter().filter_map(|record| record.image.as_ref());
         let images = named.chain(ids).filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
         let image = spec.map(|spec| &spec.image);
@@ -155,7 +161,18 @@ impl Pass<'_> {
             refused: self.refused.clone(),
             unmet: self.unmet.clone(),
             neighbours: self.neighbours.clone(),
+            turn: None,
+            hooks: snapshot.hooks.get(self.service).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Whom it has to let go first, if it has to.
+    fn turn(&self, desired: &Desired, observed: &Observed, memory: &Memory) -> Option<String> {
+        let stand = match desired {
+            Desired::Run(desired) => plan::begin::stand(desired, observed, memory),
+            Desired::Gone(_) | Desired::Held(_) => Stand::Rests,
+        };
+        self.turns.and_then(|turns| turns.ask(self.service, stand))
     }
 
     /// Those that Compose made count where the service is wanted, or where they were adopted before.

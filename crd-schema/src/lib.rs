@@ -35,9 +35,11 @@ pub use types::{
         Sticky, Traffic,
     },
     health::{GrpcProbe, Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
+    hooks::{DeployHook, Hooks, OnInterrupt},
     mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},
     object::{
         ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service, ServiceKind, ServiceMetadata,
+        fits,
     },
     port::{Port, PortMode, Protocol},
     project::{Ipam, IpamConfig, Network, Volume},

@@ -14,6 +14,7 @@ const CONTROLLER_SIDE: &[&str] = &[
     "depends_on",
     "drain_timeout",
     "env_file",
+    "hooks",
     "paused",
     "pre_stop",
     "pull_policy",

@@ -1,4 +1,5 @@
-//! The settings file: which repositories documents come from. Not a document of the language, and read by the same rules.
+//! The settings file: which repositories documents come from, who is told, how much at once. Not a document of the language,
+//! and read by the same rules.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +9,83 @@ use serde::{Deserialize, Serialize};
 use crate::types::is_false;
 use crate::{ComposeDuration, Diagnostic};
 
-/// The settings of `composed run --config`: where documents come from. Paths of files are relative to the settings file.
+/// The settings of `composed run --config`. Paths of files are relative to the settings file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The git repositories that documents come from, such as one for each team. A service that two of them describe is
-    /// left as it is.
+    /// left as it is. Without one, documents come from the directory or file that the command line names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceSettings>,
     /// Where webhooks of git servers arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhooks: Option<WebhooksSettings>,
+    /// Who is told what became of rollouts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<NotifySettings>,
+    /// How many services may roll out at once. Default: as many as have changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_rollouts: Option<u32>,
+}
+
+/// Who is told what became of rollouts: once for each outcome, by a POST that is repeated for a while if it fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifySettings {
+    /// Its name in messages. Default: the format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"))]
+    pub name: Option<String>,
+    /// In which words. Default `json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<NotifyFormat>,
+    /// The address. Of Slack and Discord it is a secret: give `url_file` instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The file with the address. It is read each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_file: Option<String>,
+    /// The file with the token: a bearer token, or Gotify's key of an application. It is read each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+    /// Of which projects, by name or pattern (`shop`, `team-*`). Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<String>,
+    /// Which outcomes. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<NotifyOn>,
+}
+
+/// The words of a notification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotifyFormat {
+    /// All that is known, as JSON.
+    #[default]
+    Json,
+    /// An incoming webhook of Slack, or of what takes the same.
+    Slack,
+    /// A webhook of Discord.
+    Discord,
+    /// A topic of ntfy.
+    Ntfy,
+    /// An application of Gotify: the address of the server.
+    Gotify,
+}
+
+/// An outcome that somebody is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotifyOn {
+    /// A rollout has succeeded.
+    Deployed,
+    /// A rollout has failed; what ran before goes on or is back.
+    Failed,
+    /// A post-deploy hook has failed.
+    HookFailed,
+    /// Others keep changing a service, and it is left alone for a while.
+    Contended,
 }
 
 /// One git repository.

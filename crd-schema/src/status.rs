@@ -115,6 +115,55 @@ pub struct RevisionStatus {
     /// When it became what it is; absent while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
+    /// What became of its pre-deploy hook, if that was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_deploy: Option<HookStatus>,
+    /// What became of its last post-deploy hook, if that was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_deploy: Option<HookStatus>,
+}
+
+/// What became of a hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    /// Where it stands.
+    pub outcome: HookOutcome,
+    /// Its exit code, if it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// When it was last begun, as this controller saw it.
+    pub since: Timestamp,
+    /// When its end was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// The last lines of what it said, without values of its environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
+}
+
+/// Where a hook stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HookOutcome {
+    /// It was begun.
+    Running,
+    /// It has ended with code 0.
+    Succeeded,
+    /// It has ended with another code.
+    Failed,
+    /// It has taken longer than its timeout.
+    TimedOut,
+    /// Something else has ended it, and nobody knows how far it came.
+    Interrupted,
+}
+
+impl fmt::Display for HookOutcome {
+    /// The variant's name, as it is serialised.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// What became of a revision.
@@ -286,6 +335,8 @@ pub enum ConditionType {
     Paused,
     /// Others keep changing what is put right, so it is left alone for a while. Absent otherwise.
     Contended,
+    /// The post-deploy hook of the last rollout ended well. Absent where there is none, or none has ended.
+    PostDeploy,
 }
 
 /// Why a condition is what it is: a closed list.
@@ -303,6 +354,10 @@ pub enum Reason {
     ProgressDeadlineExceeded,
     /// The wanted revision failed.
     RevisionFailed,
+    /// The pre-deploy hook of the wanted revision failed, so that none of it was made.
+    PreDeployFailed,
+    /// The post-deploy hook failed.
+    PostDeployFailed,
     /// It was undone by hand.
     Undone,
     /// The revision before it runs again.

@@ -52,6 +52,12 @@ impl Controller {
         Self::begin(world, &world.socket(), more, &[])
     }
 
+    /// Starts it on a git repository in place of the world's documents.
+    pub fn start_on_git(world: &World, repository: &Path) -> Self {
+        let words = ["--git".to_owned(), repository.to_string_lossy().into_owned()];
+        Self::launch(world, &world.socket(), &words, &[])
+    }
+
     /// Starts it with these environment variables.
     pub fn start_in(world: &World, environment: &[(&str, PathBuf)]) -> Self {
         Self::begin(world, &world.socket(), &[], environment)
@@ -63,12 +69,17 @@ impl Controller {
     }
 
     fn begin(world: &World, socket: &Path, more: &[String], environment: &[(&str, PathBuf)]) -> Self {
+        let documents = world.desired().to_string_lossy().into_owned();
+        Self::launch(world, socket, &[more, &[documents]].concat(), environment)
+    }
+
+    fn launch(world: &World, socket: &Path, words: &[String], environment: &[(&str, PathBuf)]) -> Self {
         // One log for all controllers of a socket: the story as a whole.
         let log = socket.with_extension("log");
         let file = File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = common(world, socket);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
-        command.arg("run").args(more).arg(world.desired()).stdout(Stdio::null()).stderr(file);
+        command.arg("run").args(words).stdout(Stdio::null()).stderr(file);
         let child = command.spawn().expect("composed starts");
         janitor(child.id());
         Self { child, socket: socket.to_owned(), project: world.project.clone(), log }

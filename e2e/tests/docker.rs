@@ -33,6 +33,8 @@ mod front;
 mod front_options;
 #[path = "docker/heal.rs"]
 mod heal;
+#[path = "docker/hooks.rs"]
+mod hooks;
 #[path = "docker/images.rs"]
 mod images;
 #[path = "docker/neighbours.rs"]

@@ -149,6 +149,7 @@ impl Bench {
         let revision = spec.revision();
         let blueprint = Blueprint {
             service: service.clone(),
+            hook: None,
             number,
             name: name.clone(),
             revision,
@@ -375,6 +376,8 @@ impl Running {
             state: StateDir::default(),
             board: Arc::clone(&board),
             images: None,
+            notifier: None,
+            max_rollouts: None,
             confirm_deletion: true,
         };
         let controller = tokio::spawn(controller.run(received, stopped));

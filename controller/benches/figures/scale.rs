@@ -68,6 +68,8 @@ async fn measure(count: usize) -> (f64, f64) {
         state: StateDir::default(),
         board: Arc::clone(&board),
         images: None,
+        notifier: None,
+        max_rollouts: None,
         confirm_deletion: false,
     };
     let controller = tokio::spawn(controller.run(received, stopped));

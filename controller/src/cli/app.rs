@@ -8,7 +8,8 @@
 //! | `START_DELAY_MS` | it listens only after | 0 |
 //! | `LATENCY_MS` | each answer takes | 0 |
 //! | `HEALTH` | `/healthz` says `ok`, `never`, or `flap`s every second | ok |
-//! | `CRASH_AFTER_MS` | it exits with code 1 after | never |
+//! | `CRASH_AFTER_MS` | it says so and exits after | never |
+//! | `EXIT_CODE` | the code that it then exits with | 1 |
 //! | `ON_TERM` | at SIGTERM or SIGINT it `drain`s, `die`s or `ignore`s it | drain |
 //! | `SICK_FILE` | its healthcheck fails while there is this file | none |
 //!
@@ -54,9 +55,12 @@ struct App {
 /// Serves until it is told to end. The exit code is 0 after a drain.
 pub async fn run() -> Result<ExitCode> {
     if let Some(after) = millis("CRASH_AFTER_MS")? {
+        let version = env::var("VERSION").unwrap_or_default();
+        let code = env::var("EXIT_CODE").ok().and_then(|code| code.parse().ok()).unwrap_or(1);
         drop(tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            std::process::exit(1);
+            println!("version {version} ends with code {code}");
+            std::process::exit(code);
         }));
     }
     // Signals are taken from the start on: a process 1 without a handler would ignore them.

@@ -93,6 +93,8 @@ impl Once {
             board: session.board,
             // Asks nobody, and goes by what was answered before.
             images: Some(session.images),
+            notifier: None,
+            max_rollouts: None,
             confirm_deletion,
         };
         let controller = tokio::spawn(controller.run(received, stopped));

@@ -1,6 +1,7 @@
 //! The command line: verbs, options, help.
 
 pub mod git;
+pub mod notices;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -169,6 +170,13 @@ pub struct Run {
     /// Remove services whose documents are gone even if they are more than half of all, or the directory is empty.
     #[arg(long, env = "COMPOSED_CONFIRM_DELETION")]
     pub confirm_deletion: bool,
+    /// So many services may roll out at once, in the order of `depends_on`; the others wait for their turn. Whoever has begun,
+    /// heals or scales is not held. Default: as many as have changed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), env = "COMPOSED_MAX_ROLLOUTS")]
+    pub max_rollouts: Option<u32>,
+    /// Who is told what became of rollouts.
+    #[command(flatten)]
+    pub notify: Box<notices::NotifyArgs>,
     /// How proxies learn who serves.
     #[command(flatten)]
     pub paths: Box<Paths>,

@@ -10,6 +10,7 @@ pub mod places;
 pub mod plan;
 pub mod plugin;
 pub mod progress;
+pub mod receivers;
 pub mod repositories;
 pub mod rollout;
 pub mod rootfs;

@@ -123,6 +123,7 @@ pub async fn intents(
         let memory = session.state.load(name);
         if let Some(service) = catalog.service(name) {
             images.insert(service.spec.image.clone());
+            images.extend(controller::of_hooks(&service.spec));
             asked.insert(name.clone(), controller::asked(catalog, service));
         }
         images.extend(memory.history.iter().map(|record| record.spec.image.clone()));
@@ -159,9 +160,10 @@ pub async fn intents(
             service: name,
             desired: &desired,
             project: &project,
-            unmet: unmet(&session.board, name, &desired),
+            unmet: unmet(&session.board, catalog, name, &desired),
             neighbours: neighbours(&session.board, name, &desired, catalog),
             refused: None,
+            turns: None,
             before: None,
             registry: Said::default(),
             spared: spared(name, &memory, &all, &snapshot),

@@ -30,6 +30,7 @@ pub fn standing(status: &ServiceStatus) -> Standing {
         Reason::NewRevisionAvailable if rests && status.error.is_none() => Standing::Converged,
         Reason::NewRevisionAvailable | Reason::RolledBack if rests => Standing::Failed,
         Reason::InvalidSpec
+        | Reason::PreDeployFailed
         | Reason::RevisionFailed
         | Reason::ProgressDeadlineExceeded
         | Reason::RollbackImpossible

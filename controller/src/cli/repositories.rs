@@ -1,4 +1,4 @@
-//! The repositories to follow, from the flags or from a settings file: both are one and the same.
+//! The settings, and the repositories to follow: from the flags or from a settings file, both are one and the same.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -30,17 +30,44 @@ pub struct Repositories {
     pub webhooks: Option<(SocketAddr, Vec<Hook>)>,
 }
 
-/// What the command line asks for; `None` if it is not git.
+/// The settings that somebody has given.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// What they say; without a settings file, nothing.
+    pub settings: Settings,
+    /// Where their relative paths begin.
+    pub dir: PathBuf,
+}
+
+/// Reads the settings file, if there is one.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn repositories(args: &Git, compose: &Compose, common: &Common) -> Result<Option<Repositories>, String> {
-    let host_dir = common.host_dir.as_ref();
+pub fn given(args: &Git) -> Result<Given, String> {
     // What one repository asks for, and there is not one.
     if args.git.is_none() && *args != (Git { config: args.config.clone(), ..Git::default() }) {
         return Err("there are --git-... options, and no --git: a settings file has a key for each instead".to_owned());
     }
+    let Some(file) = &args.config else { return Ok(Given::default()) };
+    Ok(Given { settings: read(file)?, dir: file.parent().unwrap_or(Path::new("")).to_owned() })
+}
+
+/// What the command line and the settings ask for; `None` if it is not git.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn repositories(
+    args: &Git,
+    given: &Given,
+    compose: &Compose,
+    common: &Common,
+) -> Result<Option<Repositories>, String> {
+    let host_dir = common.host_dir.as_ref();
+    let Given { settings, dir } = given;
+    let others = !settings.notify.is_empty() || settings.max_rollouts.is_some();
     let (settings, dir) = match (&args.config, &args.git) {
+        // The documents come from elsewhere.
+        (Some(_), _) if settings.sources.is_empty() && settings.webhooks.is_none() && others => return Ok(None),
         (Some(_), _) if host_dir.is_some() => {
             return Err("each repository has a directory of its own on the host: write `host_dir` into the settings \
                         file instead of --host-dir"
@@ -51,7 +78,7 @@ pub fn repositories(args: &Git, compose: &Compose, common: &Common) -> Result<Op
                         instead of -p, --profile, --env-file and --env"
                 .to_owned());
         }
-        (Some(file), _) => (read(file)?, file.parent().unwrap_or(Path::new(""))),
+        (Some(_), _) => (settings.clone(), dir.as_path()),
         (None, Some(git)) => (of_flags(git, args, compose, host_dir)?, Path::new("")),
         (None, None) => return Ok(None),
     };
@@ -152,7 +179,7 @@ fn of_flags(git: &str, args: &Git, compose: &Compose, host_dir: Option<&PathBuf>
         compose: (compose != ComposeSettings::default()).then_some(compose),
     };
     let webhooks = args.git_webhook.map(|listen| WebhooksSettings { listen: listen.to_string() });
-    Ok(Settings { sources: vec![source], webhooks })
+    Ok(Settings { sources: vec![source], webhooks, ..Settings::default() })
 }
 
 fn source(setting: &SourceSettings, dir: &Path, common: &Common) -> Result<GitSource, String> {

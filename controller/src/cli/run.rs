@@ -11,14 +11,17 @@ use tokio::sync::{mpsc, watch};
 use super::args::{Common, Run};
 use super::paths;
 use super::places;
-use super::repositories::{Repositories, repositories};
+use super::receivers::receivers;
+use super::repositories::{Repositories, given, repositories};
 use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, Ways, fail};
 use crate::api::{self, webhook};
 use crate::board::Board;
 use crate::controller::Controller;
 use crate::engine::EngineError;
+use crate::notices::{Http, Notifier, Target};
 use crate::source::files::{Reading, Source};
 use crate::source::git;
+use crate::source::host::HostName;
 use crate::source::made_of;
 use crate::source::watch::watch as watch_files;
 use crate::state::StateDir;
@@ -33,10 +36,19 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
         let why = format!("--listen {address}: the status has no authentication, so only a loopback address is taken");
         return Ok(fail(INVALID, &why));
     }
-    let repositories = match repositories(&args.git, &args.compose, common) {
-        Ok(repositories) => repositories,
+    let asked = given(&args.git).and_then(|given| {
+        let repositories = repositories(&args.git, &given, &args.compose, common)?;
+        let receivers = receivers(&args.notify, &given)?;
+        Ok((repositories, receivers, args.max_rollouts.or(given.settings.max_rollouts)))
+    });
+    let (repositories, receivers, max_rollouts) = match asked {
+        Ok(asked) => asked,
         Err(why) => return Ok(fail(INVALID, &why)),
     };
+    if let (true, Some(dir)) = (repositories.is_some(), &args.dir) {
+        let dir = dir.display();
+        return Ok(fail(INVALID, &format!("{dir} cannot be used with a settings file that names repositories")));
+    }
     if repositories.is_none()
         && let Err(why) = places::named(args.dir.as_deref(), &args.compose)
     {
@@ -54,16 +66,24 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
             }
         });
     }
-    let code = control(args, repositories, common, board, stopped).await;
+    let beside = Beside { receivers, max_rollouts };
+    let code = control(args, repositories, beside, common, board, stopped).await;
     // Its end takes the socket away, if it has one.
     socket.abort();
     drop(socket.await);
     Ok(code)
 }
 
+/// What is asked for beside the documents.
+struct Beside {
+    receivers: Vec<Target>,
+    max_rollouts: Option<u32>,
+}
+
 async fn control(
     args: Run,
     repositories: Option<Repositories>,
+    beside: Beside,
     common: &Common,
     board: Arc<Board>,
     stopped: watch::Receiver<bool>,
@@ -74,6 +94,7 @@ async fn control(
         Ok(None) => return ExitCode::from(CONVERGED),
         Err(error) => return fail(UNREACHABLE, &error),
     };
+    let notifier = notifier(beside.receivers, &session, common);
     let view =
         session.view.zip(args.paths.view).map(|(view, path)| (Arc::clone(&view), tokio::spawn(serve_view(view, path))));
     let (readings, received) = mpsc::channel(1);
@@ -91,6 +112,7 @@ async fn control(
     };
     tracing::info!(engine = session.engine.describe(), socket = %common.socket.display(), "composed runs");
     let registries = tokio::spawn(Arc::clone(&session.images).run());
+    let tells = notifier.as_ref().map(|notifier| tokio::spawn(Arc::clone(notifier).run()));
     let controller = Controller {
         engine: session.engine,
         senses: session.senses,
@@ -98,10 +120,16 @@ async fn control(
         state: session.state,
         board,
         images: Some(session.images),
+        notifier,
+        max_rollouts: beside.max_rollouts,
         confirm_deletion: args.confirm_deletion,
     };
     controller.run(received, stopped).await;
     registries.abort();
+    // What was not told is kept, and told by the next process.
+    if let Some(tells) = tells {
+        tells.abort();
+    }
     if let Some((view, served)) = view {
         view.end_readings().await;
         // Its end takes the socket away, if it has one.
@@ -109,6 +137,19 @@ async fn control(
         drop(served.await);
     }
     ExitCode::from(CONVERGED)
+}
+
+/// Who tells people outside, if anybody is to be told.
+fn notifier(receivers: Vec<Target>, session: &Session, common: &Common) -> Option<Arc<Notifier>> {
+    if receivers.is_empty() {
+        return None;
+    }
+    let host = match places::host_name(common) {
+        HostName::Is(name) => name,
+        HostName::Any | HostName::Unknown => String::new(),
+    };
+    let file = session.state.room("notify.json");
+    Some(Notifier::new(receivers, host, Arc::new(Http), Arc::clone(&session.board), session.clock, file))
 }
 
 /// Follows repositories. Without a state directory their copies are in a directory that ends with what is returned.

@@ -1,7 +1,7 @@
 //! Statuses as people read them.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use crd_schema::status::{ConditionType, Event, ServiceStatus, UpdateStatus};
+use crd_schema::status::{ConditionType, Event, HookOutcome, RevisionStatus, ServiceStatus, UpdateStatus};
 
 /// One line for each service.
 pub fn overview(statuses: &[ServiceStatus]) -> String {
@@ -87,6 +87,9 @@ pub fn one(status: &ServiceStatus) -> String {
     if let Some(hint) = &status.hint {
         text += &format!("\nhint: {hint}");
     }
+    if let Some(record) = status.history.first() {
+        text += &hooks_of(record);
+    }
     for waiting in &status.waiting {
         let until = waiting.until.map(|until| format!(" (until {} at the latest)", until.strftime("%T")));
         text += &format!("\nwaits for {}{}", waiting.on, until.unwrap_or_default());
@@ -147,7 +150,25 @@ pub fn history(status: &ServiceStatus) -> String {
             record.commit.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     }
-    format!("{}/{}\n{}", status.project, status.name, table.trim_fmt())
+    let hooks: String = status.history.iter().map(hooks_of).collect();
+    format!("{}/{}\n{}{hooks}", status.project, status.name, table.trim_fmt())
+}
+
+/// What became of the hooks of a revision, and the last of what those said that did not end well.
+fn hooks_of(record: &RevisionStatus) -> String {
+    let mut text = String::new();
+    for (key, hook) in [("pre_deploy", &record.pre_deploy), ("post_deploy", &record.post_deploy)] {
+        let Some(hook) = hook else { continue };
+        let code = hook.exit_code.map(|code| format!(" with code {code}")).unwrap_or_default();
+        let took = hook.ended.map(|ended| ended.duration_since(hook.since).as_secs_f64().max(0.0));
+        let took = took.map(|seconds| format!(" after {seconds:.1} s")).unwrap_or_default();
+        let times = if hook.attempts > 1 { format!(", begun {} times", hook.attempts) } else { String::new() };
+        text += &format!("\n{key} of {}: {}{code}{took}{times}", record.revision, hook.outcome);
+        if hook.outcome != HookOutcome::Succeeded {
+            text += &hook.output.iter().map(|line| format!("\n  {line}")).collect::<String>();
+        }
+    }
+    text
 }
 
 /// One event as a line.

@@ -5,7 +5,6 @@
 pub mod credentials;
 pub mod reference;
 pub mod registry;
-mod transport;
 pub mod updates;
 pub mod versions;
 

@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::credentials::{Credentials, Login};
 use super::reference::Reference;
-use super::transport::{Answer, Server, is_this_host};
 use super::{Ask, Platforms, Trouble};
 use crate::clock::Clock;
+use crate::transport::{Answer, Server, is_this_host};
 
 /// What a tag may stand for: an index of platforms, or one image.
 const KINDS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \

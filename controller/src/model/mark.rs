@@ -91,6 +91,9 @@ impl Memory {
                 image: None,
                 begun: Some(now),
                 ended: None,
+                fresh: false,
+                pre_deploy: None,
+                post_deploy: None,
             });
         }
         self.adopted.extend(adopted);

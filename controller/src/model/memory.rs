@@ -9,7 +9,9 @@ use crd_schema::status::{CommitStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Deed, DesiredService, Health, HookEnd, ImageState, Mark, Observed, Probe, Replica, State};
+use super::{
+    Deed, DesiredService, Health, HookEnd, HookRecord, ImageState, Mark, Notice, Observed, Probe, Replica, State,
+};
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
 pub const HISTORY: usize = 10;
@@ -117,6 +119,9 @@ pub struct Memory {
     /// Which rollout of an unchanged document it is, if somebody asked for one.
     #[serde(default)]
     pub mark: Option<Mark>,
+    /// What people are to be told, until that was handed over.
+    #[serde(default)]
+    pub outbox: Vec<Notice>,
 }
 
 /// How far the post-start hooks of a container are. Each step is written down before it is taken, so that they run once at
@@ -165,6 +170,15 @@ pub struct RevisionRecord {
     /// When it became what it is.
     #[serde(default)]
     pub ended: Option<Timestamp>,
+    /// It was asked for when none of it ran, and is not there yet: its end is that of a rollout.
+    #[serde(default)]
+    pub fresh: bool,
+    /// Its pre-deploy hook, from its container on.
+    #[serde(default)]
+    pub pre_deploy: Option<HookRecord>,
+    /// The post-deploy hook of its last rollout.
+    #[serde(default)]
+    pub post_deploy: Option<HookRecord>,
 }
 
 /// What a tag stood for.
@@ -274,8 +288,7 @@ impl Memory {
             self.notice_kept(desired, observed, now);
             self.notice_image(desired, observed);
             // Waiting for others is no lack of progress of its own: that counts from the look that finds the wait over.
-            let begun = observed.replicas.iter().any(|r| r.revision == desired.revision);
-            let waits = !observed.unmet.is_empty() && !begun;
+            let waits = Self::is_held(desired, observed);
             if waits || self.waited {
                 self.progress_since = Some(now);
             }
@@ -294,6 +307,7 @@ impl Memory {
             self.notice_end(replica, known, now);
         }
         self.notice_post_start(observed);
+        self.notice_hooks(observed, first_look, now);
         let there = |id: &String| observed.replicas.iter().any(|replica| replica.id == *id);
         self.sightings.retain(|id, _| there(id));
         self.withdrawn.retain(|id, _| there(id));
@@ -358,6 +372,7 @@ impl Memory {
             cut,
             adopted,
             mark,
+            outbox,
             paused,
             deeds,
             there: _,
@@ -381,7 +396,7 @@ impl Memory {
             failure,
             trouble,
             foreign_names,
-            (images, cut, adopted, (paused, post_start, deeds, mark)),
+            (images, cut, adopted, (paused, post_start, deeds, (mark, outbox))),
             timers,
         )
     }
@@ -412,6 +427,10 @@ impl Memory {
                 record.ended = now;
             }
             record.outcome = outcome;
+            if let Some(now) = now {
+                Self::after_rollout(record, now);
+            }
+            record.fresh &= outcome != Outcome::Available;
         }
         if outcome == Outcome::Available {
             self.failure = None;
@@ -536,11 +555,14 @@ impl Memory {
 
     fn notice_generation(&mut self, desired: &DesiredService, observed: &Observed, now: Timestamp) {
         // Without a memory of our own the containers know the generation they were made for.
-        let seen = observed.replicas.iter().map(|replica| replica.generation).max();
+        let hooks = observed.hooks.iter().map(|run| run.generation);
+        let seen = observed.replicas.iter().map(|replica| replica.generation).chain(hooks).max();
         if self.digest == desired.digest {
             return;
         }
-        let adopted = self.digest.is_empty() && observed.replicas.iter().any(|r| r.revision == desired.revision);
+        let made = observed.replicas.iter().map(|replica| &replica.revision);
+        let mut made = made.chain(observed.hooks.iter().map(|run| &run.revision));
+        let adopted = self.digest.is_empty() && made.any(|revision| *revision == desired.revision);
         if self.digest.is_empty() && seen.is_some() {
             let grace = desired.spec.stop_grace_period.map_or(STOP_GRACE, |asked| asked.get().max(STOP_GRACE));
             self.cautious_until = Some(now + grace + Duration::from_secs(1));
@@ -566,12 +588,19 @@ impl Memory {
             image: desired.image.clone(),
             begun: Some(now),
             ended: None,
+            fresh: false,
+            pre_deploy: None,
+            post_deploy: None,
         };
+        let runs = observed.replicas.iter().any(|r| r.revision == desired.revision && r.state.is_live());
+        record.fresh = !runs;
         if let Some(old) = known.map(|at| self.history.remove(at)) {
             record.since = old.since;
             record.served = old.served;
+            // Its rollout goes on.
+            record.fresh |= old.fresh && old.outcome == Outcome::Pending;
+            record.take_hooks(&old, runs && old.outcome == Outcome::Available);
             // It has to prove itself again unless it still runs.
-            let runs = observed.replicas.iter().any(|r| r.revision == desired.revision && r.state.is_live());
             if old.outcome == Outcome::Available && runs {
                 record.outcome = Outcome::Available;
                 (record.begun, record.ended) = (old.begun, old.ended);

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Neighbours, Replica, ServiceName};
+use super::{HookRun, Neighbours, Replica, ServiceName};
 
 /// One look at the engine, shared by all keys that were due when it began.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Our containers of the services asked for, by service.
     pub replicas: BTreeMap<ServiceName, Vec<Replica>>,
+    /// The containers of their hooks, which are no replicas.
+    pub hooks: BTreeMap<ServiceName, Vec<HookRun>>,
     /// All services that have a container of ours, asked for or not.
     pub owned: BTreeSet<ServiceName>,
     /// The images asked for.
@@ -132,4 +134,17 @@ pub struct Observed {
     /// Those with whom it shares namespaces.
     #[serde(default)]
     pub neighbours: Neighbours,
+    /// The services that it has to let roll out first, for people, if there are too many at once.
+    #[serde(default)]
+    pub turn: Option<String>,
+    /// The containers of its hooks, in any state.
+    #[serde(default)]
+    pub hooks: Vec<HookRun>,
+}
+
+impl Observed {
+    /// Whether a rollout waits for others: for a dependency, for its turn, for a hook to end.
+    pub fn holds(&self) -> bool {
+        !self.unmet.is_empty() || self.turn.is_some() || self.hooks.iter().any(|run| run.state.is_live())
+    }
 }

@@ -7,7 +7,7 @@ use crd_schema::{Hook, ServiceSpec, status::Reason};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{Outcome, ServiceName};
+use crate::model::{HookKind, HookRecord, HookState, Outcome, ServiceName};
 
 use super::cast::earliest;
 
@@ -130,6 +130,15 @@ pub enum Verb {
         /// The kind of failure, with a message, if it is one.
         failure: Option<(Reason, String)>,
     },
+    /// Write down how a hook's container ended.
+    EndHook {
+        /// Which hook.
+        kind: HookKind,
+        /// Of which revision.
+        revision: String,
+        /// What became of it.
+        end: HookRecord,
+    },
     /// Create a network of a project.
     CreateNetwork {
         /// Its key in the project, which Compose's label carries.
@@ -160,12 +169,14 @@ pub struct Target {
     pub name: String,
 }
 
-/// All that is needed to create a replica.
+/// All that is needed to create a replica, or the container of a hook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blueprint {
     /// Whose replica.
     pub service: ServiceName,
-    /// Its number.
+    /// Which hook it is the container of; `None`: a replica.
+    pub hook: Option<HookKind>,
+    /// Its number; of a hook, which attempt it is.
     pub number: u32,
     /// The container's name.
     pub name: String,
@@ -195,7 +206,8 @@ pub struct WaitingOn {
 impl Verb {
     /// Whether it is only written down: no engine call, so no engine event follows it.
     pub fn is_record(&self) -> bool {
-        matches!(self, Self::Withdraw(_) | Self::Readmit(_) | Self::Adopt { .. } | Self::Conclude { .. })
+        matches!(self, Self::Withdraw(_) | Self::Readmit(_) | Self::Adopt { .. })
+            || matches!(self, Self::Conclude { .. } | Self::EndHook { .. })
     }
 
     /// The kind of action, for counting.
@@ -203,6 +215,7 @@ impl Verb {
         match self {
             Self::Pull { .. } => "pull",
             Self::RemoveImage { .. } => "remove_image",
+            Self::Create(print) if print.hook.is_some() => "create_hook",
             Self::Create(_) => "create",
             Self::Start(_) => "start",
             Self::Withdraw(_) => "withdraw",
@@ -215,6 +228,7 @@ impl Verb {
             Self::Remove(_) => "remove",
             Self::Rename { .. } => "rename",
             Self::Conclude { .. } => "conclude",
+            Self::EndHook { .. } => "end_hook",
             Self::CreateNetwork { .. } => "create_network",
             Self::CreateVolume { .. } => "create_volume",
             Self::RemoveNetwork { .. } => "remove_network",
@@ -258,9 +272,25 @@ impl fmt::Display for Verb {
                 Outcome::Failed => write!(f, "conclude: revision {revision} has failed"),
                 Outcome::Pending => write!(f, "conclude: revision {revision} is open"),
             },
+            Self::EndHook { kind, revision, end } => write!(f, "{kind} of revision {revision} {}", how(end)),
             Self::CreateNetwork { name, .. } => write!(f, "create network {name}"),
             Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Self::RemoveNetwork { name } => write!(f, "remove network {name}"),
         }
+    }
+}
+
+/// How a hook ended, for people.
+pub fn how(end: &HookRecord) -> String {
+    let code = end.code.map_or_else(|| "without an exit code".to_owned(), |code| format!("with code {code}"));
+    match end.state {
+        HookState::Due => "is due".to_owned(),
+        HookState::Begun => "was begun".to_owned(),
+        HookState::Done | HookState::Failed => format!("ended {code}"),
+        HookState::TimedOut => format!("took longer than its timeout, and ended {code}"),
+        HookState::Interrupted => match end.code {
+            Some(_) => format!("was interrupted, and ended {code}"),
+            None => "was interrupted: its container is gone".to_owned(),
+        },
     }
 }

@@ -4,8 +4,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use crd_schema::PullPolicy;
 use crd_schema::status::Reason;
+use crd_schema::{PullPolicy, ServiceSpec};
 use jiff::Timestamp;
 
 use crate::model::{ImageState, Observed, Outcome, PostStart, PullProgress, ServiceName};
@@ -15,6 +15,7 @@ use super::action::{Plan, Verb};
 use super::backoff;
 use super::canary;
 use super::cast::{Cast, Member};
+use super::hook;
 use super::phase::{Fault, Phase};
 use super::target::{Goal, GoalKind};
 
@@ -63,10 +64,10 @@ fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
     };
     let image = &spec.image;
     let policy = spec.pull_policy.unwrap_or(PullPolicy::Missing);
-    let pull = Verb::Pull { image: image.clone(), platform: spec.platform.clone(), digest: None };
     let asked = scene.memory.pulled.as_deref() == Some(goal.revision);
+    let new = !matches!(goal.kind, GoalKind::Rollback | GoalKind::Held);
     if let Some(id) = goal.image {
-        let first_ask = policy == PullPolicy::Always && !asked && goal.kind != GoalKind::Rollback;
+        let first_ask = policy == PullPolicy::Always && !asked && new;
         let of_tag = matches!(scene.observed.images.get(image), Some(ImageState::Present(here)) if here == id);
         let looked_at = scene.observed.images.get(id);
         if (of_tag || matches!(looked_at, Some(ImageState::Present(_)))) && !first_ask {
@@ -78,13 +79,20 @@ fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
             return false;
         }
         let others = matches!(scene.observed.images.get(image), Some(ImageState::Present(_))) && !first_ask;
-        if others || goal.kind == GoalKind::Rollback {
+        if others || !new {
             // Of whatever the tag stands for by now nothing is made under this revision's name.
             let revision = goal.revision;
             plan.wait(format!("image {id} of revision {revision}, which is no longer on this host"), None);
             return false;
         }
     }
+    is_here(plan, scene, spec, image, policy == PullPolicy::Always && !asked && new)
+}
+
+/// Whether an image is here; else it is fetched or waited for. With `anew`, it is fetched though it is.
+pub(super) fn is_here(plan: &mut Plan, scene: &Scene<'_>, spec: &ServiceSpec, image: &str, anew: bool) -> bool {
+    let policy = spec.pull_policy.unwrap_or(PullPolicy::Missing);
+    let pull = Verb::Pull { image: image.to_owned(), platform: spec.platform.clone(), digest: None };
     match scene.observed.images.get(image).unwrap_or(&ImageState::Absent) {
         ImageState::Pulling(_) => {
             let far = scene.observed.facts.progress.filter(|_| *image == scene.desired.spec.image);
@@ -92,9 +100,7 @@ fn image_present(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
             // The engine's word that it is here may be lost.
             plan.wake(scene.now + PULL_LOOK);
         }
-        ImageState::Present(_) if policy == PullPolicy::Always && !asked && goal.kind != GoalKind::Rollback => {
-            plan.act(pull, "pull_policy is always");
-        }
+        ImageState::Present(_) if anew => plan.act(pull, "pull_policy is always"),
         ImageState::Present(_) => return true,
         ImageState::Absent if policy == PullPolicy::Never => {
             plan.wait(format!("image {image} to appear on this host (pull_policy is never)"), None);
@@ -126,6 +132,9 @@ pub fn verdict(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Result<Op
     if goal.kind != GoalKind::Desired || !open {
         return Ok(None);
     }
+    if let Some(why) = hook::failure(scene, goal) {
+        return Err((Reason::PreDeployFailed, why));
+    }
     for member in cast.leavers.iter().filter(|m| m.replica.revision == goal.revision) {
         let name = &member.replica.name;
         match member.phase {
@@ -156,7 +165,7 @@ pub fn verdict(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> Result<Op
         return Ok(None);
     }
     // Waiting for others is not a failure of this one.
-    let waits = !observed.unmet.is_empty() && cast.keepers.is_empty();
+    let waits = observed.holds() && cast.keepers.is_empty();
     let Some(since) = memory.progress_since.filter(|_| !waits) else {
         return Ok(None);
     };

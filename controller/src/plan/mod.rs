@@ -5,11 +5,13 @@
 
 pub mod action;
 pub mod backoff;
+pub mod begin;
 pub mod canary;
 pub mod cast;
 pub mod cleanup;
 pub mod gate;
 pub mod hint;
+pub mod hook;
 pub mod image;
 pub mod inherit;
 pub mod leave;
@@ -32,6 +34,7 @@ use crate::model::{
 };
 
 use action::{Blueprint, Plan, Verb};
+use begin::Begin;
 use cast::{Cast, Member};
 use names::{Names, fixed_name, names_free};
 use policy::Policy;
@@ -68,6 +71,7 @@ fn gone(since: Timestamp, observed: &Observed, memory: &Memory, now: Timestamp) 
     for replica in &observed.replicas {
         leave::leave(&mut plan, &Member::leaving(replica), (observed, memory), false, now);
     }
+    hook::leave(&mut plan, &observed.hooks);
     plan
 }
 
@@ -100,6 +104,7 @@ impl<'a> Scene<'a> {
 
 fn run(scene: &Scene<'_>) -> Plan {
     let mut plan = Plan::default();
+    hook::watch(&mut plan, scene);
     if let Some(paused) = target::paused(scene.desired, scene.memory) {
         if !Cast::of(scene, &scene.desired.revision).complete(scene.policy) {
             plan.wait(paused, None);
@@ -145,12 +150,20 @@ fn run(scene: &Scene<'_>) -> Plan {
             }
         }
     }
-    let step = rollout::step(&cast, scene.policy);
+    hook::clear(&mut plan, scene);
+    let begin = begin::begin(&mut plan, scene, &goal);
+    // Until it may begin, what is there is kept as it is.
+    let (goal, cast) = match &begin {
+        Begin::Held(Some(before)) => (before.clone(), Cast::of(scene, before.revision)),
+        _ => (goal, cast),
+    };
+    let step = begin.within(rollout::step(&cast, scene.policy), &cast, scene.policy);
     let step = canary::within(&mut plan, step, scene, &goal, &cast);
     greet(&mut plan, scene);
     part(&mut plan, scene, &cast, &step);
     roll(&mut plan, scene, &goal, &cast, &step);
     conclude(&mut plan, scene, &goal, &cast);
+    hook::after(&mut plan, scene, &goal, &cast);
     image::fetch(&mut plan, scene);
     cleanup::clean(&mut plan, scene);
     plan
@@ -312,6 +325,7 @@ fn roll(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>, st
             let (number, name) = names.next(scene.service(), goal);
             let blueprint = Blueprint {
                 service: scene.service().clone(),
+                hook: None,
                 number,
                 name,
                 revision: goal.revision.to_owned(),
@@ -344,7 +358,8 @@ fn conclude(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>
     let (memory, policy) = (scene.memory, scene.policy);
     let known = memory.record(goal.revision).is_some_and(|record| record.outcome == Outcome::Available);
     let open = !known || (memory.failure.is_some() && goal.kind == GoalKind::Retry);
-    if policy.replicas > 0 && goal.kind != GoalKind::Rollback && open && cast.complete(policy) {
+    let wanted = !matches!(goal.kind, GoalKind::Rollback | GoalKind::Held);
+    if policy.replicas > 0 && wanted && open && cast.complete(policy) {
         let verb = Verb::Conclude { revision: goal.revision.to_owned(), outcome: Outcome::Available, failure: None };
         plan.act(verb, "all replicas are available");
     }
@@ -359,7 +374,7 @@ fn cause(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> String {
         GoalKind::Desired if cast.leavers.iter().any(|m| shared::outlives(scene, m.replica) || m.replica.alone()) => {
             "the one whose namespaces it shares is replaced".to_owned()
         }
-        GoalKind::Desired => "fewer replicas than wanted".to_owned(),
+        GoalKind::Desired | GoalKind::Held => "fewer replicas than wanted".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What new replicas are called.
+//! The names and numbers of new replicas.
 
 use std::collections::BTreeSet;
 
@@ -24,6 +24,7 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// Those that are there, or known to be others'.
     pub(super) fn of(replicas: &[Replica], memory: &Memory) -> Self {
         Self {
             taken: replicas.iter().map(|replica| &replica.name).chain(&memory.foreign_names).cloned().collect(),
@@ -32,6 +33,7 @@ impl Names {
         }
     }
 
+    /// The next one for a replica of the goal.
     pub(super) fn next(&mut self, service: &ServiceName, goal: &Goal<'_>) -> (u32, String) {
         let free = |number: &u32| !self.numbers.contains(number) && !self.taken.contains(&service.container(*number));
         let number = (self.next..u32::MAX).find(free).unwrap_or(u32::MAX);

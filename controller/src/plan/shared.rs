@@ -97,6 +97,24 @@ pub fn join(
     Some(joins)
 }
 
+/// Whose namespaces the container of a hook joins: any that stays, however many are in them. `None` as in [`join`].
+pub fn join_any(
+    plan: &mut Plan,
+    scene: &Scene<'_>,
+    spec: &crd_schema::ServiceSpec,
+) -> Option<BTreeMap<String, Target>> {
+    let mut joins = BTreeMap::new();
+    for (_, service) in spec.shares() {
+        let hosts = scene.observed.neighbours.hosts.get(service);
+        let Some(host) = hosts.and_then(|hosts| hosts.of.iter().find(|host| host.stays && host.open)) else {
+            plan.wait(format!("a replica of {service} to join: one that stays"), None);
+            return None;
+        };
+        joins.insert(service.to_owned(), Target { id: host.id.clone(), name: host.name.clone() });
+    }
+    Some(joins)
+}
+
 fn is_in(replica: &Replica, host: &str) -> bool {
     replica.shares.iter().any(|owner| owner.id == host)
 }

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use crd_schema::status::{
-    Condition, ConditionType, Reason, ReplicaStatus, RevisionOutcome, RevisionStatus, ServiceStatus, Waiting,
+    Condition, ConditionType, HookOutcome, HookStatus, Reason, ReplicaStatus, RevisionOutcome, RevisionStatus,
+    ServiceStatus, Waiting,
 };
 use jiff::Timestamp;
 
-use crate::model::{DesiredService, Memory, Observed, Outcome, Replica, RevisionRecord, ServiceName};
+use crate::model::{
+    DesiredService, HookKind, HookRecord, HookState, Memory, Observed, Outcome, Replica, RevisionRecord, ServiceName,
+};
 
 use super::Scene;
-use super::action::Plan;
+use super::action::{Plan, how};
 use super::canary;
 use super::cast::Cast;
 use super::phase::{Fault, Phase, phase};
@@ -55,6 +58,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         .into_iter()
         .chain(paused)
         .chain(contended)
+        .chain(post_deploy(desired, memory))
         .map(|(kind, holds, reason, message)| Condition {
             kind,
             status: holds,
@@ -80,6 +84,40 @@ fn revision(record: &RevisionRecord) -> RevisionStatus {
         },
         since: record.begun.unwrap_or(record.since),
         ended: record.ended,
+        pre_deploy: record.pre_deploy.as_ref().and_then(hook),
+        post_deploy: record.post_deploy.as_ref().and_then(hook),
+    }
+}
+
+/// What became of a hook that was begun.
+fn hook(record: &HookRecord) -> Option<HookStatus> {
+    let outcome = match record.state {
+        HookState::Due => return None,
+        HookState::Begun => HookOutcome::Running,
+        HookState::Done => HookOutcome::Succeeded,
+        HookState::Failed => HookOutcome::Failed,
+        HookState::TimedOut => HookOutcome::TimedOut,
+        HookState::Interrupted => HookOutcome::Interrupted,
+    };
+    Some(HookStatus {
+        outcome,
+        exit_code: record.code,
+        attempts: record.attempts,
+        since: record.running_since.unwrap_or(record.since),
+        ended: record.ended,
+        output: record.output.clone(),
+    })
+}
+
+/// What became of the post-deploy hook of what is wanted.
+fn post_deploy(desired: &DesiredService, memory: &Memory) -> Option<Finding> {
+    let record = memory.record(&desired.revision)?.post_deploy.as_ref()?;
+    let kind = HookKind::PostDeploy;
+    let message = format!("{kind} of revision {} {}", desired.revision, how(record));
+    match record.state {
+        HookState::Due | HookState::Begun => None,
+        HookState::Done => Some((ConditionType::PostDeploy, true, Reason::Complete, message)),
+        _ => Some((ConditionType::PostDeploy, false, Reason::PostDeployFailed, message)),
     }
 }
 
@@ -170,6 +208,14 @@ fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
             let kept = goal.revision;
             let message = format!("{why}; what runs of revision {kept} is kept, no history tells how to make more");
             (kind, false, Reason::RollbackImpossible, message)
+        }
+        // None of it was made: what goes on was never replaced.
+        Ok(goal) if goal.kind == GoalKind::Rollback && failure.reason == Reason::PreDeployFailed => {
+            (kind, false, failure.reason, format!("{why}; revision {} goes on", goal.revision))
+        }
+        Ok(_) if failure.reason == Reason::PreDeployFailed => {
+            let message = format!("{why}; change the document, or `composed rollout`, to have it run again");
+            (kind, false, failure.reason, message)
         }
         Ok(goal) if goal.kind == GoalKind::Rollback => {
             let message = format!("{why}; rolled back to revision {}", goal.revision);

@@ -31,6 +31,8 @@ pub enum GoalKind {
     Retry,
     /// The last available one, or the one that somebody named, after the desired one has failed or was undone.
     Rollback,
+    /// The last available one, until the desired one may begin.
+    Held,
 }
 
 /// Why nothing is begun or changed, if somebody asked for that.
@@ -80,6 +82,18 @@ pub fn goal<'a>(scene: &Scene<'a>) -> Result<Goal<'a>, String> {
         return Ok(Goal { revision, generation, spec, image: record.and_then(image_of), kind: GoalKind::Rollback });
     }
     Ok(Goal { kind: GoalKind::Retry, ..wanted })
+}
+
+/// What goes on as it is while nothing of the desired revision may be made.
+pub fn before<'a>(scene: &Scene<'a>) -> Option<Goal<'a>> {
+    let record = scene.memory.last_available(&scene.desired.revision)?;
+    Some(Goal {
+        revision: &record.revision,
+        generation: record.generation,
+        spec: Some(&record.spec),
+        image: image_of(record),
+        kind: GoalKind::Held,
+    })
 }
 
 fn image_of(record: &RevisionRecord) -> Option<&str> {

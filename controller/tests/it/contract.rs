@@ -3,6 +3,7 @@
 
 mod around;
 mod containers;
+mod deploy_hooks;
 pub(crate) mod docker;
 mod docker_only;
 mod proxy;
@@ -72,6 +73,7 @@ pub(crate) struct Case {
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = containers::cases();
     cases.extend(around::cases());
+    cases.extend(deploy_hooks::cases());
     cases
 }
 
@@ -94,6 +96,7 @@ fn print(stage: &dyn Stage, kind: Kind, number: u32) -> Blueprint {
     Blueprint {
         name: service.container(number),
         service,
+        hook: None,
         number,
         revision: "r1".to_owned(),
         generation: 7,

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use composed::model::{
-    Comparison, Deed, Desired, DesiredService, Health, ImageState, InFlight, Memory, Neighbours, Observed, Outcome,
-    Owner, Pending, Probe, Replica, RevisionRecord, Rotation, ServiceName, Sighting, State, Trouble,
+    Comparison, Deed, Desired, DesiredService, Health, HookKind, HookRecord, HookRun, HookState, ImageState, InFlight,
+    Memory, Neighbours, Observed, Outcome, Owner, Pending, Probe, Replica, RevisionRecord, Rotation, ServiceName,
+    Sighting, State, Trouble,
 };
+use composed::plan::action::Verb;
 use composed::plan::policy::Policy;
 use composed::plan::{Scene, plan, status};
 use composed::source::catalog::Catalog;
@@ -54,6 +56,82 @@ struct World {
     removed_by_others: Vec<ComposeDuration>,
     /// The rollout last came nearer to its end so long ago.
     progress: Option<ComposeDuration>,
+    /// Who has to roll out first.
+    turn: Option<String>,
+    /// Containers of its hooks.
+    hooks: Vec<SeenHook>,
+    /// What is remembered of the hooks of the new revision.
+    pre_deploy: Option<HookState>,
+    post_deploy: Option<HookState>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SeenHook {
+    kind: HookKind,
+    /// `new` or `old`.
+    revision: String,
+    #[serde(default)]
+    created: bool,
+    /// Running for so long.
+    #[serde(default)]
+    running: Option<ComposeDuration>,
+    #[serde(default)]
+    exited: Option<i64>,
+    /// It took so long.
+    #[serde(default)]
+    took: Option<ComposeDuration>,
+    #[serde(default)]
+    stopping: bool,
+    #[serde(default)]
+    by_hand: bool,
+    #[serde(default)]
+    output: Vec<String>,
+}
+
+impl SeenHook {
+    fn run(&self, desired: &DesiredService, old: &ServiceSpec, now: Timestamp) -> HookRun {
+        let name = self.kind.container(&desired.name);
+        let began = now - self.running.or(self.took).unwrap_or(ComposeDuration::from_secs(1)).get();
+        HookRun {
+            id: format!("id-{name}"),
+            name,
+            kind: self.kind,
+            revision: if self.revision == "new" { desired.revision.clone() } else { old.revision() },
+            generation: if self.revision == "new" { 2 } else { 1 },
+            attempt: 1,
+            state: match (self.created, self.exited) {
+                (true, _) => State::Created,
+                (_, Some(code)) => State::Exited(code),
+                _ => State::Running,
+            },
+            started_at: (!self.created).then_some(began),
+            ended_at: self.exited.map(|_| now),
+            out_of_memory: false,
+            stopping: self.stopping,
+            by_hand: self.by_hand,
+            output: self.output.clone(),
+        }
+    }
+}
+
+fn hook(state: Option<HookState>, world: &World, kind: HookKind, now: Timestamp) -> Option<HookRecord> {
+    let run = world.hooks.iter().find(|run| run.kind == kind && run.revision == "new");
+    let since = run.and_then(|run| run.running.or(run.took)).map(|ago| now - ago.get());
+    let ended = |state| !matches!(state, HookState::Due | HookState::Begun);
+    let code = |state| match state {
+        HookState::Done => Some(0),
+        HookState::Failed => Some(3),
+        _ => None,
+    };
+    state.map(|state| HookRecord {
+        state,
+        attempts: u32::from(state != HookState::Due),
+        running_since: since,
+        ended: ended(state).then_some(now),
+        code: code(state),
+        ..HookRecord::due(now)
+    })
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,6 +253,8 @@ impl Case {
             refused: world.refused.clone(),
             unmet: world.unmet.clone(),
             neighbours: world.neighbours.clone(),
+            turn: world.turn.clone(),
+            hooks: world.hooks.iter().map(|run| run.run(&desired, &old, now)).collect(),
             ..Observed::default()
         };
         let desired = match (world.gone, world.held) {
@@ -200,6 +280,9 @@ impl Case {
             }
         }
         for action in &plan.actions {
+            if let Verb::EndHook { end, .. } = &action.verb {
+                text += &end.output.iter().map(|line| format!("said {line}\n")).collect::<String>();
+            }
             text += &format!("do   {}  because: {}\n", action.verb, action.cause);
         }
         for waiting in &plan.waiting {
@@ -233,6 +316,9 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         image: None,
         begun: None,
         ended: None,
+        fresh: false,
+        pre_deploy: None,
+        post_deploy: None,
     };
     let mut memory = Memory { generation: 2, digest: desired.digest.clone(), ..Memory::default() };
     if old.revision() != desired.revision {
@@ -241,6 +327,11 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
     }
     let outcome = if world.new_available { Outcome::Available } else { Outcome::Pending };
     memory.history.push(record(&desired.spec, 2, outcome));
+    if let Some(record) = memory.history.last_mut() {
+        record.pre_deploy = hook(world.pre_deploy, world, HookKind::PreDeploy, now);
+        record.post_deploy = hook(world.post_deploy, world, HookKind::PostDeploy, now);
+        record.served &= outcome == Outcome::Available;
+    }
     memory.pulled = world.pulled.then(|| desired.revision.clone());
     memory.back_since = world.back.map(|ago| now - ago.get());
     memory.progress_since = Some(now - world.progress.map_or(std::time::Duration::ZERO, ComposeDuration::get));

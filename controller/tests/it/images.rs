@@ -135,7 +135,7 @@ async fn an_image_settles_before_it_rolls_out_and_more_replicas_are_of_the_old_o
 
     // Somebody kills one: its successor is of the image that the others have.
     let victim = sim.with(|world, _| world.containers.values().next().unwrap().replica.id.clone());
-    sim.with(|world, _| world.kill(&victim, 137));
+    sim.with(|world, now| world.kill(&victim, 137, now));
     tokio::time::sleep(Duration::from_mins(2)).await;
     let there = sim.with(|world, _| images(world));
     assert_eq!(there, BTreeMap::from([(first, BTreeSet::from(["sha256:web:1".to_owned()]))]));

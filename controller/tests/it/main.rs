@@ -3,6 +3,7 @@
 
 mod catalog;
 mod contract;
+mod deploy_hooks;
 mod git;
 mod golden;
 mod haproxies;
@@ -11,6 +12,8 @@ mod hostile;
 mod images;
 mod imports;
 mod memory;
+mod notifications;
+mod order;
 mod pause;
 mod promises;
 mod questions;

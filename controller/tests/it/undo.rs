@@ -60,6 +60,8 @@ impl Running {
             state,
             board: Arc::clone(&board),
             images,
+            notifier: None,
+            max_rollouts: None,
             confirm_deletion: false,
         };
         let (readings, received) = mpsc::channel(1);

@@ -17,7 +17,7 @@ const WALLS: [(&str, &[&str]); 16] = [
     ("clap", &["cli/args", "main.rs"]),
     ("netlink", &["traffic/inflight"]),
     ("simple_dns", &["traffic/names.rs"]),
-    ("rustls", &["traffic/probe/question.rs", "images/transport.rs"]),
+    ("rustls", &["traffic/probe/question.rs", "transport.rs"]),
     ("prometheus_client", &["api/metrics.rs"]),
     ("comfy_table", &["cli/table.rs"]),
     ("Timestamp::now", &["clock.rs"]),

@@ -45,6 +45,8 @@ async fn run(sim: &Arc<Sim>, clock: Clock, reading: Reading, done: impl Fn(&Boar
         state: StateDir::default(),
         board: Arc::clone(&board),
         images: None,
+        notifier: None,
+        max_rollouts: None,
         confirm_deletion: false,
     };
     let (readings, received) = mpsc::channel(1);

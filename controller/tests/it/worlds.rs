@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod hooks;
+
 use composed::engine::sim::{Behaviour, Fault, Sim, World};
 use composed::engine::{Asked, Context, Engine, EngineError, Scope};
 use composed::model::{
@@ -39,6 +41,7 @@ struct Case {
     compose: Option<(u32, String)>,
     healthcheck: bool,
     restart: bool,
+    hooks: Option<hooks::Rules>,
     action: FailureAction,
     canary: bool,
     images: BTreeMap<String, Behaviour>,
@@ -67,6 +70,7 @@ enum Event {
     StopByHand(usize),
     RemoveByHand(usize),
     Pause(usize),
+    KillHook,
 }
 
 /// What the campaign must have met at least once, or it proves nothing.
@@ -83,6 +87,10 @@ struct Seen {
     kills: u32,
     paused: u32,
     readmitted: u32,
+    hooks_passed: u32,
+    hooks_failed: u32,
+    hooks_interrupted: u32,
+    hooks_rerun: u32,
     calls: u64,
 }
 
@@ -151,7 +159,14 @@ impl Case {
             _ => {}
         }
         let stop_first = rng.u8(0..4) == 0;
+        let mut hooked = None;
+        let mut compose = compose;
+        if seed % 3 == 1 {
+            compose = None;
+            hooked = Some(hooks::Rules::new(&mut rng, &mut images, &mut script));
+        }
         Self {
+            hooks: hooked,
             compose,
             surge: rng.u32(0..=2),
             unavailable: rng.u32(0..=1),
@@ -183,6 +198,7 @@ impl Case {
             healthcheck,
             restart: self.restart.then_some(crd_schema::RestartPolicy::Always),
             drain_timeout: Some(ComposeDuration::from_secs(DRAIN.as_secs())),
+            hooks: self.hooks.as_ref().map(hooks::Rules::hooks),
             rollout: Some(Rollout {
                 order: Some(if self.stop_first { Order::StopFirst } else { Order::Auto }),
                 max_surge: Some(IntOrPercent::Int(self.surge)),
@@ -234,6 +250,8 @@ struct Run {
     max_generation: u64,
     /// Whoever was asked to end, whether the answer came or not.
     leaving: BTreeSet<String>,
+    /// What hooks did, by the world's own word.
+    ledger: hooks::Ledger,
     /// Calls of the engine so far, done or not.
     attempts: Arc<Mutex<u32>>,
 }
@@ -284,6 +302,7 @@ impl Run {
             disturbances: 0,
             max_generation: 0,
             leaving: BTreeSet::new(),
+            ledger: hooks::Ledger::default(),
             attempts: Arc::default(),
         }
     }
@@ -323,14 +342,15 @@ impl Run {
                 && c.replica.started_at.is_some_and(|at| at + ready_after + MIN_READY + slack <= now)
         };
         self.sim.with(|world, _| {
-            let ours = world.containers.values().filter(|c| c.ours && long_enough(c));
+            let ours = world.containers.values().filter(|c| c.ours && c.hook.is_none() && long_enough(c));
             ours.map(|c| c.replica.id.clone()).filter(|id| !self.memory.withdrawn.contains_key(id)).collect()
         })
     }
 
     fn running(&self) -> BTreeSet<String> {
         self.sim.with(|world, _| {
-            let ours = world.containers.values().filter(|c| c.ours && c.replica.state.is_live());
+            let replicas = world.containers.values().filter(|c| c.ours && c.hook.is_none());
+            let ours = replicas.filter(|c| c.replica.state.is_live());
             ours.map(|c| c.replica.id.clone()).collect()
         })
     }
@@ -416,6 +436,7 @@ impl Run {
             unmet: BTreeMap::new(),
             neighbours: Neighbours::default(),
             refused: None,
+            turns: None,
             before: judged.run.before.as_ref(),
             registry: Said::default(),
             spared: BTreeSet::new(),
@@ -434,6 +455,7 @@ impl Run {
         seen.refused += u32::from(outcome.deeds.iter().any(|d| matches!(d.error, Some(EngineError::Rejected { .. }))));
         drop(fault);
         self.leaving.extend(ends);
+        self.follow_hooks(&verbs, seen);
         self.judge_pass(&memory, &verbs, (&serving_before, &known_before), &outcome, seen);
         self.applied += verbs.len() as u64;
         seen.calls += verbs.len() as u64;
@@ -474,6 +496,7 @@ impl Run {
         self.memory = if self.case.rng.u8(0..4) == 0 {
             // The state directory is gone as well.
             seen.memory_lost += 1;
+            self.forget_hooks();
             self.given_up.clear();
             self.max_generation = 0;
             Memory::default()
@@ -533,7 +556,9 @@ impl Run {
         }
         // S6: what was given up is not made again.
         for verb in verbs {
-            if let Verb::Create(blueprint) = verb {
+            if let Verb::Create(blueprint) = verb
+                && blueprint.hook.is_none()
+            {
                 let same = self.revision() == blueprint.revision;
                 let again = same && self.given_up.contains(&blueprint.revision);
                 assert!(
@@ -566,6 +591,7 @@ impl Run {
                 wake = Some(now);
             }
             let keys = self.sim.with(World::advance);
+            self.follow_hooks(&[], seen);
             let heard = keys.contains(&Key::Service(self.name.clone())) && self.case.rng.f64() >= self.case.event_loss;
             // An event that comes twice, or late, or out of order, is one more look.
             let again = self.case.event_loss > 0.0 && now < calm && self.case.rng.u8(0..4) == 0;
@@ -615,21 +641,27 @@ impl Run {
                 }
                 self.wish = wish.clone();
                 self.desired = self.resolve();
+                self.ledger.epoch += 1;
+            }
+            Event::KillHook => {
+                let killed = self.kill_hook();
+                self.disturbances += u64::from(killed);
+                seen.hooks_interrupted += u32::from(killed);
             }
             Event::Kill(n, code) => {
                 if let Some(id) = nth(*n) {
-                    self.sim.with(|world, _| world.kill(&id, *code));
+                    self.sim.with(|world, now| world.kill(&id, *code, now));
                     self.disturbances += 1;
                     seen.kills += 1;
                 }
             }
             Event::StopByHand(n) => {
                 if let Some(id) = nth(*n) {
-                    self.sim.with(|world, _| {
+                    self.sim.with(|world, now| {
                         if let Some(c) = world.containers.get_mut(&id) {
                             c.replica.restarts = false;
                         }
-                        world.kill(&id, 0);
+                        world.kill(&id, 0, now);
                     });
                     self.disturbances += 1;
                 }
@@ -656,9 +688,10 @@ impl Run {
 
     fn judge_end(&self) {
         let states: Vec<_> = self.sim.with(|world, _| {
-            let ours = world.containers.values().filter(|c| c.ours);
+            let ours = world.containers.values().filter(|c| c.ours && c.hook.is_none());
             ours.map(|c| (c.replica.name.clone(), c.replica.state, c.spec.image.clone())).collect()
         });
+        self.judge_hooks_at_the_end();
         let live: Vec<_> = states.iter().filter(|(_, state, _)| state.is_live()).collect();
         // S3 and S4: what is not ours, and what is data, is as it was.
         self.sim.with(|world, _| {
@@ -749,7 +782,9 @@ impl Engine for Judged<'_> {
                 (container.map(|c| c.replica.state), asked)
             });
             let patient = since.is_some_and(|since| now >= *since + DRAIN);
-            if running == Some(State::Running) && (!idle || (asked && !patient)) {
+            if run.is_of_hook(&target.id) {
+                self.snapshot.lock().unwrap().extend(run.stops_a_hook_early(&target.id));
+            } else if running == Some(State::Running) && (!idle || (asked && !patient)) {
                 self.problem(format!("S5: {} is stopped while in traffic or busy", target.name));
             }
         }
@@ -760,7 +795,8 @@ impl Engine for Judged<'_> {
         if let Verb::Start(_) = verb {
             let most = run.case.most(&run.wish);
             let count = if run.case.stop_first { run.running().len() } else { run.in_traffic() };
-            if done.is_ok() && count > most {
+            let of_hook = matches!(verb, Verb::Start(target) if target.name.ends_with("-deploy"));
+            if done.is_ok() && count > most && !of_hook {
                 self.problem(format!("S2: {count} run, at most {most} may"));
             }
         }
@@ -809,6 +845,10 @@ fn seeded_worlds_keep_the_promises() {
             seen.kills,
             seen.paused,
             seen.readmitted,
+            seen.hooks_passed,
+            seen.hooks_failed,
+            seen.hooks_interrupted,
+            seen.hooks_rerun,
         ];
         assert!(met.iter().all(|n| *n > 0), "the campaign met too little: {seen:?}");
     }
@@ -875,6 +915,10 @@ impl Seen {
         self.kills += more.kills;
         self.paused += more.paused;
         self.readmitted += more.readmitted;
+        self.hooks_passed += more.hooks_passed;
+        self.hooks_failed += more.hooks_failed;
+        self.hooks_interrupted += more.hooks_interrupted;
+        self.hooks_rerun += more.hooks_rerun;
         self.calls += more.calls;
     }
 }

@@ -3,6 +3,7 @@
 
 mod container;
 mod front;
+mod hooks;
 mod network;
 mod rollout;
 mod update;
@@ -65,6 +66,7 @@ fn check_service(service: &Service, findings: &mut Findings) {
     network::check(&service.spec, findings);
     rollout::check(&service.spec, findings);
     front::check(&service.spec, findings);
+    hooks::check(&service.spec, findings);
     update::check(&service.spec, findings);
     for (key, _) in service.spec.shares().filter(|(_, other)| other == name) {
         let help = "remove it, or name another service";

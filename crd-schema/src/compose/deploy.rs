@@ -154,7 +154,7 @@ fn rollback(back: &Node, update: Option<&Node>, shown: &str, problems: &mut Vec<
 /// Adds what stands under `x-composed` to a specification; of `rollout`, key by key.
 pub(super) fn own(spec: &mut Vec<(Node, Node)>, own: &Node, shown: &str, problems: &mut Vec<Problem>) {
     const KEYS: &[&str] =
-        &["drain_timeout", "front", "paused", "pre_stop", "readiness", "rollout", "traffic", "update"];
+        &["drain_timeout", "front", "hooks", "paused", "pre_stop", "readiness", "rollout", "traffic", "update"];
     for (key, value) in entries(own) {
         let name = key.text().unwrap_or_default();
         if !KEYS.contains(&name) {

@@ -7,6 +7,7 @@ pub(crate) mod environment;
 pub(crate) mod file;
 pub(crate) mod front;
 pub(crate) mod health;
+pub(crate) mod hooks;
 pub(crate) mod mount;
 pub(crate) mod object;
 pub(crate) mod port;

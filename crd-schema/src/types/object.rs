@@ -101,11 +101,12 @@ pub struct ServiceMetadata {
 impl ServiceMetadata {
     /// Whether it is for the host of this name. Upper and lower case are the same, as in DNS.
     pub fn is_for(&self, host: &str) -> bool {
-        self.hosts.is_empty() || self.hosts.iter().any(|pattern| matches(pattern, host))
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| fits(pattern, host))
     }
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
+/// Whether a pattern with `*` and `?` stands for a name; upper and lower case are the same.
+pub fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
@@ -130,11 +131,11 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::fits;
 
     #[test]
     fn patterns_of_hosts() {
-        for (pattern, name, fits) in [
+        for (pattern, name, wanted) in [
             ("web-1", "WEB-1", true),
             ("web-1", "web-10", false),
             ("web-?", "web-1", true),
@@ -146,7 +147,7 @@ mod tests {
             ("a*b*c", "aXbXb", false),
             ("", "a", false),
         ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+            assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{
     file::ContainerFile,
     front::{Front, Generated, Traffic},
     health::{Healthcheck, Hook, Readiness},
+    hooks::Hooks,
     is_false,
     mount::Mount,
     port::Port,
@@ -292,6 +293,9 @@ pub struct ServiceSpec {
     /// Commands run in a replica before `stop_signal`, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_stop: Vec<Hook>,
+    /// Containers that run once around a rollout: `pre_deploy` before it, `post_deploy` after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
     /// A proxy of the service's own that has its host ports and its name on the networks: `http`, `tcp` or a map. With
     /// it a rollout is start-first and loses no request even with one replica and a fixed host port, and several
     /// replicas share a host port.

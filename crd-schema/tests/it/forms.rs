@@ -263,6 +263,11 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             json!([{"command": ["sh", "-c", "a b"], "user": "root"}]),
         ),
         ("paused: true", "paused", json!(true)),
+        (
+            "hooks: {pre_deploy: {command: /app migrate, environment: [A=1], timeout: 600s, on_interrupt: rerun}, post_deploy: {image: curl, entrypoint: []}}",
+            "hooks",
+            json!({"pre_deploy": {"command": ["/app", "migrate"], "environment": {"A": "1"}, "timeout": "10m", "on_interrupt": "rerun"}, "post_deploy": {"image": "curl", "entrypoint": []}}),
+        ),
         ("expose: ['80']\nfront: http", "front", json!({"mode": "http"})),
         (
             "front: {mode: tcp, image: 'haproxy:2.6', ports: {8080: {mode: http}, 9090: null}, proxy_protocol: v2, accept_proxy: true, max_connections: 100, timeouts: {connect: 1s, client: 2m, server: 120s, queue: 500ms, http_keep_alive: 5s}, sticky: {cookie: SRV}}",

@@ -8,7 +8,7 @@ use e2e::stage::scenario;
 use e2e::{secs, that, within};
 
 /// The demo application stands in for all of them. Each replacement must still be needed.
-const STAND_INS: [(&str, &str); 16] = [
+const STAND_INS: [(&str, &str); 17] = [
     ("project: examples", "project: PROJECT"),
     ("metadata: {name: examples}", "metadata: {name: PROJECT}"),
     ("image: nginx:1.27-alpine", "image: IMAGE"),
@@ -23,6 +23,7 @@ const STAND_INS: [(&str, &str); 16] = [
     (r#"test: ["CMD", "pg_isready", "-U", "postgres"]"#, CHECK),
     (r#"test: ["CMD", "redis-cli", "ping"]"#, CHECK),
     (r#"command: ["sh", "-c", "echo no new work please"]"#, r#"command: ["/composed", "demo-app", "check"]"#),
+    (r#"command: ["sh", "-c", "echo nothing to migrate yet"]"#, r#"entrypoint: ["/composed", "--version"]"#),
     ("port: 80}", "port: 8080}"),
     (
         r#"command: ["sh", "-c", "trap 'exit 0' TERM; while true; do echo working; sleep 5 & wait $!; done"]"#,
@@ -53,7 +54,8 @@ fn s14_the_examples_converge() {
         assert_eq!(needed, [true; STAND_INS.len()], "a stand-in is for nothing");
         let controller = Controller::start(world);
         let fronts = haproxy.map_or(Vec::new(), |_| vec![("site", 2), ("site-front", 1)]);
-        let others = [("hello", 1), ("web", 3), ("worker", 2), ("database", 1), ("cache", 1), ("api", 2)];
+        let others =
+            [("hello", 1), ("web", 3), ("worker", 2), ("database", 1), ("cache", 1), ("api", 2), ("tickets", 1)];
         let all: Vec<(&str, usize)> = others.into_iter().chain(fronts).collect();
         for (name, replicas) in all.iter().copied() {
             controller.converged(name, "", secs(120));

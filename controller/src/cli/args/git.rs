@@ -12,8 +12,9 @@ use super::duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Git")]
 pub struct Git {
-    /// Take the repositories to follow from this settings file (`composed schema --settings`).
-    #[arg(long, value_name = "FILE", env = "COMPOSED_CONFIG", conflicts_with_all = ["dir", "git"])]
+    /// Take the settings from this file (`composed schema --settings`): the repositories to follow in place of DIR, who is
+    /// told what became of rollouts, how many go at once.
+    #[arg(long, value_name = "FILE", env = "COMPOSED_CONFIG", conflicts_with = "git")]
     pub config: Option<PathBuf>,
     /// Follow this repository instead of DIR: https://..., ssh://..., user@host:path, or a path on this host, where a commit
     /// takes effect at once. A commit is taken in whole or not at all.

@@ -162,6 +162,8 @@ async fn play(stage: &Stage) -> anyhow::Result<u8> {
         state: stage.session.state.clone(),
         board: Arc::clone(&board),
         images: None,
+        notifier: None,
+        max_rollouts: None,
         confirm_deletion: true,
     };
     let controller = tokio::spawn(controller.run(received, stopped));

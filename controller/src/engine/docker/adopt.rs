@@ -52,6 +52,7 @@ fn expected(minor: usize, service: &ServiceName, asked: &Asked, owners: &[Owner]
     });
     let print = Blueprint {
         service: service.clone(),
+        hook: None,
         number: 1,
         name: service.container(1),
         revision: String::new(),

@@ -153,7 +153,8 @@ impl Docker {
         self.api.call(self.api.client.update_container(&target.id, update)).await
     }
 
-    /// Removes a replica that does not run, never by force and never with its volumes.
+    /// Removes a container that does not run, never by force and never with its volumes; but what a hook's container has
+    /// written into volumes without a name is nobody's.
     pub(super) async fn remove(&self, target: &Target) -> Result<(), EngineError> {
         let Some((container, _)) = self.find(target).await? else {
             return Ok(());
@@ -165,7 +166,8 @@ impl Docker {
             State::Removing => return Ok(()),
             State::Created | State::Exited(_) | State::Dead => {}
         }
-        let options = RemoveContainerOptions { v: false, force: false, link: false };
+        let is_hook = container_labels(&container).is_some_and(|labels| labels::hook(labels).is_some());
+        let options = RemoveContainerOptions { v: is_hook, force: false, link: false };
         match self.api.answer(self.api.client.remove_container(&target.id, Some(options))).await? {
             Ok(()) => Ok(()),
             Err(error) if words(&error, &[404]).is_some() => Ok(()),
@@ -226,6 +228,7 @@ impl Docker {
         let found = container_labels(&holder).cloned().unwrap_or_default();
         let same_place = self.owns(&holder)
             && labels::service(&found).as_ref() == Some(&print.service)
+            && labels::hook(&found) == print.hook
             && labels::number(&found) == print.number;
         if !same_place {
             return Err(name_taken(error));

@@ -57,7 +57,9 @@ impl Engine<'_> {
 pub(super) fn creation(print: &Blueprint, context: &Context, engine: Engine<'_>) -> Result<Creation, EngineError> {
     let spec = &*beside(print.spec.of_replicas(), &print.joins)?;
     let mut labels = labels::of_container(print, engine.instance, engine.image_id)?;
-    let joined = endpoints::of(&print.service.name, spec, context, engine)?;
+    // A front has the service's name in the replicas' place; a hook serves nobody.
+    let named = spec.front.is_none() && print.hook.is_none();
+    let joined = endpoints::of(Some(print.service.name.as_str()).filter(|_| named), spec, context, engine)?;
     if !joined.later.is_empty() {
         let later = serde_json::to_string(&joined.later).map_err(|error| rejected(error.to_string()))?;
         labels.insert(labels::ENDPOINTS.to_owned(), later);

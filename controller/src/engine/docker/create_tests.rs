@@ -27,6 +27,7 @@ fn print(spec: ServiceSpec) -> Blueprint {
     Blueprint {
         name: service.container(2),
         service,
+        hook: None,
         number: 2,
         revision: "5f0c".to_owned(),
         generation: 12,
@@ -98,6 +99,8 @@ fn the_document_has_every_key_of_the_schema() {
     used.insert(&post_start);
     let files = "files".to_owned(); // put there after the creation; has a test of its own
     used.insert(&files);
+    let hooks = "hooks".to_owned(); // containers of their own; have tests of their own
+    used.insert(&hooks);
     let update = "update".to_owned(); // the controller's own
     used.insert(&update);
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&&String>::new());

@@ -32,9 +32,9 @@ const INTERFACE: &str = "com.docker.network.endpoint.ifname";
 /// The key of the network that services without `networks` join.
 const DEFAULT: &str = "default";
 
-/// The networks of a replica of `service`, which is among its names there unless a front has them.
+/// The networks of a container, with `alias` among its names there.
 pub(super) fn of(
-    service: &str,
+    alias: Option<&str>,
     spec: &ServiceSpec,
     context: &Context,
     engine: Engine<'_>,
@@ -52,7 +52,7 @@ pub(super) fn of(
     for (position, (key, attachment)) in ordered.into_iter().enumerate() {
         let name = engine_name(key, context)?;
         let first = position == 0;
-        let mut endpoint = endpoint(Some(service).filter(|_| spec.front.is_none()), attachment);
+        let mut endpoint = endpoint(alias, attachment);
         if first && endpoint.mac_address.is_none() {
             endpoint.mac_address.clone_from(&spec.mac_address);
         }

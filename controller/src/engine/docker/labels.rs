@@ -3,7 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{engine::EngineError, model::ServiceName, plan::action::Blueprint};
+use crate::{
+    engine::EngineError,
+    model::{HookKind, ServiceName},
+    plan::action::Blueprint,
+};
 use crd_schema::DependencyCondition;
 
 use super::errors::rejected;
@@ -23,6 +27,8 @@ pub(super) const ENDPOINTS: &str = "dev.composed.endpoints";
 pub(super) const FILES: &str = "dev.composed.files";
 /// How many files are put into a container before its first start that no label may hold.
 pub(super) const PUT: &str = "dev.composed.put";
+/// Which hook a container is of: it is no replica.
+pub(super) const HOOK: &str = "dev.composed.hook";
 /// Compose's project.
 pub(super) const PROJECT: &str = "com.docker.compose.project";
 /// Compose's number of a container within its service.
@@ -59,7 +65,7 @@ pub(super) fn of_container(
     put(PROJECT, print.service.project.clone());
     put(COMPOSE_SERVICE, print.service.name.clone());
     put(NUMBER, print.number.to_string());
-    put(ONE_OFF, "False".to_owned());
+    put(ONE_OFF, if print.hook.is_some() { "True" } else { "False" }.to_owned());
     put(CONFIG_HASH, print.revision.clone());
     put("com.docker.compose.depends_on", depends_on.collect::<Vec<_>>().join(","));
     put("com.docker.compose.version", VERSION.to_owned());
@@ -70,6 +76,9 @@ pub(super) fn of_container(
     put(SERVICE, print.service.to_string());
     put(REVISION, print.revision.clone());
     put(GENERATION, print.generation.to_string());
+    if let Some(hook) = print.hook {
+        put(HOOK, hook.to_string());
+    }
     Ok(labels)
 }
 
@@ -127,6 +136,12 @@ pub(super) fn maker(labels: &Labels) -> String {
     let files =
         label("com.docker.compose.project.config_files").map_or_else(String::new, |files| format!(" of {files}"));
     format!("docker compose{version}{files}")
+}
+
+/// The hook whose container it is, if it is one's.
+pub(super) fn hook(labels: &Labels) -> Option<HookKind> {
+    let named = labels.get(HOOK)?;
+    [HookKind::PreDeploy, HookKind::PostDeploy].into_iter().find(|kind| kind.to_string() == *named)
 }
 
 /// The number that they give, 0 if none can be read.

@@ -23,6 +23,7 @@ mod limits;
 mod mounts;
 mod objects;
 mod observe;
+mod oneshot;
 mod raw;
 mod seen;
 mod wire;
@@ -130,7 +131,11 @@ impl Docker {
             Verb::CreateVolume { key, name } => self.create_volume(key, name, context).await,
             Verb::RemoveNetwork { name } => self.remove_network(name).await,
             // Records of the loop: nothing for an engine to do.
-            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Adopt { .. } | Verb::Conclude { .. } => Ok(()),
+            Verb::Withdraw(_)
+            | Verb::Readmit(_)
+            | Verb::Adopt { .. }
+            | Verb::Conclude { .. }
+            | Verb::EndHook { .. } => Ok(()),
         }
     }
 }

@@ -20,14 +20,14 @@ use super::{
     connect::{Api, reference},
     errors::{Asked, reaction},
     labels::{self, Labels},
-    mounts,
+    mounts, oneshot,
     seen::Seen,
 };
 use crate::{
     engine::{EngineError, Scope},
     model::{
-        Comparison, Health, ImageFacts, ImageState, InFlight, Owner, Probe, Replica, Rotation, ServiceName, Snapshot,
-        State,
+        Comparison, Health, HookKind, HookRun, ImageFacts, ImageState, InFlight, Owner, Pending, Probe, Replica,
+        Rotation, ServiceName, Snapshot, State,
     },
 };
 
@@ -54,6 +54,16 @@ struct Listed {
     service: ServiceName,
     /// Docker Compose made it.
     compose: bool,
+    /// It is of this hook, and no replica.
+    hook: Option<HookKind>,
+}
+
+/// The containers that count.
+struct Containers {
+    replicas: BTreeMap<ServiceName, Vec<Replica>>,
+    hooks: BTreeMap<ServiceName, Vec<HookRun>>,
+    owned: BTreeSet<ServiceName>,
+    ids: BTreeSet<String>,
 }
 
 impl Observer<'_> {
@@ -65,16 +75,13 @@ impl Observer<'_> {
             self.networks(),
             self.volumes(),
         )?;
-        let (replicas, owned, ids) = replicas;
+        let Containers { replicas, hooks, owned, ids } = replicas;
         let (images, facts) = images;
-        let snapshot = Snapshot { replicas, owned, images, facts, networks, volumes };
+        let snapshot = Snapshot { replicas, hooks, owned, images, facts, networks, volumes };
         Ok((snapshot, ids))
     }
 
-    async fn replicas(
-        &self,
-        scope: &Scope,
-    ) -> Result<(BTreeMap<ServiceName, Vec<Replica>>, BTreeSet<ServiceName>, BTreeSet<String>), EngineError> {
+    async fn replicas(&self, scope: &Scope) -> Result<Containers, EngineError> {
         self.seen.compose(&scope.compose);
         let listed = self.list(&scope.compose).await?;
         let owned = listed.iter().map(|one| one.service.clone()).collect();
@@ -82,6 +89,8 @@ impl Observer<'_> {
         self.seen.containers(listed.iter().map(|one| (one.id.clone(), one.service.clone())).collect());
         let services = scope.services.as_ref();
         let wanted = listed.into_iter().filter(|one| services.is_none_or(|all| all.contains(&one.service)));
+        let (of_hooks, wanted): (Vec<_>, Vec<_>) = wanted.partition(|one| one.hook.is_some());
+        let hooks = self.hooks(of_hooks).await?;
         let found: Vec<Replica> = stream::iter(wanted)
             .map(|one| self.replica(one, scope))
             .buffer_unordered(PARALLEL)
@@ -95,7 +104,22 @@ impl Observer<'_> {
         for group in replicas.values_mut() {
             group.sort_by(|a, b| (a.number, &a.name, &a.id).cmp(&(b.number, &b.name, &b.id)));
         }
-        Ok((replicas, owned, ids))
+        Ok(Containers { replicas, hooks, owned, ids })
+    }
+
+    /// Few at a time have any.
+    async fn hooks(&self, listed: Vec<Listed>) -> Result<BTreeMap<ServiceName, Vec<HookRun>>, EngineError> {
+        let mut hooks: BTreeMap<ServiceName, Vec<HookRun>> = BTreeMap::new();
+        for one in listed {
+            let found = inspect(self.api, &one.id).await?;
+            let Some((kind, container)) = one.hook.zip(found) else { continue };
+            let mut run = hook_run(one.id, kind, container, &self.jobs);
+            if matches!(run.state, State::Exited(_)) {
+                run.output = oneshot::output(self.api, self.seen, &run.id).await;
+            }
+            hooks.entry(one.service).or_default().push(run);
+        }
+        Ok(hooks)
     }
 
     async fn list(&self, compose: &BTreeSet<ServiceName>) -> Result<Vec<Listed>, EngineError> {
@@ -109,10 +133,11 @@ impl Observer<'_> {
         let count = list.into_iter().filter_map(|one| {
             let all = one.labels.as_ref()?;
             if labels::are_ours(Some(all), self.instance) {
-                return Some(Listed { id: one.id?, service: labels::service(all)?, compose: false });
+                let hook = labels::hook(all);
+                return Some(Listed { id: one.id?, service: labels::service(all)?, compose: false, hook });
             }
             let service = labels::service_of_compose(all).filter(|service| compose.contains(service))?;
-            Some(Listed { id: one.id?, service, compose: true })
+            Some(Listed { id: one.id?, service, compose: true, hook: None })
         });
         Ok(count.collect())
     }
@@ -249,6 +274,26 @@ pub(super) fn state(state: Option<&ContainerState>) -> State {
         Status::REMOVING => State::Removing,
         Status::EXITED => State::Exited(state.and_then(|state| state.exit_code).unwrap_or(0)),
         Status::DEAD => State::Dead,
+    }
+}
+
+fn hook_run(id: String, kind: HookKind, container: ContainerInspectResponse, jobs: &Jobs) -> HookRun {
+    let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
+    let current = container.state.as_ref();
+    HookRun {
+        name: container.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
+        kind,
+        revision: labels.get(labels::REVISION).cloned().unwrap_or_default(),
+        generation: labels.get(labels::GENERATION).and_then(|text| text.parse().ok()).unwrap_or(0),
+        attempt: labels::number(&labels),
+        state: state(current),
+        started_at: time(current.and_then(|state| state.started_at.as_deref())),
+        ended_at: time(current.and_then(|state| state.finished_at.as_deref())),
+        out_of_memory: current.and_then(|state| state.oom_killed).unwrap_or(false),
+        stopping: jobs.busy_with(&id) == Some(Pending::Stop),
+        by_hand: jobs.by_hand(&id, state(current).is_live()),
+        output: Vec::new(),
+        id,
     }
 }
 

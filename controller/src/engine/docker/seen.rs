@@ -18,12 +18,25 @@ struct Known {
     projects: HashMap<String, String>,
     images: HashMap<String, String>,
     compose: Arc<BTreeSet<ServiceName>>,
+    outputs: HashMap<String, Vec<String>>,
 }
 
 impl Seen {
     /// Our containers of this moment, in place of those known before.
     pub(super) fn containers(&self, services: HashMap<String, ServiceName>) {
-        self.known().services = services;
+        let mut known = self.known();
+        known.outputs.retain(|id, _| services.contains_key(id));
+        known.services = services;
+    }
+
+    /// What a hook's container has said that has ended.
+    pub(super) fn output(&self, id: &str) -> Option<Vec<String>> {
+        self.known().outputs.get(id).cloned()
+    }
+
+    /// It has ended, and this is the last of it.
+    pub(super) fn put_output(&self, id: &str, output: &[String]) {
+        self.known().outputs.insert(id.to_owned(), output.to_vec());
     }
 
     /// The services whose containers count if Docker Compose made them.

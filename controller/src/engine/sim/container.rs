@@ -5,7 +5,7 @@ use std::time::Duration;
 use crd_schema::ServiceSpec;
 use jiff::Timestamp;
 
-use crate::model::{Health, HookEnd, Pending, Probe, Replica, State};
+use crate::model::{Health, HookEnd, HookKind, HookRun, Pending, Probe, Replica, State};
 
 /// How a simulated image behaves.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Behaviour {
     pub unstartable: bool,
     /// Its post-start hooks fail.
     pub fails_post_start: bool,
+    /// A hook's container of it runs so long, and ends with this code.
+    pub hook: (Duration, i64),
     /// From the stop signal to its end; longer than the grace period means SIGKILL.
     pub stop_takes: Duration,
     /// Requests in flight end so long after it has left traffic.
@@ -42,6 +44,7 @@ impl Default for Behaviour {
             sickens_after: None,
             unstartable: false,
             fails_post_start: false,
+            hook: (Duration::from_secs(1), 0),
             stop_takes: Duration::from_millis(100),
             busy_for: Duration::from_millis(300),
             lag: None,
@@ -65,6 +68,10 @@ pub struct Container {
     pub hooks_end_at: Option<Timestamp>,
     /// When post-start hooks that were begun end.
     pub post_start_ends_at: Option<Timestamp>,
+    /// It is the container of a hook.
+    pub hook: Option<HookKind>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
     /// Made by this controller; others are never shown and never touched.
     pub ours: bool,
     /// Whether its proxy was told that it serves, or that it does no longer, and when.
@@ -141,7 +148,7 @@ impl Container {
             self.hooks_end_at,
             self.post_start_ends_at,
             after(Some(self.behaviour.ready_after)),
-            after(self.behaviour.exits_after),
+            after(self.ends_after()),
             after(self.behaviour.sickens_after),
             after(Some(self.patience())),
         ]
@@ -153,6 +160,31 @@ impl Container {
 }
 
 impl Container {
+    /// So long after its start it ends by itself.
+    fn ends_after(&self) -> Option<Duration> {
+        if self.hook.is_some() { Some(self.behaviour.hook.0) } else { self.behaviour.exits_after }
+    }
+
+    /// What is seen of a hook's container.
+    pub(super) fn run(&self) -> Option<HookRun> {
+        let ended = !self.replica.state.is_live() && self.ended_at.is_some();
+        Some(HookRun {
+            id: self.replica.id.clone(),
+            name: self.replica.name.clone(),
+            kind: self.hook?,
+            revision: self.replica.revision.clone(),
+            generation: self.replica.generation,
+            attempt: self.replica.number,
+            state: self.replica.state,
+            started_at: self.replica.started_at,
+            ended_at: self.ended_at,
+            out_of_memory: false,
+            stopping: self.stops_at.is_some(),
+            by_hand: self.replica.by_hand,
+            output: if ended { vec![format!("{} is done", self.spec.image)] } else { Vec::new() },
+        })
+    }
+
     pub(super) fn advance(&mut self, now: Timestamp) {
         if self.hooks_end_at.is_some_and(|end| now >= end) {
             self.hooks_end_at = None;
@@ -164,16 +196,18 @@ impl Container {
             self.replica.post_start = Some(failed.map_or(HookEnd::Done, HookEnd::Failed));
         }
         if self.stops_at.is_some_and(|end| now >= end) {
-            self.exit(0);
+            self.exit(if self.hook.is_some() { 143 } else { 0 }, now);
         }
         let started = self.replica.started_at.filter(|_| self.replica.state == State::Running);
-        let ends = started.zip(self.behaviour.exits_after).map(|(at, after)| at + after);
+        let ends = started.zip(self.ends_after()).map(|(at, after)| at + after);
         if ends.is_some_and(|end| now >= end) {
-            if self.replica.restarts {
+            if self.hook.is_some() {
+                self.exit(self.behaviour.hook.1, now);
+            } else if self.replica.restarts {
                 self.replica.restart_count += 1;
                 self.replica.started_at = Some(now);
             } else {
-                self.exit(1);
+                self.exit(1, now);
             }
         }
     }
@@ -185,8 +219,9 @@ impl Container {
         }
     }
 
-    pub(super) fn exit(&mut self, code: i64) {
+    pub(super) fn exit(&mut self, code: i64, now: Timestamp) {
         self.replica.state = State::Exited(code);
+        self.ended_at = Some(now);
         self.stops_at = None;
         self.hooks_end_at = None;
         self.post_start_ends_at = None;

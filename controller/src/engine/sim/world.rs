@@ -11,8 +11,8 @@ use super::container::{Behaviour, Container};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
 use crate::model::{
-    Comparison, Health, ImageFacts, ImageState, InFlight, Key, Owner, Probe, Replica, Rotation, ServiceName, Snapshot,
-    State,
+    Comparison, Health, HookRun, ImageFacts, ImageState, InFlight, Key, Owner, Probe, Replica, Rotation, ServiceName,
+    Snapshot, State,
 };
 use crate::plan::action::{Blueprint, Target, Verb};
 
@@ -110,7 +110,12 @@ impl World {
             None => self.containers.services().collect(),
         };
         let mut replicas: BTreeMap<ServiceName, Vec<Replica>> = BTreeMap::new();
+        let mut hooks: BTreeMap<ServiceName, Vec<HookRun>> = BTreeMap::new();
         for container in asked.into_iter().flat_map(|service| self.containers.of(service)) {
+            if let Some(run) = container.run() {
+                hooks.entry(container.replica.service.clone()).or_default().push(run);
+                continue;
+            }
             let shares = container.replica.shares.iter().map(|owner| self.owner(owner)).collect();
             let seen = Replica {
                 shares,
@@ -127,6 +132,7 @@ impl World {
         }
         Snapshot {
             replicas,
+            hooks,
             owned: self.containers.services().filter(|service| self.counts(service, scope)).cloned().collect(),
             images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
             facts: scope.images.iter().map(|image| (image.clone(), self.facts(image))).collect(),
@@ -244,7 +250,11 @@ impl World {
         let before = self.log.len();
         self.log.push(verb.to_string());
         let done = match verb {
-            Verb::Withdraw(_) | Verb::Readmit(_) | Verb::Adopt { .. } | Verb::Conclude { .. } => Ok(()),
+            Verb::Withdraw(_)
+            | Verb::Readmit(_)
+            | Verb::Adopt { .. }
+            | Verb::Conclude { .. }
+            | Verb::EndHook { .. } => Ok(()),
             // One is under way: nothing more is begun.
             Verb::Pull { image, .. } if self.pulls.get(image).is_some_and(|pull| pull.ends_at.is_some()) => {
                 self.log.truncate(before);
@@ -301,9 +311,9 @@ impl World {
     }
 
     /// Ends a container's process behind the controller's back.
-    pub fn kill(&mut self, id: &str, code: i64) {
+    pub fn kill(&mut self, id: &str, code: i64, now: Timestamp) {
         if let Some(container) = self.containers.get_mut(id) {
-            container.exit(code);
+            container.exit(code, now);
         }
     }
 
@@ -312,6 +322,7 @@ impl World {
         let name = service.container(number);
         let blueprint = Blueprint {
             service: service.clone(),
+            hook: None,
             number,
             name: name.clone(),
             revision: "compose-0123456789".to_owned(),
@@ -338,6 +349,7 @@ impl World {
         let service = ServiceName::new("foreign", name);
         let blueprint = Blueprint {
             service,
+            hook: None,
             number: 1,
             name: name.to_owned(),
             revision: String::new(),
@@ -352,8 +364,9 @@ impl World {
 
     fn create(&mut self, blueprint: &Blueprint, context: &Context, now: Timestamp) -> Result<(), EngineError> {
         if let Some(other) = self.containers.named(&blueprint.name) {
-            let same =
-                other.ours && other.replica.service == blueprint.service && other.replica.number == blueprint.number;
+            let same = other.ours
+                && other.replica.service == blueprint.service
+                && (other.hook, other.replica.number) == (blueprint.hook, blueprint.number);
             let message = format!("the container name /{} is already in use", blueprint.name);
             return Err(if same {
                 EngineError::Stale(message)
@@ -419,6 +432,8 @@ impl World {
             stops_at: None,
             hooks_end_at: None,
             post_start_ends_at: None,
+            hook: blueprint.hook,
+            ended_at: None,
             ours,
             told: None,
             shown: None,

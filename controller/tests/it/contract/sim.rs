@@ -30,8 +30,10 @@ impl SimStage {
     fn new() -> Self {
         let mut world = World::default();
         let plain = Behaviour::default();
-        let lingers = Behaviour { stop_takes: Duration::from_secs(2), ..plain.clone() };
-        let crashes = Behaviour { exits_after: Some(Duration::from_millis(200)), ..plain.clone() };
+        let hook = (Duration::from_mins(10), 0);
+        let lingers = Behaviour { stop_takes: Duration::from_secs(2), hook, ..plain.clone() };
+        let hook = (Duration::from_millis(200), 1);
+        let crashes = Behaviour { exits_after: Some(Duration::from_millis(200)), hook, ..plain.clone() };
         let unstartable = Behaviour { unstartable: true, ..plain.clone() };
         world.images.insert(image(Kind::Serves), plain);
         world.images.insert(image(Kind::Lingers), lingers);
@@ -68,7 +70,7 @@ impl Stage for SimStage {
     }
 
     fn kill<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
-        async { self.sim.with(|world, _| world.kill(id, 137)) }.boxed()
+        async { self.sim.with(|world, now| world.kill(id, 137, now)) }.boxed()
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {

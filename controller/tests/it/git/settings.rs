@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use composed::cli::args::{Cli, Verb};
-use composed::cli::repositories::{Repositories, repositories};
+use composed::cli::repositories::{Repositories, given, repositories};
 use composed::cli::run;
 use crd_schema::status::RevisionOutcome;
 
@@ -11,7 +11,7 @@ use super::*;
 fn asked(words: &[&str]) -> Result<Option<Repositories>, String> {
     let cli = Cli::try_parse_from(["composed", "run"].iter().chain(words)).map_err(|error| error.to_string())?;
     let Verb::Run(args) = cli.verb else { panic!("run") };
-    repositories(&args.git, &args.compose, &cli.common)
+    repositories(&args.git, &given(&args.git)?, &args.compose, &cli.common)
 }
 
 fn why(words: &[&str]) -> String {
@@ -98,9 +98,38 @@ fn what_does_not_fit_is_told_before_anything_begins() {
     assert!(why(&["some/dir", "--git-ref", "main"]).contains("no --git"));
     assert!(why(&["--config", "x", "--git-ref", "main"]).contains("no --git"));
     let file = dir.path().join("settings.yaml");
+    std::fs::write(&file, "sources: [{git: /a}]").unwrap();
     assert!(why(&["--config", file.to_str().unwrap(), "--host-dir", "/x"]).contains("host_dir"));
     assert!(why(&["--config", file.to_str().unwrap(), "--profile", "x"]).contains("write `compose` into"));
     assert!(shop(&["--allow", "/x"]).contains("for files of this host"));
+}
+
+#[test]
+fn settings_may_be_about_other_things_than_repositories() {
+    use composed::cli::receivers::receivers;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("settings.yaml");
+    let text = "max_rollouts: 2\nnotify:\n  - {name: team, url: \"https://ntfy.example/x\", format: ntfy}\n  - {url_file: hook, format: slack, \
+                projects: [shop], on: [failed]}\n";
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(dir.path().join("hook"), "https://hooks.example/hunter2\n").unwrap();
+    let parsed = |words: &[&str]| {
+        let cli = Cli::try_parse_from(["composed", "run"].iter().chain(words)).unwrap();
+        let Verb::Run(args) = cli.verb else { panic!("run") };
+        (args, cli.common)
+    };
+    let (args, common) =
+        parsed(&["--config", file.to_str().unwrap(), "some/dir", "--notify-url", "http://127.0.0.1:1/"]);
+    let all = given(&args.git).unwrap();
+    assert!(repositories(&args.git, &all, &args.compose, &common).unwrap().is_none(), "the directory is meant");
+    assert_eq!(all.settings.max_rollouts, Some(2));
+    let targets = receivers(&args.notify, &all).unwrap();
+    assert_eq!(targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(), ["json", "team", "slack"]);
+    let (args, _) = parsed(&["some/dir", "--notify-format", "ntfy"]);
+    assert!(receivers(&args.notify, &given(&args.git).unwrap()).unwrap_err().contains("neither --notify-url"));
+    std::fs::write(&file, "notify: [{url: \"http://a.example\"}, {url: \"http://b.example\"}]\n").unwrap();
+    let (args, _) = parsed(&["--config", file.to_str().unwrap()]);
+    assert!(receivers(&args.notify, &given(&args.git).unwrap()).unwrap_err().contains("two receivers"));
 }
 
 #[tokio::test]

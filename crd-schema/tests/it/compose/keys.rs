@@ -139,6 +139,6 @@ fn compose_md_is_made_of_the_table() {
         }
     }
     let (all, refused) = (keys().count(), keys().filter(|key| key.class == Class::Refused).count());
-    page.push_str(&format!("\n{all} keys, {refused} of them refused. What Compose has no word for stands under `x-composed:`\nof a service: `drain_timeout`, `front`, `paused`, `pre_stop`, `readiness`, `rollout`, `traffic`, `update`, as in our own documents.\n"));
+    page.push_str(&format!("\n{all} keys, {refused} of them refused. What Compose has no word for stands under `x-composed:`\nof a service: `drain_timeout`, `front`, `hooks`, `paused`, `pre_stop`, `readiness`, `rollout`, `traffic`, `update`, as in our own documents.\n"));
     golden::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../COMPOSE.md"), &page);
 }

@@ -159,3 +159,22 @@ fn files_outside_are_refused_by_whoever_reads_them() {
         assert!(problems[0].message.contains("it is outside the project directory"), "{}", said(&problems));
     }
 }
+
+#[test]
+fn hooks_around_a_rollout_stand_under_our_own_key() {
+    let with = |hooks: &str| {
+        let text = format!("services:\n  web:\n    image: x\n    x-composed:\n      hooks: {hooks}\n");
+        load(&request(), &mut Memory::new(&[("compose.yaml", &text)]))
+    };
+    let loaded = with("{pre_deploy: {command: /app migrate, timeout: 10m, on_interrupt: rerun}}").unwrap();
+    let spec = loaded.objects.iter().find_map(|located| match &located.object {
+        Object::Service(service) => Some(service.spec.clone()),
+        Object::Project(_) => None,
+    });
+    let hook = spec.unwrap().hooks.unwrap().pre_deploy.unwrap();
+    assert_eq!(hook.command.unwrap(), ["/app", "migrate"]);
+    assert_eq!(hook.on_interrupt, Some(crd_schema::OnInterrupt::Rerun));
+    let problems = with("{pre_deploy: {timeout: 10m}}").unwrap_err();
+    assert_eq!((problems[0].line, problems[0].column), (5, 15), "{}", said(&problems));
+    assert!(problems[0].message.contains("pre_deploy has no command"), "{}", said(&problems));
+}

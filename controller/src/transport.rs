@@ -1,4 +1,4 @@
-//! One HTTP request to one server, encrypted but to this very host.
+//! One HTTP request to one server, encrypted unless somebody has asked for plain text: for registries and notifications.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,28 +22,28 @@ const MOST: usize = 8 * 1024 * 1024;
 
 /// A server: `registry.example` or `localhost:5000`, and whether it is spoken to in plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) host: String,
-    pub(super) plain: bool,
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) plain: bool,
 }
 
 /// Its answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
 impl Server {
     /// Of `https://host:port/...`, with the path. Plain HTTP only where `may_be_plain` is true or the host is this one.
-    pub(super) fn of_url(url: &str, may_be_plain: bool) -> Option<(Self, String)> {
+    pub(crate) fn of_url(url: &str, may_be_plain: bool) -> Option<(Self, String)> {
         let (plain, rest) = match url.split_once("://")? {
             ("https", rest) => (false, rest),
             ("http", rest) => (true, rest),
@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// Asks it; `request` has a path only.
-    pub(super) async fn ask(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    pub(crate) async fn ask(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, String> {
         if let Ok(host) = self.host.parse() {
             request.headers_mut().insert("host", host);
         }
@@ -91,7 +91,7 @@ impl Server {
 }
 
 /// Whether a `host` or `host:port` is this machine: nobody listens in between. Source: moby `registry/config.go`.
-pub(super) fn is_this_host(host: &str) -> bool {
+pub(crate) fn is_this_host(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,
         _ => host,

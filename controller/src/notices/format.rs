@@ -1,0 +1,88 @@
+//! The words of a notification, for each kind of receiver. Pure.
+
+use crd_schema::settings::NotifyFormat;
+use serde_json::json;
+
+use super::Message;
+use crate::model::{Notice, NoticeKind};
+
+/// Discord takes so many characters at most, Slack more.
+const LONGEST: usize = 1900;
+
+/// What is sent of an outcome. What others have written into it, such as the subject of a commit, is text only.
+pub fn message(format: NotifyFormat, notice: &Notice, host: &str) -> Message {
+    let json = |path, body: serde_json::Value| Message {
+        path,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: body.to_string(),
+    };
+    let (title, text) = (title(notice), text(notice, host));
+    let bad = notice.event != NoticeKind::Deployed;
+    match format {
+        NotifyFormat::Json => {
+            let mut body = json!(notice);
+            if let Some(body) = body.as_object_mut() {
+                body.insert("host".to_owned(), json!(host));
+                body.insert("text".to_owned(), json!(format!("{title}: {text}")));
+            }
+            json("", body)
+        }
+        NotifyFormat::Slack => {
+            let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let sign = if bad { ":x:" } else { ":white_check_mark:" };
+            json("", json!({"text": format!("{sign} *{}*\n{}", escape(&title), escape(&text))}))
+        }
+        NotifyFormat::Discord => {
+            let sign = if bad { "\u{274c}" } else { "\u{2705}" };
+            let content: String = format!("{sign} **{title}**\n{text}").chars().take(LONGEST).collect();
+            json("", json!({"content": content, "allowed_mentions": {"parse": []}}))
+        }
+        NotifyFormat::Ntfy => Message {
+            path: "",
+            headers: vec![
+                ("content-type", "text/plain; charset=utf-8".to_owned()),
+                // Headers are ASCII: names of services are, too.
+                ("title", title),
+                ("priority", if bad { "high" } else { "default" }.to_owned()),
+                ("tags", if bad { "x" } else { "white_check_mark" }.to_owned()),
+            ],
+            body: text,
+        },
+        NotifyFormat::Gotify => {
+            json("/message", json!({"title": title, "message": text, "priority": if bad { 8 } else { 4 }}))
+        }
+    }
+}
+
+fn title(notice: &Notice) -> String {
+    let Notice { project, service, event, .. } = notice;
+    let what = match event {
+        NoticeKind::Deployed => "deployed",
+        NoticeKind::Failed => "rollout failed",
+        NoticeKind::HookFailed => "post_deploy failed",
+        NoticeKind::Contended => "left alone",
+    };
+    format!("{project}/{service} {what}")
+}
+
+fn text(notice: &Notice, host: &str) -> String {
+    let mut parts = vec![format!("revision {} ({})", notice.revision, notice.image)];
+    if let Some(seconds) = notice.seconds.filter(|_| notice.event != NoticeKind::Contended) {
+        parts.push(format!("after {seconds} s"));
+    }
+    if !host.is_empty() {
+        parts.push(format!("on {host}"));
+    }
+    let mut text = parts.join(" ");
+    if !notice.message.is_empty() {
+        text += &format!(": {}", notice.message);
+    }
+    if let Some(goes_on) = &notice.goes_on {
+        text += &format!("\nrevision {goes_on} goes on");
+    }
+    if let Some(commit) = &notice.commit {
+        text += &format!("\nasked for by commit {commit}");
+    }
+    // Line ends are ours; anything else that is no character is nobody's.
+    text.chars().filter(|c| !c.is_control() || *c == '\n').take(LONGEST).collect()
+}

@@ -1,0 +1,272 @@
+//! Containers that run once around a rollout. They are no replicas: nothing counts them, and nothing is sent to them. Each
+//! is made by one action, started by another, and its end is written down by a third, before anything follows from it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crd_schema::{DeployHook, Healthcheck, MountKind, NetworkAttachment, OnInterrupt, ServiceSpec};
+
+use crate::model::{HookKind, HookRecord, HookRun, HookState, Outcome, State};
+
+use super::Scene;
+use super::action::{Blueprint, Plan, Target, Verb, how};
+use super::cast::Cast;
+use super::gate;
+use super::shared;
+use super::target::{Goal, GoalKind};
+
+/// uncloud's, for its pre-deploy hooks.
+const TIMEOUT: Duration = Duration::from_mins(5);
+/// An interrupted one is run so often in all.
+const ATTEMPTS: u32 = 3;
+/// The codes of what was ended from outside: by SIGKILL, by SIGTERM, and with the engine or its host.
+const FROM_OUTSIDE: [i64; 3] = [137, 143, 255];
+/// Shorter values are no secrets, and would be found everywhere.
+const SECRET: usize = 4;
+
+/// The pre-deploy hook that `goal` has to pass before its first replica is made. A revision that has run before has.
+pub fn due<'a>(scene: &Scene<'_>, goal: &Goal<'a>) -> Option<&'a DeployHook> {
+    let hook = HookKind::PreDeploy.of(goal.spec?)?;
+    let passed = scene.memory.record(goal.revision).is_some_and(|record| {
+        let done = record.pre_deploy.as_ref().is_some_and(|hook| hook.state == HookState::Done);
+        done || record.served || record.outcome == Outcome::Available
+    });
+    (!passed).then_some(hook)
+}
+
+/// Why the revision has failed by its pre-deploy hook, if it has.
+pub fn failure(scene: &Scene<'_>, goal: &Goal<'_>) -> Option<String> {
+    let hook = due(scene, goal)?;
+    let record = scene.memory.record(goal.revision)?.pre_deploy.as_ref()?;
+    failed(record, hook).then(|| format!("pre_deploy {}", how(record)))
+}
+
+/// Whether nothing good can come of it any more.
+fn failed(record: &HookRecord, hook: &DeployHook) -> bool {
+    match record.state {
+        HookState::Failed | HookState::TimedOut => true,
+        HookState::Interrupted => !again(record, hook),
+        HookState::Due | HookState::Begun | HookState::Done => false,
+    }
+}
+
+/// Whether one that was interrupted is run again.
+fn again(record: &HookRecord, hook: &DeployHook) -> bool {
+    hook.on_interrupt.unwrap_or_default() == OnInterrupt::Rerun && record.attempts < ATTEMPTS
+}
+
+/// Writes down who has ended, and stops who has had its time.
+pub(super) fn watch(plan: &mut Plan, scene: &Scene<'_>) {
+    for run in &scene.observed.hooks {
+        let record = scene.memory.record(&run.revision);
+        let spec = record.map(|record| &record.spec);
+        let timeout = spec.and_then(|spec| run.kind.of(spec)).and_then(|hook| hook.timeout);
+        let timeout = timeout.map_or(TIMEOUT, crd_schema::ComposeDuration::get);
+        let slot = record.and_then(|record| record.hook(run.kind)).filter(|slot| slot.state == HookState::Begun);
+        match run.state {
+            State::Exited(_) | State::Dead => {
+                if let Some((slot, spec)) = slot.zip(spec) {
+                    let end = end(run, slot, spec, timeout);
+                    let verb = Verb::EndHook { kind: run.kind, revision: run.revision.clone(), end };
+                    plan.act(verb, format!("{} has ended", run.name));
+                }
+            }
+            State::Running | State::Paused | State::Restarting => {
+                let since = slot.and_then(|slot| slot.running_since).or(run.started_at).unwrap_or(scene.now);
+                let deadline = since + timeout;
+                if run.stopping {
+                    plan.wait(format!("{} to stop", run.name), None);
+                } else if scene.now >= deadline {
+                    plan.act(Verb::Stop { target: target(run), cut: 0 }, "its timeout has passed");
+                } else {
+                    plan.wait(format!("{} to end", run.name), Some(deadline));
+                }
+            }
+            State::Created | State::Removing => {}
+        }
+    }
+}
+
+/// What became of one that does not run any more.
+fn end(run: &HookRun, slot: &HookRecord, spec: &ServiceSpec, timeout: Duration) -> HookRecord {
+    let code = match run.state {
+        State::Exited(code) => Some(code),
+        _ => None,
+    };
+    let took = run.started_at.zip(run.ended_at).and_then(|(from, to)| Duration::try_from(to.duration_since(from)).ok());
+    let state = match code {
+        _ if run.out_of_memory => HookState::Failed,
+        // Whatever its code: many a program ends with 0 when it is told to stop, and has not done what it should.
+        _ if took.is_some_and(|took| took >= timeout) => HookState::TimedOut,
+        _ if run.by_hand => HookState::Interrupted,
+        Some(0) => HookState::Done,
+        Some(code) if !FROM_OUTSIDE.contains(&code) => HookState::Failed,
+        _ => HookState::Interrupted,
+    };
+    HookRecord { state, code, output: shown(&run.output, spec, run.kind), ..slot.clone() }
+}
+
+/// What it said, without the values of its environment.
+fn shown(output: &[String], spec: &ServiceSpec, kind: HookKind) -> Vec<String> {
+    let own = kind.of(spec).map(|hook| &hook.environment);
+    let values = spec.environment.iter().chain(own.into_iter().flat_map(|own| own.iter())).map(|(_, value)| value);
+    let files = spec.files.iter().flat_map(|file| file.content.lines());
+    let mut secrets: Vec<&str> = values.flat_map(|value| value.lines()).chain(files).map(str::trim).collect();
+    secrets.retain(|secret| secret.len() >= SECRET);
+    // One may be part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.dedup();
+    let hide = |line: &String| secrets.iter().fold(line.clone(), |line, secret| line.replace(secret, "***"));
+    output.iter().map(hide).collect()
+}
+
+/// Removes those that nobody has to look at any more: of other revisions, of one that is available, of earlier attempts.
+pub(super) fn clear(plan: &mut Plan, scene: &Scene<'_>) {
+    for run in scene.observed.hooks.iter().filter(|run| !run.state.is_live() && run.state != State::Removing) {
+        let record = scene.memory.record(&run.revision);
+        let slot = record.and_then(|record| record.hook(run.kind));
+        let own = run.revision == scene.desired.revision;
+        let ended = run.state != State::Created;
+        let cause = match slot.map(|slot| slot.state) {
+            // Its end is written down first.
+            Some(HookState::Begun) if ended || own => continue,
+            _ if !own => "it is an earlier revision's",
+            None | Some(HookState::Due | HookState::Begun) => "it is of an earlier attempt",
+            Some(HookState::Interrupted) if will_rerun(scene, run, slot) => "it was interrupted, and is run again",
+            Some(HookState::Done)
+                if run.kind == HookKind::PreDeploy && record.is_some_and(|r| r.outcome == Outcome::Available) =>
+            {
+                "its revision is available"
+            }
+            Some(_) => continue,
+        };
+        plan.act(Verb::Remove(target(run)), cause);
+    }
+}
+
+fn will_rerun(scene: &Scene<'_>, run: &HookRun, slot: Option<&HookRecord>) -> bool {
+    slot.zip(run.kind.of(&scene.desired.spec)).is_some_and(|(slot, hook)| again(slot, hook))
+}
+
+/// The next step of the hook that comes before the first replica of `goal`. With `open`, it may begin.
+pub(super) fn before(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, hook: &DeployHook, open: bool) {
+    let record = scene.memory.record(goal.revision).and_then(|record| record.pre_deploy.as_ref());
+    if record.is_some_and(|record| failed(record, hook)) {
+        let revision = goal.revision;
+        let wait = format!("a changed document, or `composed rollout`: pre_deploy of revision {revision} has failed");
+        plan.wait(wait, None);
+    } else {
+        run(plan, scene, goal, HookKind::PreDeploy, hook, open);
+    }
+}
+
+/// The next step of the hook that comes after a rollout.
+pub(super) fn after(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) {
+    let wanted = matches!(goal.kind, GoalKind::Desired | GoalKind::Retry) && cast.complete(scene.policy);
+    let Some(record) = scene.memory.record(goal.revision).filter(|record| record.outcome == Outcome::Available) else {
+        return;
+    };
+    let hook = HookKind::PostDeploy.of(&scene.desired.spec).filter(|_| wanted);
+    let Some((hook, slot)) = hook.zip(record.post_deploy.as_ref()) else { return };
+    if !failed(slot, hook) && slot.state != HookState::Done {
+        run(plan, scene, goal, HookKind::PostDeploy, hook, true);
+    }
+}
+
+fn run(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, kind: HookKind, hook: &DeployHook, open: bool) {
+    let Scene { observed, memory, now, .. } = *scene;
+    let name = kind.container(scene.service());
+    // There is one of the name: it may be of another revision, whose end is waited for.
+    if let Some(run) = observed.hooks.iter().find(|run| run.kind == kind) {
+        let record = memory.record(&run.revision).and_then(|record| record.hook(kind));
+        let begun = record.is_some_and(|record| record.state == HookState::Begun);
+        match run.state {
+            State::Created if begun && run.revision == goal.revision => {
+                let backoff = gate::backoff_until(scene, goal).filter(|until| now < *until);
+                if backoff.is_none() && open {
+                    plan.act(Verb::Start(target(run)), cause(kind));
+                } else if let Some(until) = backoff {
+                    plan.wait("the backoff after failures in a row", Some(until));
+                }
+            }
+            // Said already.
+            State::Running | State::Paused | State::Restarting => {}
+            _ if begun => {}
+            _ => plan.wait(format!("{name} to make place"), None),
+        }
+        return;
+    }
+    let Some(spec) = goal.spec.filter(|_| open) else { return };
+    if hook.image.as_ref().is_some_and(|image| !gate::is_here(plan, scene, spec, image, false)) {
+        return;
+    }
+    let Some(joins) = shared::join_any(plan, scene, spec) else { return };
+    let attempts = memory.record(goal.revision).and_then(|record| record.hook(kind)).map_or(0, |slot| slot.attempts);
+    let blueprint = Blueprint {
+        service: scene.service().clone(),
+        hook: Some(kind),
+        number: attempts + 1,
+        name,
+        revision: goal.revision.to_owned(),
+        generation: memory.generation,
+        spec: specification(spec, hook),
+        volumes: BTreeMap::new(),
+        joins,
+        image: goal.image.filter(|_| hook.image.is_none()).map(str::to_owned),
+    };
+    plan.act(Verb::Create(Box::new(blueprint)), cause(kind));
+}
+
+fn cause(kind: HookKind) -> &'static str {
+    match kind {
+        HookKind::PreDeploy => "it comes before the first replica of a changed revision",
+        HookKind::PostDeploy => "the rollout has succeeded",
+    }
+}
+
+/// The service's own specification, without all by which others find or count its replicas.
+fn specification(spec: &ServiceSpec, hook: &DeployHook) -> ServiceSpec {
+    let mut own = spec.clone();
+    own.ports.clear();
+    own.expose.clear();
+    own.labels.clear();
+    own.depends_on.clear();
+    (own.front, own.traffic, own.readiness, own.container_name, own.hostname) = (None, None, None, None, None);
+    (own.restart, own.mac_address, own.hooks, own.generated) = (None, None, None, None);
+    own.healthcheck = Some(Healthcheck { disable: true, ..Healthcheck::default() });
+    for attachment in own.networks.iter_mut().flat_map(BTreeMap::values_mut) {
+        *attachment = NetworkAttachment { priority: attachment.priority, ..NetworkAttachment::default() };
+    }
+    // What has no name belongs to a replica.
+    own.volumes.retain(|mount| mount.kind != MountKind::Volume || mount.source.is_some());
+    if let Some(image) = &hook.image {
+        own.image.clone_from(image);
+        (own.command, own.entrypoint, own.user, own.working_dir) = (None, None, None, None);
+    }
+    own.command = hook.command.clone().or(own.command);
+    own.entrypoint = hook.entrypoint.clone().or(own.entrypoint);
+    for (name, value) in hook.environment.iter() {
+        own.environment.0.insert(name.clone(), value.clone());
+    }
+    own
+}
+
+/// Takes all of them away, whatever became of them: nothing is wanted of the service any more.
+pub(super) fn leave(plan: &mut Plan, runs: &[HookRun]) {
+    for run in runs {
+        match run.state {
+            _ if run.stopping => plan.wait(format!("{} to stop", run.name), None),
+            State::Running | State::Paused | State::Restarting => {
+                plan.act(Verb::Stop { target: target(run), cut: 0 }, "its service is gone");
+            }
+            State::Removing => plan.wait(format!("{} to be removed", run.name), None),
+            State::Created | State::Exited(_) | State::Dead => {
+                plan.act(Verb::Remove(target(run)), "it does not run");
+            }
+        }
+    }
+}
+
+fn target(run: &HookRun) -> Target {
+    Target { id: run.id.clone(), name: run.name.clone() }
+}

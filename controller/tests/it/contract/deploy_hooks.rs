@@ -1,0 +1,97 @@
+//! Cases about the containers of hooks: they are seen, and are no replicas.
+
+use composed::model::{HookKind, HookRun, State};
+use crd_schema::Healthcheck;
+use futures_util::FutureExt as _;
+
+use super::*;
+
+pub(super) fn cases() -> Vec<Case> {
+    promises![
+        a_hook_is_seen_and_is_no_replica,
+        a_hook_is_made_once_and_its_end_is_seen,
+        a_hook_that_takes_too_long_is_told_to_stop,
+    ]
+}
+
+fn hook(stage: &dyn Stage, kind: Kind) -> Blueprint {
+    let mut print = print(stage, kind, 1);
+    print.hook = Some(HookKind::PreDeploy);
+    print.name = HookKind::PreDeploy.container(&print.service);
+    print.spec.healthcheck = Some(Healthcheck { disable: true, ..Healthcheck::default() });
+    print.spec.expose.clear();
+    print
+}
+
+async fn hooks(stage: &dyn Stage) -> Vec<HookRun> {
+    let scope = Scope { services: Some([web(stage)].into()), ..Scope::default() };
+    observe(stage, scope).await.hooks.remove(&web(stage)).unwrap_or_default()
+}
+
+async fn made(stage: &dyn Stage, kind: Kind) -> Target {
+    let print = hook(stage, kind);
+    let name = print.name.clone();
+    apply(stage, Verb::Create(Box::new(print))).await.expect("create");
+    let id = hooks(stage).await.into_iter().find(|run| run.name == name).expect("the hook's container").id;
+    Target { id, name }
+}
+
+async fn until(stage: &dyn Stage, what: &str, wanted: impl Fn(&HookRun) -> bool) -> HookRun {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let now = hooks(stage).await;
+        if let Some(run) = now.iter().find(|run| wanted(run)) {
+            return run.clone();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the hook is not {what}: {now:?}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+async fn a_hook_is_seen_and_is_no_replica(stage: &dyn Stage) {
+    let replica = created(stage, Kind::Serves, 1).await;
+    let target = made(stage, Kind::Serves).await;
+    let seen = hooks(stage).await.remove(0);
+    assert_eq!((seen.id.as_str(), seen.kind, seen.attempt), (target.id.as_str(), HookKind::PreDeploy, 1));
+    assert_eq!((seen.revision.as_str(), seen.generation, seen.state), ("r1", 7, State::Created));
+    assert_eq!((seen.started_at, seen.ended_at), (None, None));
+    let there = replicas(stage).await;
+    assert_eq!(there.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), [replica.id.as_str()]);
+    let all = observe(stage, Scope { services: Some([].into()), ..Scope::default() }).await;
+    assert!(all.owned.contains(&web(stage)) && all.hooks.is_empty());
+    apply(stage, Verb::Remove(target)).await.expect("remove");
+    apply(stage, Verb::Remove(replica)).await.expect("remove");
+    assert!(hooks(stage).await.is_empty());
+}
+
+async fn a_hook_is_made_once_and_its_end_is_seen(stage: &dyn Stage) {
+    let mut watched = Watched::begin(stage).await;
+    let target = made(stage, Kind::Crashes).await;
+    let again = apply(stage, Verb::Create(Box::new(hook(stage, Kind::Crashes)))).await;
+    assert!(again.is_ok() || stale(&again), "{again:?}");
+    assert_eq!(hooks(stage).await.len(), 1);
+    watched.forget();
+    apply(stage, Verb::Start(target.clone())).await.expect("start");
+    let service = Key::Service(web(stage));
+    watched.next("the hook", |key| key.as_ref() == Some(&service)).await;
+    let ended = until(stage, "at its end", |run| matches!(run.state, State::Exited(_))).await;
+    assert_eq!((ended.state, ended.out_of_memory, ended.stopping), (State::Exited(1), false, false));
+    assert!(ended.started_at.is_some() && ended.ended_at >= ended.started_at, "{ended:?}");
+    assert!(!ended.output.is_empty(), "what it said is read");
+    // It is not brought back, and stays until it is removed.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(hooks(stage).await.first().map(|run| run.state), Some(State::Exited(1)));
+    apply(stage, Verb::Remove(target)).await.expect("remove");
+    assert!(hooks(stage).await.is_empty());
+}
+
+async fn a_hook_that_takes_too_long_is_told_to_stop(stage: &dyn Stage) {
+    let target = made(stage, Kind::Lingers).await;
+    apply(stage, Verb::Start(target.clone())).await.expect("start");
+    until(stage, "running", |run| run.state == State::Running).await;
+    apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop");
+    until(stage, "told to stop", |run| run.stopping || run.state != State::Running).await;
+    let ended = until(stage, "at its end", |run| matches!(run.state, State::Exited(_))).await;
+    assert!(!ended.by_hand, "it was our own doing: {ended:?}");
+    apply(stage, Verb::Remove(target)).await.expect("remove");
+}

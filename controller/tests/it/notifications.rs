@@ -1,0 +1,253 @@
+//! Who is told: against a server on loopback, for better and for worse.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use composed::board::Board;
+use composed::clock::Clock;
+use composed::model::{Notice, NoticeKind, ServiceName};
+use composed::notices::{Http, Notifier, Target, message};
+use crd_schema::settings::{NotifyFormat, NotifyOn, NotifySettings};
+use crd_schema::status::CommitStatus;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+const LONG: Duration = Duration::from_secs(30);
+
+type Texts = Arc<Mutex<Vec<String>>>;
+
+/// A receiver that answers with these statuses, then with 200.
+async fn receiver(statuses: &'static [&'static str]) -> (u16, Texts) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let texts = Texts::default();
+    let seen = Arc::clone(&texts);
+    tokio::spawn(async move {
+        let mut statuses = statuses.iter();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut text = String::new();
+            loop {
+                let mut piece = vec![0; 8192];
+                let length = stream.read(&mut piece).await.unwrap_or_default();
+                text += &String::from_utf8_lossy(&piece[..length]);
+                let wanted = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let wanted: usize = wanted.and_then(|wanted| wanted.trim().parse().ok()).unwrap_or_default();
+                if length == 0 || text.split_once("\r\n\r\n").is_some_and(|(_, body)| body.len() >= wanted) {
+                    break;
+                }
+            }
+            seen.lock().unwrap().push(text);
+            let status = statuses.next().unwrap_or(&"200 OK");
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    });
+    (port, texts)
+}
+
+fn notice(event: NoticeKind) -> Notice {
+    let notice = Notice {
+        id: String::new(),
+        event,
+        project: String::new(),
+        service: String::new(),
+        revision: "0b71826a44".to_owned(),
+        generation: 3,
+        image: "shop/web:2".to_owned(),
+        commit: Some(CommitStatus {
+            repository: "shop".to_owned(),
+            id: "9a4be1f05d23cc1c1f5d0b7b0b1b2b3b4b5b6b7b".to_owned(),
+            author: "Ann <ann@shop.example>".to_owned(),
+            subject: "Ping @everyone & <!channel>\u{1b}[31m".to_owned(),
+            at: "2026-01-01T11:59:00Z".parse().unwrap(),
+        }),
+        goes_on: (event == NoticeKind::Failed).then(|| "aaaaaaaaaa".to_owned()),
+        message: if event == NoticeKind::Deployed { String::new() } else { "pre_deploy ended with code 3".to_owned() },
+        seconds: Some(42),
+        at: "2026-01-01T12:00:00Z".parse().unwrap(),
+    };
+    notice.of(&ServiceName::new("shop", "web"))
+}
+
+fn to(port: u16) -> NotifySettings {
+    NotifySettings { url: Some(format!("http://127.0.0.1:{port}/hook?key=hunter2")), ..NotifySettings::default() }
+}
+
+fn target(settings: &NotifySettings) -> Target {
+    Target::of(settings, std::path::Path::new("")).unwrap()
+}
+
+fn notifier(targets: Vec<Target>, file: Option<&std::path::Path>) -> Arc<Notifier> {
+    let (board, clock) = (Arc::new(Board::default()), Clock::system());
+    Notifier::new(targets, "host-a".to_owned(), Arc::new(Http), board, clock, file.map(Into::into))
+}
+
+async fn arrive(texts: &Texts, count: usize) -> Vec<String> {
+    let wait = tokio::time::timeout(LONG, async {
+        loop {
+            let all = texts.lock().unwrap().clone();
+            if all.len() >= count {
+                return all;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    wait.await.unwrap_or_else(|_| panic!("{count} are awaited: {:?}", texts.lock().unwrap()))
+}
+
+#[test]
+fn the_words_are_as_each_receiver_takes_them() {
+    let mut text = String::new();
+    let formats =
+        [NotifyFormat::Json, NotifyFormat::Slack, NotifyFormat::Discord, NotifyFormat::Ntfy, NotifyFormat::Gotify];
+    for format in formats {
+        for event in [NoticeKind::Deployed, NoticeKind::Failed] {
+            let message = message(format, &notice(event), "host-a");
+            text += &format!("{format:?} {event}: POST {}\n", message.path);
+            for (name, value) in &message.headers {
+                text += &format!("{name}: {value}\n");
+            }
+            text += &format!("{}\n\n", message.body);
+        }
+    }
+    assert!(!text.contains('\u{1b}') && !text.contains("<!channel>\\n"), "{text}");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-notifications.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), text);
+}
+
+#[tokio::test]
+async fn an_outcome_arrives_once_though_it_is_told_again_and_again() {
+    let (port, texts) = receiver(&["503 Busy", "429 Slowly\r\nretry-after: 1"]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notify.json");
+    let first = notifier(vec![target(&to(port))], Some(&file));
+    let runs = tokio::spawn(Arc::clone(&first).run());
+    let (good, bad) = (notice(NoticeKind::Deployed), notice(NoticeKind::Failed));
+    for _ in 0..3 {
+        first.take(&good);
+    }
+    let all = arrive(&texts, 3).await;
+    assert!(all.iter().all(|text| text.starts_with("POST /hook?key=hunter2 ") && text.contains("\"deployed\"")));
+    // After a restart it is known, too.
+    tokio::time::timeout(LONG, async {
+        while !first.knows(&good) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    runs.abort();
+    let again = notifier(vec![target(&to(port))], Some(&file));
+    assert!(again.knows(&good) && !again.knows(&bad));
+    let runs = tokio::spawn(Arc::clone(&again).run());
+    again.take(&good);
+    again.take(&bad);
+    let all = arrive(&texts, 4).await;
+    assert!(all[3].contains("\"failed\""), "{all:?}");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(texts.lock().unwrap().len(), 4);
+    runs.abort();
+}
+
+#[tokio::test]
+async fn what_was_not_told_is_told_by_the_next_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notify.json");
+    // Nobody listens there.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    let first = notifier(vec![target(&to(address.port()))], Some(&file));
+    let runs = tokio::spawn(Arc::clone(&first).run());
+    let good = notice(NoticeKind::Deployed);
+    first.take(&good);
+    tokio::time::timeout(LONG, async {
+        while !first.knows(&good) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    runs.abort();
+    drop(runs.await);
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("hunter2"), "the address is not written down");
+    let (port, texts) = receiver(&[]).await;
+    let next = notifier(vec![target(&to(port))], Some(&file));
+    let runs = tokio::spawn(Arc::clone(&next).run());
+    arrive(&texts, 1).await;
+    runs.abort();
+}
+
+#[tokio::test]
+async fn one_that_is_away_holds_up_no_other_one_and_one_that_refuses_is_not_asked_again() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = gone.local_addr().unwrap().port();
+    drop(gone);
+    let (refusing, refused) = receiver(&["403 Forbidden"]).await;
+    let (port, texts) = receiver(&[]).await;
+    let named = |name: &str, port| target(&NotifySettings { name: Some(name.to_owned()), ..to(port) });
+    let all = notifier(vec![named("away", away), named("refuses", refusing), named("listens", port)], None);
+    let runs = tokio::spawn(Arc::clone(&all).run());
+    all.take(&notice(NoticeKind::Deployed));
+    all.take(&notice(NoticeKind::Failed));
+    let told = arrive(&texts, 2).await;
+    assert!(told[0].contains("\"deployed\"") && told[1].contains("\"failed\""), "in their order");
+    let refused = arrive(&refused, 2).await;
+    assert!(refused[0].contains("\"deployed\"") && refused[1].contains("\"failed\""), "the first is given up at once");
+    runs.abort();
+}
+
+#[tokio::test]
+async fn secrets_come_from_files_and_only_what_is_wanted_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, texts) = receiver(&[]).await;
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("url", &format!("http://127.0.0.1:{port}/\n"));
+    write("token", "hunter2\n");
+    let settings = NotifySettings {
+        format: Some(NotifyFormat::Gotify),
+        url_file: Some("url".to_owned()),
+        token_file: Some("token".to_owned()),
+        projects: vec!["sh*".to_owned()],
+        on: vec![NotifyOn::Failed],
+        ..NotifySettings::default()
+    };
+    let gotify = Target::of(&settings, dir.path()).unwrap();
+    assert!(!format!("{gotify:?}").contains("127.0.0.1"), "{gotify:?}");
+    let other = NotifySettings { projects: vec!["other".to_owned()], ..to(port) };
+    let all = notifier(vec![gotify, target(&other)], None);
+    let runs = tokio::spawn(Arc::clone(&all).run());
+    all.take(&notice(NoticeKind::Deployed));
+    all.take(&notice(NoticeKind::Failed));
+    let told = arrive(&texts, 1).await;
+    assert!(told[0].starts_with("POST /message ") && told[0].contains("x-gotify-key: hunter2"), "{told:?}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(texts.lock().unwrap().len(), 1);
+    runs.abort();
+}
+
+#[test]
+fn what_cannot_be_told_is_said_before_anything_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad"), "ftp://hunter2@x/\n").unwrap();
+    let why = |settings: NotifySettings| Target::of(&settings, dir.path()).unwrap_err();
+    let url = |url: &str| NotifySettings { url: Some(url.to_owned()), ..NotifySettings::default() };
+    let file = |file: &str| NotifySettings { url_file: Some(file.to_owned()), ..NotifySettings::default() };
+    for (settings, word) in [
+        (NotifySettings::default(), "`url` or `url_file`"),
+        (url("ftp://hunter2/"), "http://"),
+        (url("https://a:hunter2@b/"), "without a password"),
+        (file("none"), "cannot be read"),
+        (file("bad"), "without a password"),
+        (NotifySettings { format: Some(NotifyFormat::Slack), ..url("https://hooks.example/hunter2") }, "url_file"),
+        (NotifySettings { format: Some(NotifyFormat::Gotify), ..url("https://gotify.example") }, "token_file"),
+        (NotifySettings { token_file: Some("none".to_owned()), ..url("https://a.example") }, "cannot be read"),
+    ] {
+        let why = why(settings);
+        assert!(why.contains(word) && !why.contains("hunter2"), "{word}: {why}");
+    }
+}

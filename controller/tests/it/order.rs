@@ -1,0 +1,282 @@
+//! Several services that change at once: in which order, how many at a time, and what people outside are told.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use composed::board::Board;
+use composed::cli::progress::{Standing, standing};
+use composed::clock::Clock;
+use composed::controller::Controller;
+use composed::engine::Engine;
+use composed::engine::sim::{Behaviour, Sim};
+use composed::model::ServiceName;
+use composed::notices::{Failure, Message, Notifier, Send, Target};
+use composed::source::files::Reading;
+use composed::state::StateDir;
+use composed::traffic::Senses;
+use crd_schema::settings::NotifySettings;
+use crd_schema::status::ServiceStatus;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+
+use crate::undo::engine;
+
+/// A document each: name, image, and more keys.
+fn reading(services: &[(&str, &str, &str)]) -> Reading {
+    let files = services.iter().map(|(name, image, more)| {
+        let text = format!(
+            "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: {name}}}\nspec:\n  image: {image}\n{more}"
+        );
+        (format!("{name}.yaml"), Ok(text.into_bytes()))
+    });
+    Reading { files: files.collect(), ..Reading::default() }
+}
+
+struct Running {
+    board: Arc<Board>,
+    readings: mpsc::Sender<Reading>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    fn on(sim: &Arc<Sim>, clock: Clock, state: StateDir, limit: Option<u32>, notifier: Option<Arc<Notifier>>) -> Self {
+        let board = Arc::new(Board::default());
+        let controller = Controller {
+            engine: Arc::clone(sim) as Arc<dyn Engine>,
+            senses: Arc::clone(sim) as Arc<dyn Senses>,
+            clock,
+            state,
+            board: Arc::clone(&board),
+            images: None,
+            notifier,
+            max_rollouts: limit,
+            confirm_deletion: false,
+        };
+        let (readings, received) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(controller.run(received, stopped));
+        Self { board, readings, stop, task }
+    }
+
+    async fn wants(&self, services: &[(&str, &str, &str)]) {
+        self.readings.send(reading(services)).await.unwrap();
+    }
+
+    async fn until(&self, name: &str, done: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+        let name = ServiceName::new("shop", name);
+        let mut version = self.board.version();
+        let wait = tokio::time::timeout(Duration::from_mins(20), async {
+            loop {
+                if let Some(status) = self.board.status(&name).filter(&done) {
+                    return status;
+                }
+                version.changed().await.unwrap();
+            }
+        });
+        wait.await.unwrap_or_else(|_| panic!("{:#?}", self.board.status(&name)))
+    }
+
+    async fn all_converged(&self, services: &[(&str, &str, &str)]) {
+        for (name, image, _) in services {
+            let there = |status: &ServiceStatus| {
+                status.history.first().is_some_and(|record| record.image == *image)
+                    && standing(status) == Standing::Converged
+            };
+            self.until(name, there).await;
+        }
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+    }
+}
+
+/// Where the first call that says this is among those since `from`.
+fn place(sim: &Arc<Sim>, from: usize, what: &str) -> usize {
+    let log = sim.with(|world, _| world.log.clone());
+    let found = log.iter().skip(from).position(|line| line.contains(what));
+    found.unwrap_or_else(|| panic!("{what}: {log:#?}"))
+}
+
+fn so_far(sim: &Arc<Sim>) -> usize {
+    sim.with(|world, _| world.log.len())
+}
+
+const ON_DB: &str = "  depends_on: [db]\n";
+const ON_API: &str = "  depends_on: {api: {condition: service_healthy}}\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_dependant_rolls_after_what_it_depends_on_and_others_beside_them() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default(), None, None);
+    let of = |version: &str| {
+        [("db", "db"), ("api", "api"), ("web", "web"), ("other", "other")].map(|(name, image)| {
+            let more = match name {
+                "api" => ON_DB,
+                "web" => ON_API,
+                _ => "",
+            };
+            (name, format!("{image}:{version}"), more)
+        })
+    };
+    let (one, two) = (of("1"), of("2"));
+    let one: Vec<_> = one.iter().map(|(name, image, more)| (*name, image.as_str(), *more)).collect();
+    let two: Vec<_> = two.iter().map(|(name, image, more)| (*name, image.as_str(), *more)).collect();
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    let from = so_far(&sim);
+    running.wants(&two).await;
+    let waits = running.until("web", |status| !status.waiting.is_empty()).await;
+    assert!(waits.waiting.iter().any(|wait| wait.on == "api: its change is not rolled out yet"), "{waits:#?}");
+    // An old one that dies meanwhile is healed.
+    sim.with(|world, now| {
+        let id = world.containers.named("shop-web-1").unwrap().replica.id.clone();
+        world.kill(&id, 137, now);
+    });
+    running.all_converged(&two).await;
+    let at = |what: &str| place(&sim, from, what);
+    let order = ["start shop-db-2", "create shop-api-2", "start shop-api-2"].map(at);
+    assert!(order.is_sorted(), "{:#?}", sim.with(|world, _| world.log.clone()));
+    let web = running.board.status(&ServiceName::new("shop", "web")).unwrap().revision;
+    assert!(at("start shop-api-2") < at(&format!("(revision {web})")), "{:#?}", sim.with(|world, _| world.log.clone()));
+    assert!(at("create shop-other-2") < at("create shop-api-2"), "others go beside them");
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_fails_holds_its_dependants_and_they_go_on() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default(), None, None);
+    let one = [("db", "db:1", ""), ("web", "web:1", ON_DB)];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
+    sim.with(|world, _| world.images.insert("db:2".to_owned(), broken));
+    running.wants(&[("db", "db:2", ""), ("web", "web:2", ON_DB)]).await;
+    running.until("db", |status| standing(status) == Standing::Failed).await;
+    let says = |status: &ServiceStatus| status.waiting.iter().any(|wait| wait.on == "db: its change has failed");
+    let status = running.until("web", says).await;
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    assert_eq!(status.available, 1);
+    assert!(sim.with(|world, _| world.containers.named("shop-web-2").is_none()));
+    // The next version of it lets both go on.
+    let three = [("db", "db:3", ""), ("web", "web:2", ON_DB)];
+    running.wants(&three).await;
+    running.all_converged(&three).await;
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_roll_out_at_once_also_after_a_restart() {
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let running = Running::on(&sim, clock, state.clone(), None, None);
+    let names = ["a", "b", "c", "d", "e"];
+    let of = |version: &str| names.map(|name| (name, format!("{name}:{version}")));
+    let (one, two) = (of("1"), of("2"));
+    let one: Vec<_> = one.iter().map(|(name, image)| (*name, image.as_str(), "")).collect();
+    let two: Vec<_> = two.iter().map(|(name, image)| (*name, image.as_str(), "")).collect();
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    running.end().await;
+    let rolling = || {
+        let new = |name: &&&str| {
+            // Available 10 s after its start.
+            sim.with(|world, now| {
+                let mut new = world.containers.values().filter(|one| one.spec.image == format!("{name}:2"));
+                new.any(|one| one.replica.started_at.is_none_or(|at| now < at + Duration::from_secs(10)))
+            })
+        };
+        names.iter().filter(new).count()
+    };
+    let mut running = Running::on(&sim, clock, state.clone(), Some(2), None);
+    running.wants(&two).await;
+    let (mut most, mut restarted) = (0, false);
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = rolling();
+        most = most.max(now);
+        assert!(now <= 2, "{now} at once");
+        if now == 2 && !restarted {
+            restarted = true;
+            running.end().await;
+            running = Running::on(&sim, clock, state.clone(), Some(2), None);
+            running.wants(&two).await;
+        }
+        let status = |name: &str| running.board.status(&ServiceName::new("shop", name));
+        if names.iter().all(|name| status(name).is_some_and(|status| standing(&status) == Standing::Converged)) {
+            break;
+        }
+    }
+    assert_eq!(most, 2, "two at once are allowed");
+    running.all_converged(&two).await;
+    running.end().await;
+}
+
+/// Notes what is sent.
+#[derive(Default)]
+struct Ear(Mutex<Vec<String>>);
+
+impl Send for Ear {
+    fn send<'a>(&'a self, _: &'a Target, message: &'a Message) -> BoxFuture<'a, Result<(), Failure>> {
+        let body: serde_json::Value = serde_json::from_str(&message.body).unwrap();
+        let word = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+        self.0.lock().unwrap().push(format!("{} {} {}", word("event"), word("service"), word("image")));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_outcome_is_told_once_also_over_restarts() {
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let settings = NotifySettings { url: Some("http://127.0.0.1:1/".to_owned()), ..NotifySettings::default() };
+    let ear = Arc::new(Ear::default());
+    let begin = || {
+        let target = Target::of(&settings, std::path::Path::new("")).unwrap();
+        let (board, file) = (Arc::default(), state.room("notify.json"));
+        let sender = Arc::clone(&ear) as Arc<dyn Send>;
+        let notifier = Notifier::new(vec![target], "host".to_owned(), sender, board, clock, file);
+        let tells = tokio::spawn(Arc::clone(&notifier).run());
+        (Running::on(&sim, clock, state.clone(), None, Some(notifier)), tells)
+    };
+    let (running, tells) = begin();
+    let post = "  hooks: {post_deploy: {command: [/app, smoke]}}\n";
+    let one = [("web", "web:1", post)];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
+    sim.with(|world, _| world.images.insert("web:2".to_owned(), broken));
+    running.wants(&[("web", "web:2", post)]).await;
+    running.until("web", |status| standing(status) == Standing::Failed && status.waiting.is_empty()).await;
+    let silent = Behaviour { hook: (Duration::from_secs(1), 3), ..Behaviour::default() };
+    sim.with(|world, _| world.images.insert("web:3".to_owned(), silent));
+    let three = [("web", "web:3", post)];
+    running.wants(&three).await;
+    running.all_converged(&three).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let told = ["deployed web web:1", "failed web web:2", "deployed web web:3", "hook_failed web web:3"];
+    assert_eq!(*ear.0.lock().unwrap(), told);
+    // Scaling is no rollout, and a restart no news; nor is it when all memory of it is lost.
+    let scaled = format!("{post}  replicas: 2\n");
+    running.wants(&[("web", "web:3", &scaled)]).await;
+    running.until("web", |status| status.available == 2).await;
+    running.end().await;
+    for lost in [false, true] {
+        tells.abort();
+        if lost {
+            std::fs::remove_dir_all(dir.path().join("services")).unwrap();
+            std::fs::remove_file(dir.path().join("notify.json")).unwrap();
+        }
+        let (running, _tells) = begin();
+        running.wants(&[("web", "web:3", &scaled)]).await;
+        running.all_converged(&three).await;
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        running.end().await;
+    }
+    assert_eq!(*ear.0.lock().unwrap(), told);
+}
