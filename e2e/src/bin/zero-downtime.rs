@@ -113,7 +113,8 @@ fn wish(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
 }
 
 fn service(replicas: u32) -> Service {
-    let web = Service::new("web", replicas).key("ports", "[]").key("expose", r#"["8080"]"#);
+    // Its own default: on a machine that is busy with other things a proxy may take seconds to let go.
+    let web = Service::new("web", replicas).without("drain_timeout").key("ports", "[]").key("expose", r#"["8080"]"#);
     web.rollout("min_ready", "0s").env("ON_TERM", "die").env("LATENCY_MS", "100")
 }
 

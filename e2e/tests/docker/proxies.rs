@@ -30,7 +30,8 @@ fn behind(way: Way, what: &str, limit: u64, play: impl FnOnce(&World, Proxy)) {
 /// An application that dies at once at SIGTERM and answers after 100 ms.
 fn application(replicas: u32) -> Service {
     let web = Service::new("web", replicas).key("ports", "[]").key("expose", r#"["8080"]"#);
-    web.env("ON_TERM", "die").env("LATENCY_MS", "100")
+    // A proxy on a machine that is busy with other things may take seconds to let go.
+    web.key("drain_timeout", "20s").env("ON_TERM", "die").env("LATENCY_MS", "100")
 }
 
 /// Starts controller and proxy; the first revision.
