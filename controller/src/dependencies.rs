@@ -189,7 +189,7 @@ fn lacking(condition: DependencyCondition, status: &ServiceStatus) -> Option<Str
 mod tests {
     use super::*;
 
-    fn status(service: &str, instances: serde_json::Value) -> ServiceStatus {
+    fn status(service: &str, instances: &serde_json::Value) -> ServiceStatus {
         let status = serde_json::json!({
             "project": "shop", "name": service, "generation": 1, "observedGeneration": 1, "revision": "r1", "replicas": 1,
             "live": 1, "updated": 1, "available": 1, "instances": instances,
@@ -197,7 +197,7 @@ mod tests {
         serde_json::from_value(status).expect("a status")
     }
 
-    fn instance(id: &str, phase: &str, more: serde_json::Value) -> serde_json::Value {
+    fn instance(id: &str, phase: &str, more: &serde_json::Value) -> serde_json::Value {
         let mut all = serde_json::json!({
             "name": format!("shop-{id}"), "id": id, "revision": "r1", "phase": phase, "since": "2026-01-01T00:00:00Z",
         });
@@ -209,15 +209,16 @@ mod tests {
     fn hosts_and_guests_are_as_the_board_shows_them() {
         let board = Board::default();
         let (vpn, app) = (ServiceName::new("shop", "vpn"), ServiceName::new("shop", "app"));
-        let put = |name: &ServiceName, instances| board.publish(name, status(&name.name, instances));
+        let put =
+            |name: &ServiceName, instances: &serde_json::Value| board.publish(name, status(&name.name, instances));
         put(
             &vpn,
-            serde_json::json!([
-                instance("vpn-1", "Available", serde_json::json!({"leaves": true})),
-                instance("vpn-2", "Pending", serde_json::json!({"idle": true})),
+            &serde_json::json!([
+                instance("vpn-1", "Available", &serde_json::json!({"leaves": true})),
+                instance("vpn-2", "Pending", &serde_json::json!({"idle": true})),
             ]),
         );
-        put(&app, serde_json::json!([instance("app-1", "Draining", serde_json::json!({"shares": ["vpn-1"]}))]));
+        put(&app, &serde_json::json!([instance("app-1", "Draining", &serde_json::json!({"shares": ["vpn-1"]}))]));
         let spec = serde_json::from_value(serde_json::json!({"image": "a", "network_mode": "service:vpn"}));
         let mut desired = DesiredService::new(app.clone(), spec.expect("a specification"), "a.yaml:1");
         let of_app = |desired: &DesiredService| {

@@ -30,7 +30,7 @@ fn who_joins_a_namespace_is_no_other_revision_with_its_owner() {
     let mut files = Files::new(&[("compose.yaml", &project("1"))]);
     let before = ["vpn", "app", "own"].map(|name| wanted(&files, name).revision);
     assert_eq!(wanted(&files, "app").beside, BTreeMap::from([("vpn".to_owned(), before[0].clone())]));
-    files.write("compose.yaml", &project("2"));
+    files.write("compose.yaml", project("2"));
     files.read();
     let after = ["vpn", "app", "own"].map(|name| wanted(&files, name).revision);
     let changed: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
@@ -43,7 +43,7 @@ fn who_joins_a_namespace_depends_on_its_owner_and_is_rolled_out_with_it() {
     let files = Files::new(&[("compose.yaml", &project("1"))]);
     let (vpn, app, own) = (name("vpn"), name("app"), name("own"));
     assert_eq!(files.catalog.guests(&vpn).collect::<Vec<_>>(), [&app]);
-    assert_eq!(files.catalog.hosts(&app).collect::<Vec<_>>(), [vpn.clone()]);
+    assert_eq!(files.catalog.hosts(&app).collect::<Vec<_>>(), std::slice::from_ref(&vpn));
     assert!(wanted(&files, "app").spec.depends_on.contains_key("vpn"));
     let reading = Reading { only: Some(vpn.clone()), ..read(files.path()) };
     let catalog = Catalog::new(&reading, &Catalog::empty(false));
