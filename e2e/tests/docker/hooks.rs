@@ -128,7 +128,7 @@ fn name(world: &World, end: &str) -> String {
 fn s60_a_hook_comes_before_the_rollout_and_one_that_fails_costs_nothing() {
     scenario("60 pre_deploy", secs(300), |world| {
         world.write(&web().key("hooks", &hook(100, 0, "")));
-        let (address, told) = ear();
+        let (address, heard) = ear();
         let controller = Controller::start_with(world, &["--notify-url".to_owned(), address]);
         let first = controller.converged("web", "", secs(60));
         let traffic = Traffic::start(world, "web");
@@ -192,7 +192,7 @@ fn s60_a_hook_comes_before_the_rollout_and_one_that_fails_costs_nothing() {
         assert_eq!(report.failed, 0, "{:#?}", report.errors);
         assert!(!controller.said().contains("hunter22"), "a secret in the log");
         within(secs(10), "each outcome is told once", || {
-            let told = told.lock().unwrap().clone();
+            let told = heard.lock().unwrap().clone();
             that(told == ["deployed", "deployed", "failed", "failed"], || format!("{told:?}"))
         });
         say(&format!("  {report}"));
