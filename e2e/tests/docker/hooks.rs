@@ -1,6 +1,7 @@
 //! Containers that run once around a rollout, and the order of what changes at once.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
@@ -81,6 +82,33 @@ fn pre_deploy(status: &Value) -> Value {
     status["history"][0]["preDeploy"].clone()
 }
 
+/// Takes notifications on loopback: the address, and what was told.
+fn ear() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/hook", listener.local_addr().unwrap());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut text = Vec::new();
+            let mut piece = [0; 4096];
+            // The body is one object, and the last of it.
+            while !text.ends_with(b"}") {
+                match stream.read(&mut piece) {
+                    Ok(length) if length > 0 => text.extend_from_slice(&piece[..length]),
+                    _ => break,
+                }
+            }
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            let body: Value = serde_json::from_str(body).unwrap_or_default();
+            heard.lock().unwrap().push(body["event"].as_str().unwrap_or_default().to_owned());
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+        }
+    });
+    (address, told)
+}
+
 /// The running replicas; a hook's container may be there beside them.
 fn replicas(world: &World) -> Vec<Container> {
     world.running("web").into_iter().filter(|one| !one.name.ends_with("-deploy")).collect()
@@ -100,7 +128,8 @@ fn name(world: &World, end: &str) -> String {
 fn s60_a_hook_comes_before_the_rollout_and_one_that_fails_costs_nothing() {
     scenario("60 pre_deploy", secs(300), |world| {
         world.write(&web().key("hooks", &hook(100, 0, "")));
-        let controller = Controller::start(world);
+        let (address, heard) = ear();
+        let controller = Controller::start_with(world, &["--notify-url".to_owned(), address]);
         let first = controller.converged("web", "", secs(60));
         let traffic = Traffic::start(world, "web");
         let events = Events::start(world);
@@ -162,6 +191,10 @@ fn s60_a_hook_comes_before_the_rollout_and_one_that_fails_costs_nothing() {
         let report = traffic.stop();
         assert_eq!(report.failed, 0, "{:#?}", report.errors);
         assert!(!controller.said().contains("hunter22"), "a secret in the log");
+        within(secs(10), "each outcome is told once", || {
+            let told = heard.lock().unwrap().clone();
+            that(told == ["deployed", "deployed", "failed", "failed"], || format!("{told:?}"))
+        });
         say(&format!("  {report}"));
     });
 }

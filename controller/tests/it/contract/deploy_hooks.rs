@@ -1,9 +1,10 @@
 //! Cases about the containers of hooks: they are seen, and are no replicas.
 
 use composed::model::{HookKind, HookRun, State};
-use crd_schema::Healthcheck;
+use crd_schema::{Healthcheck, Mount, MountKind, Network};
 use futures_util::FutureExt as _;
 
+use super::docker::{Run, docker};
 use super::*;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -94,4 +95,30 @@ async fn a_hook_that_takes_too_long_is_told_to_stop(stage: &dyn Stage) {
     let ended = until(stage, "at its end", |run| matches!(run.state, State::Exited(_))).await;
     assert!(!ended.by_hand, "it was our own doing: {ended:?}");
     apply(stage, Verb::Remove(target)).await.expect("remove");
+}
+
+/// What only a real engine shows: it is not found by the service's name, and leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_has_no_name_on_the_networks_and_its_volumes_without_one_go_with_it() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let name = format!("{}_default", stage.project());
+    let mut context = context(&stage);
+    context.networks.insert("default".to_owned(), (name.clone(), Network::default()));
+    let network = Verb::CreateNetwork { key: "default".to_owned(), name };
+    stage.engine().apply(&network, &context).await.expect("create network");
+    let mut print = hook(&stage, Kind::Serves);
+    print.spec.network_mode = None;
+    print.spec.volumes = vec![Mount { kind: MountKind::Volume, target: "/data".to_owned(), ..Mount::default() }];
+    stage.engine().apply(&Verb::Create(Box::new(print)), &context).await.expect("create");
+    let made = hooks(&stage).await.remove(0);
+    let inspect = |format: &'static str, id: String| async move {
+        docker(&["inspect", "--format", format, &id]).await.expect("inspect").trim().to_owned()
+    };
+    let aliases = inspect("{{range .NetworkSettings.Networks}}{{.Aliases}}{{end}}", made.id.clone()).await;
+    assert!(!aliases.contains("web"), "{aliases}");
+    let volume = inspect("{{range .Mounts}}{{.Name}}{{end}}", made.id.clone()).await;
+    assert!(docker(&["volume", "inspect", &volume]).await.is_ok(), "it has one");
+    apply(&stage, Verb::Remove(Target { id: made.id, name: made.name })).await.expect("remove");
+    assert!(docker(&["volume", "inspect", &volume]).await.is_err(), "{volume} is left behind");
 }
