@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::open_loop::OpenLoop;
-use crate::traffic::{PATIENCE, Report, answer, lock};
+use crate::traffic::{PATIENCE, Report, answer, is_open, lock};
 
 /// How connections are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +84,7 @@ async fn request(shared: &Shared, method: &str, keep: bool) -> Result<String, St
     let mut idle = None;
     while keep && idle.is_none() {
         let Some(stream) = lock(&shared.idle).pop_front() else { break };
-        // Nothing to read is a connection that is still open.
-        let open = matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
-        idle = open.then_some(stream);
+        idle = is_open(&stream).then_some(stream);
     }
     let used = idle.is_some();
     let mut stream = match idle {

@@ -11,8 +11,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::open_loop::OpenLoop;
-use crate::traffic::{answer, lock};
+use crate::traffic::{answer, is_open, lock};
 use crate::{millis, secs};
+
+/// A kept connection that was idle for longer is not used again, as with most clients: proxies close theirs after 30 s or more.
+const IDLE: Duration = secs(10);
 
 /// A request without an answer by then has failed.
 const PATIENCE: Duration = secs(10);
@@ -67,7 +70,7 @@ struct Shared {
     host: String,
     began: Instant,
     counts: Mutex<Counts>,
-    idle: Mutex<VecDeque<TcpStream>>,
+    idle: Mutex<VecDeque<(TcpStream, Instant)>>,
 }
 
 impl Load {
@@ -143,7 +146,11 @@ impl Shared {
 
 /// One request; answers with the version that served it.
 async fn request(shared: &Shared, kind: Kind) -> Result<String, String> {
-    let idle = if kind == Kind::Kept { lock(&shared.idle).pop_back() } else { None };
+    let mut idle = None;
+    while kind == Kind::Kept && idle.is_none() {
+        let Some((stream, since)) = lock(&shared.idle).pop_back() else { break };
+        idle = (since.elapsed() < IDLE && is_open(&stream)).then_some(stream);
+    }
     let used = idle.is_some();
     let mut stream = match idle {
         Some(stream) => stream,
@@ -153,7 +160,7 @@ async fn request(shared: &Shared, kind: Kind) -> Result<String, String> {
         .await
         .map_err(|error| format!("{} connection: {error}", if used { "kept" } else { "fresh" }))?;
     if kind == Kind::Kept && reusable {
-        lock(&shared.idle).push_back(stream);
+        lock(&shared.idle).push_back((stream, Instant::now()));
     }
     Ok(version)
 }

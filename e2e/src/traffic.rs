@@ -243,6 +243,11 @@ async fn request(shared: &Shared, endpoint: &str, keep: bool) -> Result<String, 
     Ok(version.unwrap_or("?").to_owned())
 }
 
+/// Whether the other side has not closed a kept connection: there is nothing to read on it.
+pub(crate) fn is_open(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
 /// The head of an answer, read to the end of its body, and whether the connection may be used again.
 pub(crate) async fn answer(stream: &mut TcpStream) -> std::io::Result<(String, bool)> {
     let mut bytes = Vec::new();
