@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::document::Service;
 use crate::load::{self, Kind};
+use crate::millis;
 use crate::program::{janitor, target};
 use crate::world::World;
 
@@ -203,6 +204,14 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
+            // One that is killed leaves its workers behind.
+            drop(Command::new("kill").args(["-TERM", &child.id().to_string()]).status());
+            for _ in 0..20 {
+                if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    return;
+                }
+                std::thread::sleep(millis(100));
+            }
             drop(child.kill());
             drop(child.wait());
         }
