@@ -11,8 +11,8 @@ use crate::act::{Deed, Now, act};
 use crate::engine::{Context, Engine, EngineError};
 use crate::images::reference::Reference;
 use crate::model::{
-    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, ServiceName,
-    Snapshot, follows,
+    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, RevisionRecord,
+    ServiceName, Snapshot, follows,
 };
 use crate::plan::action::{Plan, Verb};
 use crate::plan::{self, begin::Stand, image::Held, policy::Policy};
@@ -275,7 +275,7 @@ fn running(desired: &Desired) -> Option<&DesiredService> {
     }
 }
 
-/// The images that other services have, or may go back to; none where nothing is to be removed, which is so of most.
+/// The images that other services have, or may go back to, by id, and those that their hooks name; none where nothing is to be removed, which is so of most.
 pub fn spared(
     name: &ServiceName,
     memory: &Memory,
@@ -288,7 +288,11 @@ pub fn spared(
     let others = memories.iter().filter(|(other, _)| *other != name).flat_map(|(_, memory)| &memory.history);
     let run = snapshot.replicas.iter().filter(|(other, _)| *other != name).flat_map(|(_, replicas)| replicas);
     let run = run.map(|replica| replica.image.clone());
-    others.filter_map(|record| record.image.clone()).chain(run).collect()
+    let of = |record: &RevisionRecord| {
+        let named = record.spec.hooks.iter().flat_map(Hooks::images).cloned();
+        named.chain(record.image.clone()).collect::<Vec<_>>()
+    };
+    others.flat_map(of).chain(run).collect()
 }
 
 /// The networks and volumes that these specifications use, with the names the engine knows them by.

@@ -228,14 +228,15 @@ impl Images {
             return;
         }
         let answer = match &question {
-            Question::Digest(image) => match self.ask.digest(image).await {
-                Ok(digest) => self.complete(&question, image, digest).await,
-                trouble => trouble,
-            },
+            Question::Digest(image) => self.ask.digest(image).await,
             Question::Highest(image, range) => self.ask.tags(image).await.and_then(|tags| {
                 let highest = versions::highest(&tags, range, &image.tag);
                 highest.ok_or_else(|| Trouble::Refused(format!("{} has no tag in {range}", image.familiar())))
             }),
+        };
+        let answer = match answer {
+            Ok(answer) => self.complete(&question, answer).await,
+            trouble => trouble,
         };
         self.board.count("registry_check", answer.is_ok());
         if self.learn(&question, answer, &host) {
@@ -244,21 +245,29 @@ impl Images {
         }
     }
 
-    /// A digest, once its image is for all platforms that are wanted. What was known before is.
-    async fn complete(&self, question: &Question, image: &Reference, digest: String) -> Result<String, Trouble> {
+    /// An answer, once its image is for all platforms that are wanted. What was known before is.
+    async fn complete(&self, question: &Question, answer: String) -> Result<String, Trouble> {
         let wanted = {
             let inner = self.lock();
             let known = inner.known.get(&question.key()).and_then(|known| known.answer.as_ref());
-            let wanted = inner.asked.get(question).filter(|_| known != Some(&digest));
+            let wanted = inner.asked.get(question).filter(|_| known != Some(&answer));
             wanted.map(|how| how.platforms.clone()).unwrap_or_default()
         };
         if wanted.is_empty() {
-            return Ok(digest);
+            return Ok(answer);
         }
-        let there = self.ask.platforms(image, &digest).await?;
+        let (image, digest) = match question {
+            Question::Digest(image) => (image.clone(), answer.clone()),
+            Question::Highest(image, _) => {
+                let image = image.tagged(&answer);
+                let digest = self.ask.digest(&image).await?;
+                (image, digest)
+            }
+        };
+        let there = self.ask.platforms(&image, &digest).await?;
         let missing: Vec<_> = wanted.difference(&there).map(String::as_str).collect();
         if missing.is_empty() {
-            return Ok(digest);
+            return Ok(answer);
         }
         Err(Trouble::Refused(format!("the newest {image} is not for {}", missing.join(", "))))
     }

@@ -113,7 +113,7 @@ pub struct Observed {
     /// What more is known of the desired image; of its digests those of its own repository, without the name.
     #[serde(default)]
     pub facts: ImageFacts,
-    /// The ids of images that other services have, or may go back to.
+    /// The ids of images that other services have, or may go back to, and the names of those that their hooks run.
     #[serde(default)]
     pub spared: BTreeSet<String>,
     /// What the registry says of the desired image, if it is asked.

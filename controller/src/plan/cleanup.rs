@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Scene;
 use super::action::{Plan, Verb};
 use crate::model::ImageState;
+use crd_schema::Hooks;
 
 /// So many images of earlier revisions are kept, where nothing else is said.
 const HISTORY: u32 = 2;
@@ -32,6 +33,15 @@ fn kept<'a>(scene: &Scene<'a>, most: u32) -> BTreeSet<&'a str> {
         }
     }
     kept.extend(memory.last_available(&desired.revision).and_then(|record| record.image.as_deref()));
+    // A hook runs an image by its name; so may another service's, of which only the name is known.
+    let hooks = memory.history.iter().map(|record| &record.spec).chain([&desired.spec]);
+    for name in hooks.flat_map(|spec| spec.hooks.iter().flat_map(Hooks::images)) {
+        if let Some(ImageState::Present(id)) = observed.images.get(name) {
+            kept.insert(id);
+        }
+    }
+    let named = memory.history.iter().filter(|record| observed.spared.contains(&record.spec.image));
+    kept.extend(named.filter_map(|record| record.image.as_deref()));
     kept.extend(desired.image.as_deref());
     kept.extend(observed.replicas.iter().map(|replica| replica.image.as_str()));
     if let Some(ImageState::Present(id)) = observed.images.get(&desired.spec.image) {

@@ -530,6 +530,30 @@ async fn an_image_that_is_not_for_all_platforms_is_waited_for() {
     running.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_not_for_all_platforms_is_waited_for() {
+    let (sim, clock) = engine();
+    let (running, registry) = asking(&sim, clock, StateDir::default());
+    let platforms = |names: &[&str]| {
+        *registry.platforms.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
+    };
+    let tags = |names: &[&str]| *registry.tags.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
+    let image = |status: &ServiceStatus| status.update.as_ref().map(|update| update.image.clone());
+    tags(&["1.4.0"]);
+    platforms(&["linux/amd64", "linux/arm64"]);
+    running.wants("web:1.4.0", "  update: {semver: ~1.4, interval: 1m, platforms: [linux/amd64, linux/arm64]}\n").await;
+    running.converged("web:1.4.0").await;
+    platforms(&["linux/amd64"]);
+    tags(&["1.4.0", "1.4.2"]);
+    for_a_while().await;
+    let status = running.board.status(&web()).unwrap();
+    assert_eq!(image(&status).as_deref(), Some("web:1.4.0"), "{status:?}");
+    assert!(status.update.unwrap().problem.unwrap().contains("web:1.4.2 is not for linux/arm64"));
+    platforms(&["linux/amd64", "linux/arm64"]);
+    running.converged("web:1.4.2").await;
+    running.end().await;
+}
+
 /// The images here that were pulled, without what runs now.
 fn here(sim: &Sim) -> BTreeSet<String> {
     sim.with(|world, _| world.images.keys().cloned().collect())

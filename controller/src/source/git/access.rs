@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -43,6 +44,26 @@ impl Access {
             return Err("a token is for https, and this is no https address".to_owned());
         }
         Ok(())
+    }
+
+    /// Writes git's home for one push. A repository of our own on this host's disk has its own hooks run, as with any push;
+    /// another user's is not pushed to, since what its configuration says would be run in our name.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`], and where it is another user's.
+    pub(super) fn prepare_push(&self, address: &Address, home: &Path) -> Result<(), String> {
+        let Kind::Local(path) = address.kind() else { return self.prepare(address, None, home) };
+        let git = path.join(".git");
+        let place = if git.exists() { &git } else { path };
+        let about = std::fs::metadata(place).map_err(|error| format!("{}: {error}", place.display()))?;
+        if about.uid() != rustix::process::geteuid().as_raw() {
+            return Err(format!(
+                "{} is another user's, and a push would run what its configuration says: run composed as that user, or \
+                 push by ssh or https",
+                place.display()
+            ));
+        }
+        write(&home.join("config"), &FIXED.replace("\thooksPath = /dev/null\n", ""))
     }
 
     /// Writes git's home anew. Called before each use of the network, so that a token or a key that was replaced is used.

@@ -77,10 +77,13 @@ impl Mirror {
         prepared.map_err(GitError::Failed)
     }
 
-    /// Pushes a commit to a branch of the repository, with these ways in. One that does not come after what is there is refused
-    /// by it.
+    /// Pushes a commit to a branch of the repository, with these ways in. One that does not come after what is there, or that
+    /// its own hooks do not let pass, is refused by it.
+    ///
+    /// # Errors
+    /// Also where it is on this host's disk and another user's: a push runs what its configuration says.
     pub(super) async fn push(&self, access: &Access, commit: &str, branch: &str) -> Result<(), GitError> {
-        access.prepare(&self.address, self.signers.as_deref(), &self.git.home).map_err(GitError::Failed)?;
+        access.prepare_push(&self.address, &self.git.home).map_err(GitError::Failed)?;
         let refspec = format!("{commit}:{branch}");
         let words = ["push", "--quiet", "--no-recurse-submodules", "--", self.address.url(), &refspec];
         let pushed = self.git.run(&words, ASK).await;

@@ -148,7 +148,9 @@ impl Follower {
         let (project, name) = (&raise.service.project, &raise.service.name);
         let text = crd_schema::edit::with_image(&text, project, name, &raise.from, &raise.to).map_err(wrong)?;
 
-        let index = self.room.join("index");
+        // One of its own each time: a git that was ended in the middle leaves its lock behind.
+        let place = tempfile::tempdir_in(&self.room).map_err(|error| GitError::Failed(error.to_string()))?;
+        let index = place.path().join("index");
         let environment = [("GIT_INDEX_FILE", index.as_os_str())];
         let blob = git.told(&["hash-object", "-w", "--stdin"], &[], text.as_bytes(), LOCAL).await?;
         git.told(&["read-tree", base], &environment, &[], LOCAL).await?;

@@ -102,3 +102,48 @@ async fn what_failed_or_cannot_be_pushed_is_not_written_back() {
     assert_eq!(head(), wrong, "what people have pushed stays");
     running.end().await;
 }
+
+/// A push to a repository on this host runs what its owner has written: his hooks decide, and only for himself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_s_own_hooks_decide_and_another_user_s_are_not_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !git_is_here() {
+        return;
+    }
+    let ((repo, _bare, path), state) = (repositories(), tempfile::tempdir().unwrap());
+    let ran = state.path().join("ran");
+    let hook = Path::new(&path).join("hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, format!("#!/bin/sh\ntouch {}\nexit 1\n", ran.display())).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let begin_on = running;
+    let (running, _, registry) = begin_on(vec![writing(&path)], &state.path().join("git"));
+    running.converged("web:1.4.0").await;
+    let head = || repo.git(&["ls-remote", "origin", "refs/heads/main"]);
+    let before = head();
+    *registry.tags.lock().unwrap() = vec!["1.4.2".to_owned()];
+    let proved = |status: &ServiceStatus| raised(status).is_some() && standing(status) == Standing::Converged;
+    running.until(proved).await;
+    let begin = std::time::Instant::now();
+    while !ran.exists() {
+        assert!(begin.elapsed() < LONG, "its hook was asked");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(head(), before, "its hook has said no");
+    running.end().await;
+
+    std::fs::remove_file(&ran).unwrap();
+    let theirs = Command::new("chown").args(["-R", "65534:65534", &path]).output();
+    if !theirs.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: only root gives files away");
+        return;
+    }
+    let (running, _, registry) = begin_on(vec![writing(&path)], &state.path().join("other"));
+    running.converged("web:1.4.0").await;
+    *registry.tags.lock().unwrap() = vec!["1.4.2".to_owned()];
+    running.until(proved).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!ran.exists(), "another user's hook was run");
+    running.end().await;
+}
