@@ -15,6 +15,7 @@ pub mod clients;
 pub mod controller;
 pub mod docker;
 pub mod document;
+pub mod git;
 pub mod hand;
 pub mod haproxy;
 pub mod load;

@@ -31,6 +31,8 @@ mod files;
 mod front;
 #[path = "docker/front_options.rs"]
 mod front_options;
+#[path = "docker/git.rs"]
+mod git;
 #[path = "docker/heal.rs"]
 mod heal;
 #[path = "docker/hooks.rs"]

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::{Arc, Mutex};
 
 use e2e::check::Container;
 use e2e::controller::{Controller, brief, condition, verb};
 use e2e::document::Service;
+use e2e::git::git;
 use e2e::program::image;
 use e2e::stage::{say, scenario};
 use e2e::traffic::Traffic;
@@ -280,14 +280,6 @@ fn s62_changed_services_roll_in_the_order_of_depends_on() {
         assert_eq!(report.failed, 0, "{:#?}", report.errors);
         say(&format!("  {report}"));
     });
-}
-
-fn git(dir: &Path, words: &[&str]) {
-    let mut command = Command::new("git");
-    command.args(["-c", "user.name=Ann", "-c", "user.email=ann@shop.example", "-c", "commit.gpgsign=false"]);
-    command.args(["-c", "init.defaultBranch=main"]).args(words).current_dir(dir);
-    let output = command.output().expect("git runs");
-    assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The last of what must be shown: four services, a migration, one push.
