@@ -215,7 +215,7 @@ impl Bench {
         std::fs::write(&file, self.document("web", 1, 0, "500ms")).unwrap();
         let change = |change| std::fs::write(&file, self.document("web", 1, change, "500ms")).unwrap();
         let waits = self.latencies(files(dir.path()), change).await;
-        self.say(&format!("file saved to first engine call, over the debounce of {DEBOUNCE:?}"), waits, DEBOUNCE, 50);
+        say(&format!("file saved to first engine call, over the debounce of {DEBOUNCE:?}"), &waits, DEBOUNCE, 50);
     }
 
     /// From the end of `git commit` in a local repository.
@@ -251,7 +251,7 @@ impl Bench {
         let begin =
             |readings| drop(tokio::spawn(git_watch(vec![(source, Arc::default())], room, Arc::default(), readings)));
         let waits = self.latencies(begin, change).await;
-        self.say("commit in a local repository to first engine call", waits, Duration::ZERO, 300);
+        say("commit in a local repository to first engine call", &waits, Duration::ZERO, 300);
     }
 
     /// From the end of `docker tag`, which comes after the engine's event.
@@ -274,7 +274,7 @@ impl Bench {
         for image in images.iter().chain([&moving]) {
             docker(&["rmi", image]);
         }
-        self.say("image tagged on this host to first engine call", waits, Duration::ZERO, 100);
+        say("image tagged on this host to first engine call", &waits, Duration::ZERO, 100);
     }
 
     /// From ten changes, each after the last has come to rest, to the first call that the engine gets after each.
@@ -294,13 +294,6 @@ impl Bench {
         }
         running.end().await;
         waits
-    }
-
-    fn say(&self, what: &str, waits: Vec<Duration>, less: Duration, most: u32) {
-        let mut all: Vec<_> = waits.iter().map(|wait| wait.saturating_sub(less).as_secs_f64() * 1000.0).collect();
-        all.sort_by(f64::total_cmp);
-        let (median, worst) = (all[all.len() / 2], all[all.len() - 1]);
-        println!("{what}: median {median:.1} ms, worst {worst:.1} ms of {} (at most {most})", all.len());
     }
 
     /// The real program, idle, with 50 containers that are checked every second.
@@ -345,6 +338,13 @@ impl Bench {
             .spawn()
             .unwrap()
     }
+}
+
+fn say(what: &str, waits: &[Duration], less: Duration, most: u32) {
+    let mut all: Vec<_> = waits.iter().map(|wait| wait.saturating_sub(less).as_secs_f64() * 1000.0).collect();
+    all.sort_by(f64::total_cmp);
+    let (median, worst) = (all[all.len() / 2], all[all.len() - 1]);
+    println!("{what}: median {median:.1} ms, worst {worst:.1} ms of {} (at most {most})", all.len());
 }
 
 /// The documents of a directory.

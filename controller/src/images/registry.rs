@@ -147,7 +147,7 @@ impl Registries {
             let platform: Platform = serde_json::from_slice(&answer.body).map_err(no)?;
             return Ok(platform.names().collect());
         }
-        Ok(manifest.manifests.into_iter().filter_map(|one| one.platform).flat_map(|one| one.names()).collect())
+        Ok(manifest.manifests.into_iter().filter_map(|one| one.platform).flat_map(Platform::names).collect())
     }
 
     async fn list(&self, image: &Reference) -> Result<Vec<String>, Trouble> {

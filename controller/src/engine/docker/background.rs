@@ -49,7 +49,7 @@ pub(super) struct Jobs {
     progress: HashMap<String, PullProgress>,
     failures: HashMap<String, u32>,
     /// The ids of images that pulls brought, by the name that was pulled.
-    brought: HashMap<String, BTreeSet<String>>,
+    brought: BTreeMap<String, BTreeSet<String>>,
     busy: HashMap<String, Pending>,
     hooks_done: HashSet<String>,
     /// Told to stop by us, and by others.

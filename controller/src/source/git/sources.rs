@@ -27,9 +27,9 @@ pub async fn watch(
     let mut standings = Vec::new();
     let mut writers = BTreeMap::new();
     for (source, nudge) in sources {
-        let (raises, raised) = mpsc::channel(16);
+        let (writer, raised) = mpsc::channel(16);
         if source.write_back.is_some() {
-            writers.insert(source.name.clone(), raises);
+            writers.insert(source.name.clone(), writer);
         }
         let (standing, stands) = channel::channel(Standing::default());
         standings.push((source.name.clone(), stands));
