@@ -124,7 +124,7 @@ async fn a_repository_s_own_hooks_decide_and_another_user_s_are_not_run() {
     *registry.tags.lock().unwrap() = vec!["1.4.2".to_owned()];
     let proved = |status: &ServiceStatus| raised(status).is_some() && standing(status) == Standing::Converged;
     running.until(proved).await;
-    let begin = std::time::Instant::now();
+    let begin = tokio::time::Instant::now();
     while !ran.exists() {
         assert!(begin.elapsed() < LONG, "its hook was asked");
         tokio::time::sleep(Duration::from_millis(50)).await;
