@@ -52,9 +52,10 @@ impl Controller {
         Self::begin(world, &world.socket(), more, &[])
     }
 
-    /// Starts it on a git repository in place of the world's documents.
+    /// Starts it on a git repository in place of the world's documents; it is asked every few seconds.
     pub fn start_on_git(world: &World, repository: &Path) -> Self {
-        let words = ["--git".to_owned(), repository.to_string_lossy().into_owned()];
+        let repository = repository.to_string_lossy();
+        let words = ["--git", &repository, "--git-interval", "5s"].map(str::to_owned);
         Self::launch(world, &world.socket(), &words, &[])
     }
 
