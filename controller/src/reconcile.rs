@@ -103,6 +103,9 @@ impl Pass<'_> {
         let (desired, held) = self.with_image(&observed, memory);
         memory.notice(running(&desired), &observed, self.now);
         observed.turn = self.turn(&desired, &observed, memory);
+        if let Some(desired) = running(&desired) {
+            memory.notice_wait(desired, &observed, self.now);
+        }
         let mut plan = plan::plan(&desired, &observed, memory, self.now);
         if let Some(Held::Cooling(until)) = held {
             plan.wake(until);

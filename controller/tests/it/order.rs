@@ -216,6 +216,25 @@ async fn so_many_roll_out_at_once_also_after_a_restart() {
     running.end().await;
 }
 
+/// Each takes 2 min and has 3 min: the third waits for 4.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_does_not_count_against_the_progress_deadline() {
+    const SLOW: &str = "  rollout: {min_ready: 2m, progress_deadline: 3m}\n";
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let running = Running::on(&sim, clock, state.clone(), None, None);
+    let one = [("a", "a:1", SLOW), ("b", "b:1", SLOW), ("c", "c:1", SLOW)];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    running.end().await;
+    let running = Running::on(&sim, clock, state, Some(1), None);
+    let two = [("a", "a:2", SLOW), ("b", "b:2", SLOW), ("c", "c:2", SLOW)];
+    running.wants(&two).await;
+    running.all_converged(&two).await;
+    running.end().await;
+}
+
 /// Notes what is sent.
 #[derive(Default)]
 struct Ear(Mutex<Vec<String>>);
