@@ -131,7 +131,7 @@ impl Pass<'_> {
     ) -> Outcome {
         let Decision { desired, observed, plan, status: before } = decision;
         let context = self.context(&plan, &desired, memory);
-        let deeds = act(engine, &plan, &context, memory, now).await;
+        let deeds = act(engine, &plan, (&context, &observed), memory, now).await;
         let status = self.status(&desired, &observed, memory, &plan);
         let ServiceStatus { traffic, hint, update, .. } = before;
         let status = ServiceStatus { traffic, hint, update, ..status };

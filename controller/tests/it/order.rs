@@ -8,14 +8,14 @@ use composed::cli::progress::{Standing, standing};
 use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::Engine;
-use composed::engine::sim::{Behaviour, Sim};
+use composed::engine::sim::{Behaviour, Fault, Sim};
 use composed::model::ServiceName;
 use composed::notices::{Failure, Message, Notifier, Send, Target};
 use composed::source::files::Reading;
 use composed::state::StateDir;
 use composed::traffic::Senses;
 use crd_schema::settings::NotifySettings;
-use crd_schema::status::ServiceStatus;
+use crd_schema::status::{RevisionOutcome, ServiceStatus};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
@@ -162,6 +162,37 @@ async fn a_dependency_that_fails_holds_its_dependants_and_they_go_on() {
     assert_eq!(status.available, 1);
     assert!(sim.with(|world, _| world.containers.named("shop-web-2").is_none()));
     // The next version of it lets both go on.
+    let three = [("db", "db:3", ""), ("web", "web:2", ON_DB)];
+    running.wants(&three).await;
+    running.all_converged(&three).await;
+    running.end().await;
+}
+
+/// What cannot be started while a rollout waits says nothing against the revision that waits.
+#[tokio::test(start_paused = true)]
+async fn a_refused_start_of_an_old_one_is_not_the_new_revisions() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default(), None, None);
+    let one = [("db", "db:1", ""), ("web", "web:1", ON_DB)];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
+    sim.with(|world, _| world.images.insert("db:2".to_owned(), broken));
+    running.wants(&[("db", "db:2", ""), ("web", "web:2", ON_DB)]).await;
+    running.until("web", |status| status.waiting.iter().any(|wait| wait.on == "db: its change has failed")).await;
+    // An old one dies, and those that are made in its place cannot be started.
+    let refuse = |call: &str| call.starts_with("start shop-web").then_some(Fault::Refused);
+    sim.break_with(Some(Box::new(refuse)));
+    sim.with(|world, now| {
+        let id = world.containers.named("shop-web-1").unwrap().replica.id.clone();
+        world.kill(&id, 137, now);
+    });
+    tokio::time::sleep(Duration::from_mins(15)).await;
+    let status = running.board.status(&ServiceName::new("shop", "web")).unwrap();
+    let outcomes: Vec<_> = status.history.iter().map(|record| (record.image.as_str(), record.outcome)).collect();
+    let open = [("web:2", RevisionOutcome::Pending), ("web:1", RevisionOutcome::Available)];
+    assert_eq!(outcomes, open, "{status:#?}");
+    sim.break_with(None);
     let three = [("db", "db:3", ""), ("web", "web:2", ON_DB)];
     running.wants(&three).await;
     running.all_converged(&three).await;
