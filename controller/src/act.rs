@@ -6,7 +6,7 @@ use crd_schema::status::Reason;
 use jiff::Timestamp;
 
 use crate::engine::{Context, Engine, EngineError};
-use crate::model::{HookKind, HookState, Memory, NoticeKind, Observed, Outcome};
+use crate::model::{HookKind, HookRecord, HookState, Memory, NoticeKind, Observed, Outcome};
 use crate::plan::action::{Action, Plan, Target, Verb, how};
 
 /// Tells the time: an action may take long, and what it records has its own moment.
@@ -83,12 +83,7 @@ async fn one(
             Ok(())
         }
         Verb::EndHook { kind, revision, end } => {
-            memory.end_hook(*kind, revision, end, now());
-            // Of the other kind the revision's own failure tells.
-            if *kind == HookKind::PostDeploy && end.state != HookState::Done {
-                let message = how(end);
-                memory.tell(NoticeKind::HookFailed, revision, format!("post_deploy {message}"), now());
-            }
+            end_hook(*kind, revision, end, memory, now());
             Ok(())
         }
         engine_call => {
@@ -120,7 +115,15 @@ async fn one(
     }
 }
 
-/// A refusal counts against the revision that asked for it.
+fn end_hook(kind: HookKind, revision: &str, end: &HookRecord, memory: &mut Memory, now: Timestamp) {
+    memory.end_hook(kind, revision, end, now);
+    // Of the other kind the revision's own failure tells.
+    if kind == HookKind::PostDeploy && end.state != HookState::Done {
+        memory.tell(NoticeKind::HookFailed, revision, format!("post_deploy {}", how(end)), now);
+    }
+}
+
+/// A refusal counts against the revision that asked for it; what comes after its rollout has failed alone.
 fn note(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut Memory, now: Timestamp) {
     let EngineError::Rejected { message, name_taken } = error else {
         return;
@@ -136,6 +139,11 @@ fn note(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut Memo
             return;
         }
     }
+    let hook = hook_of(verb, observed);
+    if let Some((kind @ HookKind::PostDeploy, revision)) = hook {
+        end_hook(kind, revision, &HookRecord::refused(message.clone(), now), memory, now);
+        return;
+    }
     let (revision, reason) = match verb {
         Verb::Create(blueprint) => (blueprint.revision.clone(), Reason::CreateFailed),
         Verb::Start(target) => match revision_of(target, observed) {
@@ -148,8 +156,21 @@ fn note(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut Memo
         Verb::Rename { .. } => (revision, Reason::NameConflict),
         _ => return,
     };
+    let reason = if hook.is_some() { Reason::PreDeployFailed } else { reason };
     let reason = if *name_taken { Reason::NameConflict } else { reason };
     memory.notice_refusal(&revision, reason, format!("{verb}: {message}"), now);
+}
+
+/// The hook whose container is made or started, and its revision.
+fn hook_of<'a>(verb: &'a Verb, observed: &'a Observed) -> Option<(HookKind, &'a str)> {
+    match verb {
+        Verb::Create(blueprint) => Some((blueprint.hook?, &blueprint.revision)),
+        Verb::Start(target) => {
+            let run = observed.hooks.iter().find(|run| run.id == target.id)?;
+            Some((run.kind, &run.revision))
+        }
+        _ => None,
+    }
 }
 
 /// The revision of a container: while a rollout waits, or after it has failed, an earlier one is started.

@@ -132,6 +132,8 @@ pub(super) fn clear(plan: &mut Plan, scene: &Scene<'_>) {
             Some(HookState::Begun) if ended || own => continue,
             _ if !own => "it is an earlier revision's",
             None | Some(HookState::Due | HookState::Begun) => "it is of an earlier attempt",
+            // There is nothing to look at.
+            Some(HookState::Failed) if !ended => "it could not be started",
             Some(HookState::Interrupted) if will_rerun(scene, run, slot) => "it was interrupted, and is run again",
             Some(HookState::Done)
                 if run.kind == HookKind::PreDeploy && record.is_some_and(|r| r.outcome == Outcome::Available) =>
