@@ -329,4 +329,14 @@ async fn each_outcome_is_told_once_also_over_restarts() {
         running.end().await;
     }
     assert_eq!(*ear.0.lock().unwrap(), told);
+    // One that the engine refuses is told of, too.
+    let (running, _tells) = begin();
+    sim.break_with(Some(Box::new(|call| call.starts_with("start shop-web-post-deploy").then_some(Fault::Refused))));
+    let four = [("web", "web:4", scaled.as_str())];
+    running.wants(&four).await;
+    running.all_converged(&four).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    running.end().await;
+    let more = ["deployed web web:4", "hook_failed web web:4"];
+    assert_eq!(*ear.0.lock().unwrap(), [told.as_slice(), &more].concat());
 }
