@@ -6,8 +6,8 @@ use crd_schema::status::Reason;
 use jiff::Timestamp;
 
 use crate::engine::{Context, Engine, EngineError};
-use crate::model::{HookKind, HookState, Memory, NoticeKind, Outcome};
-use crate::plan::action::{Action, Plan, Verb, how};
+use crate::model::{HookKind, HookRecord, HookState, Memory, NoticeKind, Observed, Outcome};
+use crate::plan::action::{Action, Plan, Target, Verb, how};
 
 /// Tells the time: an action may take long, and what it records has its own moment.
 pub type Now<'a> = &'a (dyn Fn() -> Timestamp + Sync);
@@ -23,14 +23,21 @@ pub struct Deed {
     pub error: Option<EngineError>,
 }
 
-/// Carries `plan` out. What it records goes to `memory`; the deeds come back, those that failed with their errors.
-pub async fn act(engine: &dyn Engine, plan: &Plan, context: &Context, memory: &mut Memory, now: Now<'_>) -> Vec<Deed> {
+/// Carries `plan` out, which was made of `observed`. What it records goes to `memory`; the deeds come back, those that
+/// failed with their errors.
+pub async fn act(
+    engine: &dyn Engine,
+    plan: &Plan,
+    (context, observed): (&Context, &Observed),
+    memory: &mut Memory,
+    now: Now<'_>,
+) -> Vec<Deed> {
     let mut deeds = Vec::new();
     for action in &plan.actions {
         let error = one(engine, &action.verb, context, memory, now).await.err();
         let at = now();
         if let Some(error) = &error {
-            note(&action.verb, error, memory, at);
+            note(&action.verb, error, observed, memory, at);
         }
         let away = matches!(error, Some(EngineError::Unavailable(_)));
         deeds.push(Deed { at, action: action.clone(), error });
@@ -76,12 +83,7 @@ async fn one(
             Ok(())
         }
         Verb::EndHook { kind, revision, end } => {
-            memory.end_hook(*kind, revision, end, now());
-            // Of the other kind the revision's own failure tells.
-            if *kind == HookKind::PostDeploy && end.state != HookState::Done {
-                let message = how(end);
-                memory.tell(NoticeKind::HookFailed, revision, format!("post_deploy {message}"), now());
-            }
+            end_hook(*kind, revision, end, memory, now());
             Ok(())
         }
         engine_call => {
@@ -113,8 +115,16 @@ async fn one(
     }
 }
 
-/// A refusal counts against the revision that asked for it.
-fn note(verb: &Verb, error: &EngineError, memory: &mut Memory, now: Timestamp) {
+fn end_hook(kind: HookKind, revision: &str, end: &HookRecord, memory: &mut Memory, now: Timestamp) {
+    memory.end_hook(kind, revision, end, now);
+    // Of the other kind the revision's own failure tells.
+    if kind == HookKind::PostDeploy && end.state != HookState::Done {
+        memory.tell(NoticeKind::HookFailed, revision, format!("post_deploy {}", how(end)), now);
+    }
+}
+
+/// A refusal counts against the revision that asked for it; what comes after its rollout has failed alone.
+fn note(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut Memory, now: Timestamp) {
     let EngineError::Rejected { message, name_taken } = error else {
         return;
     };
@@ -129,15 +139,43 @@ fn note(verb: &Verb, error: &EngineError, memory: &mut Memory, now: Timestamp) {
             return;
         }
     }
+    let hook = hook_of(verb, observed);
+    if let Some((kind @ HookKind::PostDeploy, revision)) = hook {
+        end_hook(kind, revision, &HookRecord::refused(message.clone(), now), memory, now);
+        return;
+    }
     let (revision, reason) = match verb {
         Verb::Create(blueprint) => (blueprint.revision.clone(), Reason::CreateFailed),
-        Verb::Start(_) => (revision, Reason::StartFailed),
+        Verb::Start(target) => match revision_of(target, observed) {
+            Some(revision) => (revision.to_owned(), Reason::StartFailed),
+            None => return,
+        },
         // What runs goes on without it.
         Verb::Pull { digest: Some(_), .. } => return,
         Verb::Pull { .. } => (revision, Reason::PullFailed),
         Verb::Rename { .. } => (revision, Reason::NameConflict),
         _ => return,
     };
+    let reason = if hook.is_some() { Reason::PreDeployFailed } else { reason };
     let reason = if *name_taken { Reason::NameConflict } else { reason };
     memory.notice_refusal(&revision, reason, format!("{verb}: {message}"), now);
+}
+
+/// The hook whose container is made or started, and its revision.
+fn hook_of<'a>(verb: &'a Verb, observed: &'a Observed) -> Option<(HookKind, &'a str)> {
+    match verb {
+        Verb::Create(blueprint) => Some((blueprint.hook?, &blueprint.revision)),
+        Verb::Start(target) => {
+            let run = observed.hooks.iter().find(|run| run.id == target.id)?;
+            Some((run.kind, &run.revision))
+        }
+        _ => None,
+    }
+}
+
+/// The revision of a container: while a rollout waits, or after it has failed, an earlier one is started.
+fn revision_of<'a>(target: &Target, observed: &'a Observed) -> Option<&'a str> {
+    let hook = observed.hooks.iter().find(|run| run.id == target.id).map(|run| run.revision.as_str());
+    let replica = || observed.replicas.iter().find(|replica| replica.id == target.id);
+    hook.or_else(|| replica().map(|replica| replica.revision.as_str()))
 }

@@ -21,8 +21,8 @@ use crate::front;
 use crate::images::reference::Reference;
 use crate::images::{How, Images, Question, updates};
 use crate::model::{
-    Desired, DesiredService, Key, Memory, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName, Snapshot,
-    follows,
+    Desired, DesiredService, Key, Memory, Observed, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName,
+    Snapshot, follows,
 };
 use crate::notices::Notifier;
 use crate::orders::{Order, Pause, RollOut, Undo};
@@ -689,7 +689,8 @@ impl Shared {
         let plan = plan::project::plan(name, &desired, &specs, snapshot, empty);
         let context = reconcile::context(name, &desired, specs.into_iter());
         let mut none = Memory::default();
-        let deeds = act::act(self.c.engine.as_ref(), &plan, &context, &mut none, &|| self.c.clock.now()).await;
+        let about = (&context, &Observed::default());
+        let deeds = act::act(self.c.engine.as_ref(), &plan, about, &mut none, &|| self.c.clock.now()).await;
         self.report(&ServiceName::new(name, ""), &deeds);
         if deeds.iter().any(|deed| deed.error.is_none()) {
             // Those that waited for a network or volume go on.

@@ -103,6 +103,9 @@ impl Pass<'_> {
         let (desired, held) = self.with_image(&observed, memory);
         memory.notice(running(&desired), &observed, self.now);
         observed.turn = self.turn(&desired, &observed, memory);
+        if let Some(desired) = running(&desired) {
+            memory.notice_wait(desired, &observed, self.now);
+        }
         let mut plan = plan::plan(&desired, &observed, memory, self.now);
         if let Some(Held::Cooling(until)) = held {
             plan.wake(until);
@@ -128,7 +131,7 @@ impl Pass<'_> {
     ) -> Outcome {
         let Decision { desired, observed, plan, status: before } = decision;
         let context = self.context(&plan, &desired, memory);
-        let deeds = act(engine, &plan, &context, memory, now).await;
+        let deeds = act(engine, &plan, (&context, &observed), memory, now).await;
         let status = self.status(&desired, &observed, memory, &plan);
         let ServiceStatus { traffic, hint, update, .. } = before;
         let status = ServiceStatus { traffic, hint, update, ..status };

@@ -104,6 +104,9 @@ pub struct HookRecord {
     /// Its exit code.
     #[serde(default)]
     pub code: Option<i64>,
+    /// Why the engine would not make or start its container: then nothing of it ran.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// The last lines of what it said, without values of its environment.
     #[serde(default)]
     pub output: Vec<String>,
@@ -130,8 +133,21 @@ pub enum HookState {
 impl HookRecord {
     /// One that is to be run.
     pub fn due(now: Timestamp) -> Self {
-        let state = HookState::Due;
-        Self { state, attempts: 0, since: now, running_since: None, ended: None, code: None, output: Vec::new() }
+        Self {
+            state: HookState::Due,
+            attempts: 0,
+            since: now,
+            running_since: None,
+            ended: None,
+            code: None,
+            refused: None,
+            output: Vec::new(),
+        }
+    }
+
+    /// One that the engine would not run.
+    pub fn refused(why: String, now: Timestamp) -> Self {
+        Self { state: HookState::Failed, refused: Some(why), ..Self::due(now) }
     }
 }
 
@@ -217,6 +233,7 @@ impl Memory {
         let Some(record) = self.history.iter_mut().rev().find(|record| record.revision == revision) else { return };
         if let Some(slot) = record.hook_mut(kind) {
             (slot.state, slot.code, slot.ended) = (end.state, end.code, Some(now));
+            slot.refused.clone_from(&end.refused);
             slot.output.clone_from(&end.output);
         }
         self.progress_since = Some(now);

@@ -73,7 +73,7 @@ pub struct Memory {
     /// The images that were fetched for it and are not known to be gone, by id.
     #[serde(default)]
     pub brought: BTreeSet<String>,
-    /// At the last look it waited for its dependencies.
+    /// At the last look it waited for others: for its dependencies, its turn, a hook.
     #[serde(skip)]
     pub waited: bool,
     /// When this process last looked.
@@ -287,12 +287,7 @@ impl Memory {
             self.notice_generation(desired, observed, now);
             self.notice_kept(desired, observed, now);
             self.notice_image(desired, observed);
-            // Waiting for others is no lack of progress of its own: that counts from the look that finds the wait over.
-            let waits = Self::is_held(desired, observed);
-            if waits || self.waited {
-                self.progress_since = Some(now);
-            }
-            self.waited = waits;
+            self.notice_wait(desired, observed, now);
         }
         if desired.is_none() {
             self.there = observed.replicas.iter().map(|replica| replica.id.clone()).collect();
@@ -315,6 +310,16 @@ impl Memory {
         self.post_start.retain(|id, _| there(id));
         self.post_start_here.retain(|id| there(id));
         self.revocable.retain(|id| there(id));
+    }
+
+    /// Waiting for others is no lack of progress of its own: that counts from the look that finds the wait over. Whose turn
+    /// it is depends on the rest of what is noticed: once that is known, this is called again.
+    pub fn notice_wait(&mut self, desired: &DesiredService, observed: &Observed, now: Timestamp) {
+        let waits = Self::is_held(desired, observed);
+        if waits || self.waited {
+            self.progress_since = Some(now);
+        }
+        self.waited = waits;
     }
 
     /// Takes in what the tag of a service stands for now.

@@ -282,6 +282,9 @@ impl fmt::Display for Verb {
 
 /// How a hook ended, for people.
 pub fn how(end: &HookRecord) -> String {
+    if let Some(why) = &end.refused {
+        return format!("could not be run: {why}");
+    }
     let code = end.code.map_or_else(|| "without an exit code".to_owned(), |code| format!("with code {code}"));
     match end.state {
         HookState::Due => "is due".to_owned(),

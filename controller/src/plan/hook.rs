@@ -21,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_mins(5);
 const ATTEMPTS: u32 = 3;
 /// The codes of what was ended from outside: by SIGKILL, by SIGTERM, and with the engine or its host.
 const FROM_OUTSIDE: [i64; 3] = [137, 143, 255];
+/// So much of each line is remembered (characters).
+const WIDTH: usize = 300;
 /// Shorter values are no secrets, and would be found everywhere.
 const SECRET: usize = 4;
 
@@ -106,18 +108,26 @@ fn end(run: &HookRun, slot: &HookRecord, spec: &ServiceSpec, timeout: Duration) 
     HookRecord { state, code, output: shown(&run.output, spec, run.kind), ..slot.clone() }
 }
 
-/// What it said, without the values of its environment.
+/// What it said, without the values of its environment, and cut only then: half a secret would not be found.
 fn shown(output: &[String], spec: &ServiceSpec, kind: HookKind) -> Vec<String> {
     let own = kind.of(spec).map(|hook| &hook.environment);
     let values = spec.environment.iter().chain(own.into_iter().flat_map(|own| own.iter())).map(|(_, value)| value);
     let files = spec.files.iter().flat_map(|file| file.content.lines());
-    let mut secrets: Vec<&str> = values.flat_map(|value| value.lines()).chain(files).map(str::trim).collect();
+    // One of several lines may come as several, or as one.
+    let lines = values.flat_map(|value| value.lines()).chain(files);
+    let mut secrets: Vec<String> = lines.map(|line| plain(line).trim().to_owned()).collect();
     secrets.retain(|secret| secret.len() >= SECRET);
     // One may be part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets.dedup();
-    let hide = |line: &String| secrets.iter().fold(line.clone(), |line, secret| line.replace(secret, "***"));
-    output.iter().map(hide).collect()
+    let hide = |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret, "***"));
+    let said = output.iter().map(|line| plain(line)).filter(|line| !line.trim().is_empty());
+    said.map(|line| hide(line).chars().take(WIDTH).collect()).collect()
+}
+
+/// A line without what would move a terminal's cursor.
+fn plain(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 /// Removes those that nobody has to look at any more: of other revisions, of one that is available, of earlier attempts.
@@ -132,6 +142,8 @@ pub(super) fn clear(plan: &mut Plan, scene: &Scene<'_>) {
             Some(HookState::Begun) if ended || own => continue,
             _ if !own => "it is an earlier revision's",
             None | Some(HookState::Due | HookState::Begun) => "it is of an earlier attempt",
+            // There is nothing to look at.
+            Some(HookState::Failed) if !ended => "it could not be started",
             Some(HookState::Interrupted) if will_rerun(scene, run, slot) => "it was interrupted, and is run again",
             Some(HookState::Done)
                 if run.kind == HookKind::PreDeploy && record.is_some_and(|r| r.outcome == Outcome::Available) =>

@@ -213,7 +213,7 @@ fn progressing(scene: &Scene<'_>, cast: &Cast<'_>, plan: &Plan) -> Finding {
         Ok(goal) if goal.kind == GoalKind::Rollback && failure.reason == Reason::PreDeployFailed => {
             (kind, false, failure.reason, format!("{why}; revision {} goes on", goal.revision))
         }
-        Ok(_) if failure.reason == Reason::PreDeployFailed => {
+        Ok(goal) if failure.reason == Reason::PreDeployFailed && super::hook::failure(scene, &goal).is_some() => {
             let message = format!("{why}; change the document, or `composed rollout`, to have it run again");
             (kind, false, failure.reason, message)
         }

@@ -1,10 +1,11 @@
 //! Containers that run once around a rollout, on the simulated engine, its time stopped: the real loop, restarts included.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use composed::cli::progress::{Standing, standing};
-use composed::engine::sim::{Behaviour, Sim};
+use composed::engine::sim::{Behaviour, Container, Fault, Sim};
 use composed::model::{RolloutOptions, State};
 use composed::orders::{RollOut, Undo};
 use composed::state::StateDir;
@@ -232,5 +233,82 @@ async fn what_comes_after_a_rollout_only_tells() {
     running.wants("web:1", POST).await;
     running.converged("web:1").await;
     assert_eq!(post(), 3);
+    running.end().await;
+}
+
+/// Refuses every call that begins like this; says how many there were.
+fn refuse(sim: &Arc<Sim>, what: &'static str) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    sim.break_with(Some(Box::new(move |call| {
+        let hit = call.starts_with(what);
+        counted.fetch_add(usize::from(hit), Ordering::Relaxed);
+        hit.then_some(Fault::Refused)
+    })));
+    count
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_the_engine_refuses_after_a_rollout_has_failed_and_holds_nothing() {
+    const POST: &str = "  hooks: {post_deploy: {command: [/app, smoke]}}\n";
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    for (image, call) in [("web:1", "create shop-web-post-deploy"), ("web:2", "start shop-web-post-deploy")] {
+        let refused = refuse(&sim, call);
+        running.wants(image, POST).await;
+        let revision = running.converged(image).await;
+        let status = running.board.status(&web()).unwrap();
+        let told = status.condition(ConditionType::PostDeploy).unwrap();
+        assert_eq!((told.status, told.reason), (false, Reason::PostDeployFailed));
+        assert!(told.message.ends_with("could not be run: refused for no good reason"), "{}", told.message);
+        // One that has died has a successor at once: nothing of this counts against the revision.
+        sim.with(|world, now| {
+            let runs = |one: &&Container| one.hook.is_none() && one.replica.state == State::Running;
+            let id = world.containers.values().find(runs).unwrap().replica.id.clone();
+            world.kill(&id, 137, now);
+        });
+        let without = |status: &ServiceStatus| !serves(status, &revision);
+        running.until(without).await;
+        running.until(|status| serves(status, &revision)).await;
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        let status = running.board.status(&web()).unwrap();
+        assert_eq!(status.history[0].outcome, RevisionOutcome::Available, "{status:#?}");
+        assert_eq!(refused.load(Ordering::Relaxed), 1, "it is not tried again");
+        let left = sim.with(|world, _| world.containers.values().filter(|one| one.hook.is_some()).count());
+        assert_eq!(left, 0, "there is nothing to look at");
+    }
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_the_engine_refuses_before_a_rollout_fails_the_revision_after_some_tries() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", PRE).await;
+    let one = running.converged("web:1").await;
+    for (image, call) in [("web:2", "create shop-web-pre-deploy"), ("web:3", "start shop-web-pre-deploy")] {
+        let refused = refuse(&sim, call);
+        running.wants(image, PRE).await;
+        let status = failed(&running, image).await;
+        let progressing = status.condition(ConditionType::Progressing).unwrap();
+        assert_eq!(progressing.reason, Reason::PreDeployFailed, "{progressing:?}");
+        assert!(progressing.message.contains("refused for no good reason (3 failures in a row)"), "{progressing:?}");
+        assert!(serves(&status, &one), "{status:#?}");
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        assert_eq!(refused.load(Ordering::Relaxed), 3);
+    }
+    running.end().await;
+    // With nothing to go back to it is tried ever more slowly, as replicas are.
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    let _refused = refuse(&sim, "start shop-web-pre-deploy");
+    running.wants("web:1", PRE).await;
+    let says = |status: &ServiceStatus| {
+        let progressing = status.condition(ConditionType::Progressing);
+        progressing.is_some_and(|one| one.message.contains("it is tried again ever more slowly"))
+    };
+    running.until(says).await;
+    sim.break_with(None);
+    running.converged("web:1").await;
     running.end().await;
 }

@@ -8,14 +8,14 @@ use composed::cli::progress::{Standing, standing};
 use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::Engine;
-use composed::engine::sim::{Behaviour, Sim};
+use composed::engine::sim::{Behaviour, Fault, Sim};
 use composed::model::ServiceName;
 use composed::notices::{Failure, Message, Notifier, Send, Target};
 use composed::source::files::Reading;
 use composed::state::StateDir;
 use composed::traffic::Senses;
 use crd_schema::settings::NotifySettings;
-use crd_schema::status::ServiceStatus;
+use crd_schema::status::{RevisionOutcome, ServiceStatus};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
@@ -168,6 +168,37 @@ async fn a_dependency_that_fails_holds_its_dependants_and_they_go_on() {
     running.end().await;
 }
 
+/// What cannot be started while a rollout waits says nothing against the revision that waits.
+#[tokio::test(start_paused = true)]
+async fn a_refused_start_of_an_old_one_is_not_the_new_revisions() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default(), None, None);
+    let one = [("db", "db:1", ""), ("web", "web:1", ON_DB)];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
+    sim.with(|world, _| world.images.insert("db:2".to_owned(), broken));
+    running.wants(&[("db", "db:2", ""), ("web", "web:2", ON_DB)]).await;
+    running.until("web", |status| status.waiting.iter().any(|wait| wait.on == "db: its change has failed")).await;
+    // An old one dies, and those that are made in its place cannot be started.
+    let refuse = |call: &str| call.starts_with("start shop-web").then_some(Fault::Refused);
+    sim.break_with(Some(Box::new(refuse)));
+    sim.with(|world, now| {
+        let id = world.containers.named("shop-web-1").unwrap().replica.id.clone();
+        world.kill(&id, 137, now);
+    });
+    tokio::time::sleep(Duration::from_mins(15)).await;
+    let status = running.board.status(&ServiceName::new("shop", "web")).unwrap();
+    let outcomes: Vec<_> = status.history.iter().map(|record| (record.image.as_str(), record.outcome)).collect();
+    let open = [("web:2", RevisionOutcome::Pending), ("web:1", RevisionOutcome::Available)];
+    assert_eq!(outcomes, open, "{status:#?}");
+    sim.break_with(None);
+    let three = [("db", "db:3", ""), ("web", "web:2", ON_DB)];
+    running.wants(&three).await;
+    running.all_converged(&three).await;
+    running.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn so_many_roll_out_at_once_also_after_a_restart() {
     let (sim, clock) = engine();
@@ -212,6 +243,25 @@ async fn so_many_roll_out_at_once_also_after_a_restart() {
         }
     }
     assert_eq!(most, 2, "two at once are allowed");
+    running.all_converged(&two).await;
+    running.end().await;
+}
+
+/// Each takes 2 min and has 3 min: the third waits for 4.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_does_not_count_against_the_progress_deadline() {
+    const SLOW: &str = "  rollout: {min_ready: 2m, progress_deadline: 3m}\n";
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let running = Running::on(&sim, clock, state.clone(), None, None);
+    let one = [("a", "a:1", SLOW), ("b", "b:1", SLOW), ("c", "c:1", SLOW)];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    running.end().await;
+    let running = Running::on(&sim, clock, state, Some(1), None);
+    let two = [("a", "a:2", SLOW), ("b", "b:2", SLOW), ("c", "c:2", SLOW)];
+    running.wants(&two).await;
     running.all_converged(&two).await;
     running.end().await;
 }
@@ -279,4 +329,14 @@ async fn each_outcome_is_told_once_also_over_restarts() {
         running.end().await;
     }
     assert_eq!(*ear.0.lock().unwrap(), told);
+    // One that the engine refuses is told of, too.
+    let (running, _tells) = begin();
+    sim.break_with(Some(Box::new(|call| call.starts_with("start shop-web-post-deploy").then_some(Fault::Refused))));
+    let four = [("web", "web:4", scaled.as_str())];
+    running.wants(&four).await;
+    running.all_converged(&four).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    running.end().await;
+    let more = ["deployed web web:4", "hook_failed web web:4"];
+    assert_eq!(*ear.0.lock().unwrap(), [told.as_slice(), &more].concat());
 }

@@ -110,10 +110,15 @@ impl Docker {
         Ok(Cow::Owned(print))
     }
 
-    /// Starts a replica. One that never was gets its files first.
+    /// Starts a replica. One that never was gets its files first. A hook's container is started once: the answer to the
+    /// first start may have been lost, and the engine would start one that has ended again.
     pub(super) async fn start(&self, target: &Target, context: &Context) -> Result<(), EngineError> {
         let (container, _) = self.ours(target).await?;
-        if state(container.state.as_ref()) == State::Created {
+        let new = state(container.state.as_ref()) == State::Created;
+        if !new && is_hook(&container) {
+            return Err(EngineError::Stale(format!("{} was started before", target.name)));
+        }
+        if new {
             self.put_container_files(&container, context).await?;
         }
         self.complete(&container).await?;
@@ -166,8 +171,7 @@ impl Docker {
             State::Removing => return Ok(()),
             State::Created | State::Exited(_) | State::Dead => {}
         }
-        let is_hook = container_labels(&container).is_some_and(|labels| labels::hook(labels).is_some());
-        let options = RemoveContainerOptions { v: is_hook, force: false, link: false };
+        let options = RemoveContainerOptions { v: is_hook(&container), force: false, link: false };
         match self.api.answer(self.api.client.remove_container(&target.id, Some(options))).await? {
             Ok(()) => Ok(()),
             Err(error) if words(&error, &[404]).is_some() => Ok(()),
@@ -281,6 +285,10 @@ impl Docker {
 
 fn container_labels(container: &ContainerInspectResponse) -> Option<&Labels> {
     container.config.as_ref().and_then(|config| config.labels.as_ref())
+}
+
+fn is_hook(container: &ContainerInspectResponse) -> bool {
+    container_labels(container).is_some_and(|labels| labels::hook(labels).is_some())
 }
 
 fn name_taken(error: &Error) -> EngineError {

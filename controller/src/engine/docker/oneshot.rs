@@ -1,4 +1,5 @@
-//! What the containers of hooks have said: the last of it, read once for each, and bounded whatever comes.
+//! What the containers of hooks have said: the last of it, read once for each, and bounded whatever comes. Lines are whole,
+//! so that secrets are found in them: they are cut where those were hidden.
 
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use super::{
     seen::Seen,
 };
 
-/// So many lines, each so long (characters), and so many bytes at all.
+/// So many lines, and so many bytes at all.
 const LINES: usize = 20;
-const WIDTH: usize = 300;
 const BYTES: usize = 64 * 1024;
+/// The engine keeps what is longer in pieces, and counts these.
+const PIECE: usize = 16 * 1024;
 /// The engine has them at hand, or not at all.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -23,16 +25,23 @@ pub(super) async fn output(api: &Api, seen: &Seen, id: &str) -> Vec<String> {
         return known;
     }
     let Ok(bare) = segment(id) else { return Vec::new() };
-    let options = LogsOptions { stdout: true, stderr: true, tail: LINES.to_string(), ..LogsOptions::default() };
+    let tail = (LINES + 1).to_string();
+    let options = LogsOptions { stdout: true, stderr: true, tail, ..LogsOptions::default() };
     let mut pieces = api.client.logs(bare, Some(options)).boxed();
     let mut text = Vec::new();
+    let mut whole = false;
     let read = async {
-        while let Some(Ok(piece)) = pieces.next().await {
-            match piece {
-                LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message } => {
-                    text.extend_from_slice(&message);
+        loop {
+            match pieces.next().await {
+                None => {
+                    whole = true;
+                    break;
                 }
-                LogOutput::StdIn { .. } => {}
+                Some(Err(_)) => break,
+                Some(Ok(
+                    LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
+                )) => text.extend_from_slice(&message),
+                Some(Ok(LogOutput::StdIn { .. })) => {}
             }
             if text.len() > BYTES {
                 break;
@@ -42,18 +51,26 @@ pub(super) async fn output(api: &Api, seen: &Seen, id: &str) -> Vec<String> {
     if tokio::time::timeout(PATIENCE, read).await.is_err() {
         tracing::warn!(container = id, "its output could not be read in time");
     }
-    let lines = lines(&text);
+    let lines = lines(&text, whole);
     seen.put_output(id, &lines);
     lines
 }
 
-/// The last lines of a text, without what would move a terminal's cursor.
-fn lines(text: &[u8]) -> Vec<String> {
+/// The last lines of a text, of those that are certainly whole. With `ended`, it was read to its end.
+fn lines(text: &[u8], ended: bool) -> Vec<String> {
+    let pieces = text.len() / PIECE;
     let text = String::from_utf8_lossy(text);
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').take(WIDTH).collect::<String>();
-    let all: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
+    let mut all: Vec<&str> = text.split_inclusive('\n').collect();
+    if !ended && all.last().is_some_and(|line| !line.ends_with('\n')) {
+        all.pop();
+    }
+    // As many as were asked for: the first one may be the rest of a longer one.
+    if !ended || all.len() + pieces > LINES {
+        all.drain(..all.len().min(1));
+    }
+    let all: Vec<&str> = all.into_iter().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let surplus = all.len().saturating_sub(LINES);
-    all.into_iter().skip(surplus).collect()
+    all.into_iter().skip(surplus).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -61,12 +78,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_are_kept_and_cannot_harm() {
+    fn the_last_lines_are_kept_whole() {
         let text: String = (0..30).map(|line| format!("line {line}\r\n")).collect();
-        let last = lines((text + "\x1b[31mred\x07\n\n" + &"x".repeat(1000)).as_bytes());
+        let text = text + "\n\n" + &"x".repeat(1000);
+        let last = lines(text.as_bytes(), true);
         assert_eq!(last.len(), LINES);
-        assert_eq!((last.first().map(String::as_str), last[18].as_str()), (Some("line 12"), "[31mred"));
-        assert_eq!(last[19].len(), WIDTH);
-        assert!(lines(b"\xff\n").first().is_some_and(|line| !line.is_empty()));
+        assert_eq!((last[0].as_str(), last[18].as_str(), last[19].len()), ("line 11", "line 29", 1000));
+        assert!(lines(b"\xff\n", true).first().is_some_and(|line| !line.is_empty()));
+    }
+
+    #[test]
+    fn a_line_that_may_not_be_whole_is_none() {
+        assert_eq!(lines(b"one\ntwo\nthr", false), ["two"]);
+        assert_eq!(lines(b"one\ntwo\nthree", true), ["one", "two", "three"]);
+        assert!(lines(b"", false).is_empty() && lines(b"one", false).is_empty());
+        let text = |long: usize| format!("rest\n{}\n{}", "x".repeat(long), "last\n".repeat(17));
+        assert_eq!(lines(text(2 * PIECE).as_bytes(), true).len(), 18);
+        assert_eq!(lines(text(10).as_bytes(), true).len(), 19);
     }
 }

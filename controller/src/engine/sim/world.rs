@@ -446,6 +446,9 @@ impl World {
         let idle =
             owners.iter().map(|owner| self.owner(owner)).find(|owner| owner.since.is_none()).map(|owner| owner.id);
         let container = self.find(id)?;
+        if container.hook.is_some() && container.replica.state != State::Created {
+            return Err(EngineError::Stale(format!("{} was started before", container.replica.name)));
+        }
         if container.behaviour.unstartable {
             let message = "OCI runtime create failed: exec: \"/app\": no such file or directory".to_owned();
             return Err(EngineError::Rejected { message, name_taken: false });

@@ -11,6 +11,7 @@ pub(super) fn cases() -> Vec<Case> {
     promises![
         a_hook_is_seen_and_is_no_replica,
         a_hook_is_made_once_and_its_end_is_seen,
+        a_hook_is_started_once,
         a_hook_that_takes_too_long_is_told_to_stop,
     ]
 }
@@ -84,6 +85,21 @@ async fn a_hook_is_made_once_and_its_end_is_seen(stage: &dyn Stage) {
     assert_eq!(hooks(stage).await.first().map(|run| run.state), Some(State::Exited(1)));
     apply(stage, Verb::Remove(target)).await.expect("remove");
     assert!(hooks(stage).await.is_empty());
+}
+
+async fn a_hook_is_started_once(stage: &dyn Stage) {
+    let target = made(stage, Kind::Lingers).await;
+    apply(stage, Verb::Start(target.clone())).await.expect("start");
+    let runs = until(stage, "running", |run| run.state == State::Running).await;
+    let again = apply(stage, Verb::Start(target.clone())).await;
+    assert!(again.is_ok() || stale(&again), "{again:?}");
+    stage.kill(&target.id).await;
+    until(stage, "at its end", |run| matches!(run.state, State::Exited(_))).await;
+    let again = apply(stage, Verb::Start(target.clone())).await;
+    assert!(stale(&again), "{again:?}");
+    let ended = hooks(stage).await.remove(0);
+    assert_eq!((ended.state, ended.started_at), (State::Exited(137), runs.started_at));
+    apply(stage, Verb::Remove(target)).await.expect("remove");
 }
 
 async fn a_hook_that_takes_too_long_is_told_to_stop(stage: &dyn Stage) {
