@@ -3,11 +3,11 @@
 
 use super::Scene;
 use super::action::Plan;
-use super::cast::Cast;
+use super::cast::{Cast, Member};
 use super::gate;
 use super::hook;
-use super::policy::Policy;
 use super::rollout::Step;
+use super::shared;
 use super::target::{Goal, GoalKind, before};
 use crate::model::{DesiredService, Memory, Observed, Outcome};
 
@@ -32,7 +32,8 @@ pub enum Stand {
 }
 
 impl Begin<'_> {
-    /// What of a step may be done. While the goal is held, whatever serves is as good as any other: nothing is replaced.
+    /// What of a step may be done. While the goal is held, whatever serves is as good as any other: nothing is replaced but
+    /// what shares namespaces with one that will not stay.
     ///
     /// ```text
     /// 2 replicas, surge 1, held with one revision before as the goal:
@@ -40,11 +41,13 @@ impl Begin<'_> {
     ///   goal 1 available, another 1 available   -> nothing    (a rollout that was broken off)
     ///   goal 1 available, another 1 unhealthy   -> create 1, and then the unhealthy one goes
     ///   goal 3 available                        -> withdraw 1
+    ///   goal 2 available, the host of 1 leaves  -> create 1 beside another, and then that one goes
     /// ```
-    pub fn within(&self, step: Step, cast: &Cast<'_>, policy: &Policy) -> Step {
+    pub fn within(&self, step: Step, cast: &Cast<'_>, scene: &Scene<'_>) -> Step {
         let Self::Held(before) = self else { return step };
-        let wanted = policy.replicas as usize;
-        let good = cast.keepers.len() + cast.leavers.iter().filter(|member| member.available()).count();
+        let wanted = scene.policy.replicas as usize;
+        let as_good = |member: &&Member<'_>| member.available() && !shared::outlives(scene, member.replica);
+        let good = cast.keepers.len() + cast.leavers.iter().filter(as_good).count();
         let create = if before.is_some() { step.create.min(wanted.saturating_sub(good)) } else { 0 };
         // Who goes without a successor is more than are wanted: the step sees to that.
         Step { create, ..step }
