@@ -76,6 +76,7 @@ fn revision(record: &RevisionRecord) -> RevisionStatus {
         generation: record.generation,
         image: record.spec.image.clone(),
         image_id: record.image.clone(),
+        document: record.document.clone(),
         commit: record.commit.clone(),
         outcome: match record.outcome {
             Outcome::Pending => RevisionOutcome::Pending,

@@ -314,6 +314,7 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         served: outcome == Outcome::Available,
         commit: None,
         image: None,
+        document: None,
         begun: None,
         ended: None,
         fresh: false,
