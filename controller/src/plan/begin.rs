@@ -9,7 +9,7 @@ use super::hook;
 use super::rollout::Step;
 use super::shared;
 use super::target::{Goal, GoalKind, before};
-use crate::model::{DesiredService, Memory, Observed, Outcome};
+use crate::model::{DesiredService, Memory, Observed, Outcome, Replica};
 
 /// What may be made.
 #[derive(Debug)]
@@ -46,12 +46,38 @@ impl Begin<'_> {
     pub fn within(&self, step: Step, cast: &Cast<'_>, scene: &Scene<'_>) -> Step {
         let Self::Held(before) = self else { return step };
         let wanted = scene.policy.replicas as usize;
-        let as_good = |member: &&Member<'_>| member.available() && !shared::outlives(scene, member.replica);
-        let good = cast.keepers.len() + cast.leavers.iter().filter(as_good).count();
+        let good = cast.keepers.len() + self.as_good(cast, scene).count();
         let create = if before.is_some() { step.create.min(wanted.saturating_sub(good)) } else { 0 };
         // Who goes without a successor is more than are wanted: the step sees to that.
         Step { create, ..step }
     }
+
+    /// Those that leave and are kept while the goal is held, but for those that are more than are wanted. Where no other can
+    /// be made, that is all.
+    fn as_good<'c, 'a>(
+        &self,
+        cast: &'c Cast<'a>,
+        scene: &Scene<'a>,
+    ) -> impl DoubleEndedIterator<Item = &'c Member<'a>> {
+        let (held, none) = (matches!(self, Self::Held(_)), matches!(self, Self::Held(None)));
+        let good = move |member: &&Member<'_>| held && (none || member.available());
+        cast.leavers.iter().filter(good).filter(|member| !shared::outlives(scene, member.replica))
+    }
+}
+
+/// The replicas that are to stay, and serve, as far as is known: until the goal may begin, those that are kept.
+pub fn staying<'a>(scene: &Scene<'a>, goal: &Goal<'a>) -> Vec<&'a Replica> {
+    // What it would plan is the plan's.
+    let begin = begin(&mut Plan::default(), scene, goal);
+    let revision = match &begin {
+        Begin::Held(Some(before)) => before.revision,
+        _ => goal.revision,
+    };
+    let cast = Cast::of(scene, revision);
+    let rest = (scene.policy.replicas as usize).saturating_sub(cast.keepers.len());
+    // Those whose loss costs least are the first to go.
+    let spared = begin.as_good(&cast, scene).rev().take(rest);
+    cast.keepers.iter().chain(&cast.finished).chain(spared).map(|member| member.replica).collect()
 }
 
 /// Whether the goal may begin. What it waits for, and the next step towards it, is added to `plan`.
