@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crd_schema::DependencyCondition;
-use crd_schema::status::{ConditionType, Reason, ReplicaStatus, RevisionOutcome, ServiceStatus};
+use crd_schema::status::{ConditionType, Reason, ReplicaStatus, RevisionOutcome, RevisionStatus, ServiceStatus};
 
 use crate::board::Board;
 use crate::front;
@@ -146,7 +146,8 @@ fn of_document(status: &ServiceStatus) -> &str {
 }
 
 /// Why a changed dependency has to come first: what its document asks for is not there yet, or has failed. What somebody
-/// has undone by hand is as it shall be; and where it begins for the first time, that it has started may be enough.
+/// has undone by hand is as it shall be; and where it begins for the first time, that it has started may be enough. An image
+/// that came later and has failed is no change of the document: that is rolled out, with the image before.
 fn rolling(condition: DependencyCondition, status: &ServiceStatus, wanted: &str) -> Option<String> {
     let document = status.update.as_ref().map_or(&status.revision, |update| &update.document);
     let newest = status.history.first().filter(|record| record.revision == status.revision);
@@ -154,8 +155,11 @@ fn rolling(condition: DependencyCondition, status: &ServiceStatus, wanted: &str)
     let first = condition == DependencyCondition::ServiceStarted && status.current_revision.is_none();
     let failure = status.condition(ConditionType::ReplicaFailure).map(|condition| condition.reason);
     let paused = status.condition(ConditionType::Paused).is_some();
+    let of_it = |record: &RevisionStatus| unmarked(record.document.as_ref().unwrap_or(&record.revision)) == wanted;
+    let current = status.history.iter().find(|record| Some(&record.revision) == status.current_revision.as_ref());
     match outcome {
         Some(RevisionOutcome::Available) => None,
+        Some(RevisionOutcome::Failed) if current.is_some_and(of_it) => None,
         _ if first || failure == Some(Reason::Undone) => None,
         Some(RevisionOutcome::Failed) => Some("its change has failed".to_owned()),
         _ if paused => Some("its change is not rolled out yet, and it is paused".to_owned()),

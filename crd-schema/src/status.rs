@@ -105,6 +105,9 @@ pub struct RevisionStatus {
     /// The engine's id of the image that this name stood for when it was first here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// The revision of the document alone, where its image has made another one of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
     /// The commit that asked for it, if it came from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitStatus>,

@@ -89,6 +89,7 @@ impl Memory {
                 served: false,
                 commit: desired.commit.clone(),
                 image: None,
+                document: desired.document.as_ref().map(|own| own.revision.clone()),
                 begun: Some(now),
                 ended: None,
                 fresh: false,

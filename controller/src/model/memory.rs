@@ -164,6 +164,9 @@ pub struct RevisionRecord {
     /// that was first seen to be here.
     #[serde(default)]
     pub image: Option<String>,
+    /// What its document alone was called, where its image has made another revision of it.
+    #[serde(default)]
+    pub document: Option<String>,
     /// When it was last begun; of old memories, when it was first asked for.
     #[serde(default)]
     pub begun: Option<Timestamp>,
@@ -591,6 +594,7 @@ impl Memory {
             served: false,
             commit: desired.commit.clone(),
             image: desired.image.clone(),
+            document: desired.document.as_ref().map(|own| own.revision.clone()),
             begun: Some(now),
             ended: None,
             fresh: false,

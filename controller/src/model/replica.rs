@@ -99,7 +99,7 @@ pub struct Owner {
     pub id: String,
     /// Its service, where it is of the same project; else empty.
     pub service: String,
-    /// When its present run began, if it runs.
+    /// When its present run began, if it runs; between two runs of its restart policy, when the last one ended.
     #[serde(default)]
     pub since: Option<Timestamp>,
 }

@@ -3,13 +3,13 @@
 
 use super::Scene;
 use super::action::Plan;
-use super::cast::Cast;
+use super::cast::{Cast, Member};
 use super::gate;
 use super::hook;
-use super::policy::Policy;
 use super::rollout::Step;
+use super::shared;
 use super::target::{Goal, GoalKind, before};
-use crate::model::{DesiredService, Memory, Observed, Outcome};
+use crate::model::{DesiredService, Memory, Observed, Outcome, Replica};
 
 /// What may be made.
 #[derive(Debug)]
@@ -32,7 +32,8 @@ pub enum Stand {
 }
 
 impl Begin<'_> {
-    /// What of a step may be done. While the goal is held, whatever serves is as good as any other: nothing is replaced.
+    /// What of a step may be done. While the goal is held, whatever serves is as good as any other: nothing is replaced but
+    /// what shares namespaces with one that will not stay.
     ///
     /// ```text
     /// 2 replicas, surge 1, held with one revision before as the goal:
@@ -40,15 +41,43 @@ impl Begin<'_> {
     ///   goal 1 available, another 1 available   -> nothing    (a rollout that was broken off)
     ///   goal 1 available, another 1 unhealthy   -> create 1, and then the unhealthy one goes
     ///   goal 3 available                        -> withdraw 1
+    ///   goal 2 available, the host of 1 leaves  -> create 1 beside another, and then that one goes
     /// ```
-    pub fn within(&self, step: Step, cast: &Cast<'_>, policy: &Policy) -> Step {
+    pub fn within(&self, step: Step, cast: &Cast<'_>, scene: &Scene<'_>) -> Step {
         let Self::Held(before) = self else { return step };
-        let wanted = policy.replicas as usize;
-        let good = cast.keepers.len() + cast.leavers.iter().filter(|member| member.available()).count();
+        let wanted = scene.policy.replicas as usize;
+        let good = cast.keepers.len() + self.as_good(cast, scene).count();
         let create = if before.is_some() { step.create.min(wanted.saturating_sub(good)) } else { 0 };
         // Who goes without a successor is more than are wanted: the step sees to that.
         Step { create, ..step }
     }
+
+    /// Those that leave and are kept while the goal is held, but for those that are more than are wanted. Where no other can
+    /// be made, that is all.
+    fn as_good<'c, 'a>(
+        &self,
+        cast: &'c Cast<'a>,
+        scene: &Scene<'a>,
+    ) -> impl DoubleEndedIterator<Item = &'c Member<'a>> {
+        let (held, none) = (matches!(self, Self::Held(_)), matches!(self, Self::Held(None)));
+        let good = move |member: &&Member<'_>| held && (none || member.available());
+        cast.leavers.iter().filter(good).filter(|member| !shared::outlives(scene, member.replica))
+    }
+}
+
+/// The replicas that are to stay, and serve, as far as is known: until the goal may begin, those that are kept.
+pub fn staying<'a>(scene: &Scene<'a>, goal: &Goal<'a>) -> Vec<&'a Replica> {
+    // What it would plan is the plan's.
+    let begin = begin(&mut Plan::default(), scene, goal);
+    let revision = match &begin {
+        Begin::Held(Some(before)) => before.revision,
+        _ => goal.revision,
+    };
+    let cast = Cast::of(scene, revision);
+    let rest = (scene.policy.replicas as usize).saturating_sub(cast.keepers.len());
+    // Those whose loss costs least are the first to go.
+    let spared = begin.as_good(&cast, scene).rev().take(rest);
+    cast.keepers.iter().chain(&cast.finished).chain(spared).map(|member| member.replica).collect()
 }
 
 /// Whether the goal may begin. What it waits for, and the next step towards it, is added to `plan`.

@@ -132,8 +132,6 @@ fn run(scene: &Scene<'_>) -> Plan {
         }
     };
     let cast = Cast::of(scene, goal.revision);
-    let policy = &shared::ordered(scene, &cast);
-    let scene = &Scene { policy, ..*scene };
     plan.wake(cast.wake_at);
     if scene.policy.replicas > 0 && !cast.complete(scene.policy) {
         match gate::verdict(scene, &goal, &cast) {
@@ -157,7 +155,9 @@ fn run(scene: &Scene<'_>) -> Plan {
         Begin::Held(Some(before)) => (before.clone(), Cast::of(scene, before.revision)),
         _ => (goal, cast),
     };
-    let step = begin.within(rollout::step(&cast, scene.policy), &cast, scene.policy);
+    let policy = &shared::ordered(scene, &cast);
+    let scene = &Scene { policy, ..*scene };
+    let step = begin.within(rollout::step(&cast, scene.policy), &cast, scene);
     let step = canary::within(&mut plan, step, scene, &goal, &cast);
     greet(&mut plan, scene);
     part(&mut plan, scene, &cast, &step);
@@ -371,7 +371,9 @@ fn cause(scene: &Scene<'_>, goal: &Goal<'_>, cast: &Cast<'_>) -> String {
         GoalKind::Rollback => "rolling back to the last available revision".to_owned(),
         GoalKind::Retry => "trying again after a failure".to_owned(),
         GoalKind::Desired if others => "rolling out a changed revision".to_owned(),
-        GoalKind::Desired if cast.leavers.iter().any(|m| shared::outlives(scene, m.replica) || m.replica.alone()) => {
+        GoalKind::Desired | GoalKind::Held
+            if cast.leavers.iter().any(|m| shared::outlives(scene, m.replica) || m.replica.alone()) =>
+        {
             "the one whose namespaces it shares is replaced".to_owned()
         }
         GoalKind::Desired | GoalKind::Held => "fewer replicas than wanted".to_owned(),

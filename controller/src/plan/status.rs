@@ -14,6 +14,7 @@ use crate::model::{
 
 use super::Scene;
 use super::action::{Plan, how};
+use super::begin;
 use super::canary;
 use super::cast::Cast;
 use super::phase::{Fault, Phase, phase};
@@ -76,6 +77,7 @@ fn revision(record: &RevisionRecord) -> RevisionStatus {
         generation: record.generation,
         image: record.spec.image.clone(),
         image_id: record.image.clone(),
+        document: record.document.clone(),
         commit: record.commit.clone(),
         outcome: match record.outcome {
             Outcome::Pending => RevisionOutcome::Pending,
@@ -250,14 +252,13 @@ fn replica_failure(desired: &DesiredService, memory: &Memory, cast: &Cast<'_>) -
     }
 }
 
-/// Those that are to stay: all but those that were withdrawn where nothing is begun.
+/// Those that are to stay: all but those that were withdrawn where nothing is begun; while a change is held, those of before it.
 fn staying<'a>(scene: &Scene<'a>) -> BTreeSet<&'a str> {
     let all = || scene.observed.replicas.iter();
     let contended = || scene.memory.contended(scene.now).is_some();
     match goal(scene) {
         Ok(goal) if paused(scene.desired, scene.memory).is_none() && !contended() => {
-            let cast = Cast::of(scene, goal.revision);
-            cast.keepers.iter().chain(&cast.finished).map(|member| member.replica.id.as_str()).collect()
+            begin::staying(scene, &goal).into_iter().map(|replica| replica.id.as_str()).collect()
         }
         _ => all().map(|replica| replica.id.as_str()).filter(|id| !scene.memory.withdrawn.contains_key(*id)).collect(),
     }

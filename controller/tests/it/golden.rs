@@ -9,7 +9,7 @@ use composed::model::{
     Memory, Neighbours, Observed, Outcome, Owner, Pending, Probe, Replica, RevisionRecord, Rotation, ServiceName,
     Sighting, State, Trouble,
 };
-use composed::plan::action::Verb;
+use composed::plan::action::{Plan, Verb};
 use composed::plan::policy::Policy;
 use composed::plan::{Scene, plan, status};
 use composed::source::catalog::Catalog;
@@ -314,6 +314,7 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         served: outcome == Outcome::Available,
         commit: None,
         image: None,
+        document: None,
         begun: None,
         ended: None,
         fresh: false,
@@ -454,6 +455,27 @@ fn plans_are_as_their_folders_say() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// While a change is held, those that are there are what others may join.
+#[test]
+fn while_a_rollout_is_held_what_is_kept_stays() {
+    let table: [(&str, &[&str]); 5] = [
+        ("9a-waits-for-its-turn", &["shop-web-4"]),
+        ("9d-held-in-the-middle-of-another-rollout", &[]),
+        ("9e-held-for-its-turn-while-its-network-goes", &["shop-app-1"]),
+        ("9f-held-for-its-turn-and-its-successor-is-not-available", &["shop-app-1"]),
+        ("09-new-one-available", &["shop-web-1", "shop-web-2", "shop-web-3"]),
+    ];
+    for (folder, expected) in table {
+        let case = Case::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder));
+        let Desired::Run(desired) = &case.desired else { panic!("{folder}") };
+        let policy = &Policy::with(&desired.spec, &case.observed.replicas);
+        let scene = Scene { desired, observed: &case.observed, memory: &case.memory, policy, now: case.now };
+        let status = status::status(&scene, &Plan::default(), None);
+        let leave: Vec<_> = status.instances.iter().filter(|one| one.leaves).map(|one| one.name.as_str()).collect();
+        assert_eq!(leave, expected, "{folder}");
+    }
 }
 
 /// What the first look at an empty host would make of the examples.

@@ -242,6 +242,41 @@ async fn a_dependant_does_not_wait_for_the_first_image_of_its_dependency() {
     drop(Arc::clone(&sim));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_image_that_has_failed_holds_no_dependant_and_a_document_that_has_failed_does() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    let with_job = |version: u32| {
+        format!(
+            "{DIGEST}---\napiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: job}}\nspec:\n  image: job:{version}\n  depends_on: [web]\n"
+        )
+    };
+    let job = |done: &'static dyn Fn(&ServiceStatus) -> bool| {
+        let board = Arc::clone(&running.board);
+        let name = ServiceName::new("shop", "job");
+        async move {
+            let wait = tokio::time::timeout(Duration::from_mins(10), async {
+                while !board.status(&name).is_some_and(|status| done(&status)) {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
+            wait.await.unwrap_or_else(|_| panic!("{:#?}", board.status(&name)));
+        }
+    };
+    running.wants("web:1", &with_job(1)).await;
+    running.converged("web:1").await;
+    job(&|status| standing(status) == Standing::Converged).await;
+    tag(&sim, "sha256:bad", broken());
+    running.until(|status| standing(status) == Standing::Failed && status.waiting.is_empty()).await;
+    running.wants("web:1", &with_job(2)).await;
+    job(&|status| status.history[0].image == "job:2" && standing(status) == Standing::Converged).await;
+    sim.with(|world, _| world.images.insert("web:2".to_owned(), broken()));
+    running.wants("web:2", &with_job(3)).await;
+    running.until(|status| status.history[0].image == "web:2" && standing(status) == Standing::Failed).await;
+    job(&|status| status.waiting.iter().any(|wait| wait.on == "web: its change has failed")).await;
+    running.end().await;
+}
+
 /// A registry that says what it is told to, and counts.
 #[derive(Default)]
 pub(crate) struct Scripted {

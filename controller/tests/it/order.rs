@@ -266,6 +266,56 @@ async fn waiting_for_a_turn_does_not_count_against_the_progress_deadline() {
     running.end().await;
 }
 
+const IN_VPN: &str = "  network_mode: service:vpn\n";
+
+#[tokio::test(start_paused = true)]
+async fn who_shares_a_network_moves_before_its_own_turn() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default(), Some(1), None);
+    let one = [("app", "app:1", IN_VPN), ("vpn", "vpn:1", "")];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    let two = [("app", "app:2", IN_VPN), ("vpn", "vpn:2", "")];
+    running.wants(&two).await;
+    running.all_converged(&two).await;
+    let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
+    sim.with(|world, _| world.images.insert("db:1".to_owned(), broken));
+    let after_db = format!("{IN_VPN}  depends_on: {{db: {{condition: service_healthy}}}}\n");
+    let three = [("app", "app:3", after_db.as_str()), ("db", "db:1", ""), ("vpn", "vpn:3", "")];
+    running.wants(&three).await;
+    running.until("vpn", |status| status.history[0].image == "vpn:3").await;
+    let app = || running.board.status(&ServiceName::new("shop", "app")).unwrap();
+    while running.board.status(&ServiceName::new("shop", "vpn")).is_none_or(|one| standing(&one) != Standing::Converged)
+    {
+        assert!(app().available > 0, "{:#?}", app());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let images: Vec<_> = sim.with(|world, _| world.containers.values().map(|one| one.spec.image.clone()).collect());
+    assert!(images.contains(&"app:2".to_owned()) && !images.contains(&"app:3".to_owned()), "{images:?}");
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shares_a_network_is_healed_while_its_host_is_held() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default(), None, None);
+    let one = [("app", "app:1", IN_VPN), ("vpn", "vpn:1", "")];
+    running.wants(&one).await;
+    running.all_converged(&one).await;
+    let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
+    sim.with(|world, _| world.images.insert("db:1".to_owned(), broken));
+    let after_db = "  depends_on: {db: {condition: service_healthy}}\n";
+    running.wants(&[("app", "app:1", IN_VPN), ("db", "db:1", ""), ("vpn", "vpn:2", after_db)]).await;
+    running.until("vpn", |status| status.waiting.iter().any(|wait| wait.on.starts_with("db: "))).await;
+    running.until("db", |status| standing(status) == Standing::Failed).await;
+    let status = running.until("app", |status| status.available == 1).await;
+    let dead = status.instances[0].id.clone();
+    sim.with(|world, now| world.kill(&dead, 137, now));
+    let healed = |status: &ServiceStatus| status.available == 1 && status.instances.iter().all(|one| one.id != dead);
+    running.until("app", healed).await;
+    running.end().await;
+}
+
 /// Notes what is sent.
 #[derive(Default)]
 struct Ear(Mutex<Vec<String>>);

@@ -85,6 +85,8 @@ pub(super) fn start_reaction(error: &Error) -> EngineError {
         "marked for removal",
         "is already in progress",
         "is paused",
+        // Whose namespaces it shares is between two runs of its restart policy.
+        "is restarting",
     ];
     let no_network = lower.contains("network") && lower.contains("not found");
     if no_network || gone.iter().any(|phrase| lower.contains(phrase)) {
@@ -184,6 +186,9 @@ mod tests {
         assert_eq!(kind(&start_reaction(&answer(404, "network abc not found"))), "stale");
         assert_eq!(kind(&start_reaction(&answer(404, "No such container: abc"))), "stale");
         assert_eq!(kind(&start_reaction(&answer(409, "container is marked for removal"))), "stale");
+        // Seen on 20.10.24.
+        let restarts = "Container abc is restarting, wait until the container is running";
+        assert_eq!(kind(&start_reaction(&answer(409, restarts))), "stale");
         assert_eq!(kind(&start_reaction(&Error::RequestTimeoutError)), "unavailable");
     }
 }

@@ -180,8 +180,7 @@ impl Observer<'_> {
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
                 let here = labels.get(labels::PROJECT) == Some(&service.project);
                 owner.service = labels.get(labels::COMPOSE_SERVICE).filter(|_| here).cloned().unwrap_or_default();
-                let runs = matches!(state(found.state.as_ref()), State::Running | State::Paused);
-                owner.since = time(found.state.as_ref().and_then(|state| state.started_at.as_deref())).filter(|_| runs);
+                owner.since = since(found.state.as_ref());
                 if network.is_some_and(|mode| mode.ends_with(id)) {
                     addresses = addresses_of(found.network_settings.unwrap_or_default());
                 }
@@ -259,6 +258,17 @@ pub(super) async fn inspect(api: &Api, id: &str) -> Result<Option<ContainerInspe
         Ok(container) => Ok(Some(container)),
         Err(EngineError::Stale(_)) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Since when the namespaces of a container are what they are; `None`: they have ended. Between two runs of its restart
+/// policy those of the last one have, and the next ones come by themselves.
+fn since(current: Option<&ContainerState>) -> Option<Timestamp> {
+    let began = time(current?.started_at.as_deref());
+    match state(current) {
+        State::Restarting => time(current?.finished_at.as_deref()).max(began),
+        State::Running | State::Paused => began,
+        _ => None,
     }
 }
 

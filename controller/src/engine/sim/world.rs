@@ -143,8 +143,12 @@ impl World {
 
     /// A container whose namespaces another has joined, as it is now.
     fn owner(&self, owner: &Owner) -> Owner {
-        let running = self.containers.get(&owner.id).filter(|one| one.replica.state == State::Running);
-        Owner { since: running.and_then(|one| one.replica.started_at), ..owner.clone() }
+        let since = self.containers.get(&owner.id).and_then(|one| match one.replica.state {
+            State::Running | State::Paused => one.replica.started_at,
+            State::Restarting => one.ended_at.max(one.replica.started_at),
+            _ => None,
+        });
+        Owner { since, ..owner.clone() }
     }
 
     /// Whether a service has a container that is ours, or that Compose made and that counts.
@@ -443,8 +447,13 @@ impl World {
 
     fn start(&mut self, id: &str, now: Timestamp) -> Result<(), EngineError> {
         let owners = self.containers.get(id).map(|one| one.replica.shares.clone()).unwrap_or_default();
-        let idle =
-            owners.iter().map(|owner| self.owner(owner)).find(|owner| owner.since.is_none()).map(|owner| owner.id);
+        let runs = |id: &str| {
+            let state = self.containers.get(id).map(|one| one.replica.state);
+            matches!(state, Some(State::Running | State::Paused))
+        };
+        let restarts = |id: &str| self.containers.get(id).is_some_and(|one| one.replica.state == State::Restarting);
+        let idle = owners.into_iter().map(|owner| owner.id).find(|id| !runs(id));
+        let waits = idle.as_deref().is_some_and(restarts);
         let container = self.find(id)?;
         if container.hook.is_some() && container.replica.state != State::Created {
             return Err(EngineError::Stale(format!("{} was started before", container.replica.name)));
@@ -452,6 +461,10 @@ impl World {
         if container.behaviour.unstartable {
             let message = "OCI runtime create failed: exec: \"/app\": no such file or directory".to_owned();
             return Err(EngineError::Rejected { message, name_taken: false });
+        }
+        if let Some(id) = idle.as_ref().filter(|_| waits) {
+            let message = format!("Container {id} is restarting, wait until the container is running");
+            return Err(EngineError::Stale(message));
         }
         if let Some(id) = idle {
             return Err(EngineError::Stale(format!("cannot join network of a non running container: {id}")));

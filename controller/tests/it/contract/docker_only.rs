@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 
 use super::docker::{DockerStage, Run, docker};
 use super::proxy::{Mode, Proxy};
-use super::{Kind, Stage, Watched, apply, print, registry, rejected, replica, replicas, started, until, web};
+use super::{Kind, Stage, Watched, apply, print, registry, rejected, replica, replicas, stale, started, until, web};
 
 /// A context with these networks and a volume `data`.
 fn context(stage: &DockerStage, networks: &[&str]) -> Context {
@@ -359,6 +359,44 @@ async fn compose_sees_our_replicas() {
     ask(&["logs", "web"]).await;
     ask(&["exec", "-T", "--index", "2", "web", "/composed", "demo-app", "check"]).await;
     assert!(ask(&["ls", "-a"]).await.contains(stage.project()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_one_that_restarts_a_start_is_for_later_and_what_ran_there_is_cut_off() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let mut host = print(&stage, Kind::Crashes, 1);
+    host.spec.restart = Some(crd_schema::RestartPolicy::Always);
+    apply(&stage, Verb::Create(Box::new(host))).await.expect("create");
+    let made = replicas(&stage).await.remove(0);
+    let host = Target { id: made.id, name: made.name };
+    let guest = |number| {
+        let mut guest = print(&stage, Kind::Serves, number);
+        guest.spec.network_mode = Some("service:web".to_owned());
+        guest.spec.expose.clear();
+        guest.joins.insert("web".to_owned(), host.clone());
+        guest
+    };
+    let (old, next) = (guest(2), guest(3));
+    for one in [&old, &next] {
+        apply(&stage, Verb::Create(Box::new(one.clone()))).await.expect("create");
+    }
+    let target = |name: String, seen: &[composed::model::Replica]| {
+        let id = seen.iter().find(|one| one.name == name).expect("a guest").id.clone();
+        Target { id, name }
+    };
+    let seen = replicas(&stage).await;
+    let (old, next) = (target(old.name, &seen), target(next.name, &seen));
+    apply(&stage, Verb::Start(host.clone())).await.expect("start");
+    apply(&stage, Verb::Start(old.clone())).await.expect("start in its first run");
+    // Each time the engine waits twice as long.
+    until(&stage, &host, "between two of its runs", |one| one.restart_count >= 4 && one.state == State::Restarting)
+        .await;
+    let seen = replica(&stage, &next).await.expect("one that never ran");
+    assert!(seen.shares[0].since.is_some() && !seen.alone(), "it can be started later: {seen:?}");
+    assert!(replica(&stage, &old).await.expect("one that ran").alone());
+    let refused = apply(&stage, Verb::Start(next.clone())).await;
+    assert!(stale(&refused), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
