@@ -34,4 +34,12 @@ impl Clock {
     pub fn instant(&self, at: Timestamp) -> Instant {
         self.since + std::time::Duration::try_from(at.duration_since(self.start)).unwrap_or_default()
     }
+
+    /// Resolves at `at`, or never.
+    pub async fn until(&self, at: Option<Timestamp>) {
+        match at {
+            Some(at) => tokio::time::sleep_until(self.instant(at)).await,
+            None => std::future::pending().await,
+        }
+    }
 }

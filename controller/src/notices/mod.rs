@@ -166,15 +166,9 @@ impl Notifier {
             self.save();
             let (due, next) = self.due();
             if due.is_empty() {
-                let wait = async {
-                    match next {
-                        Some(at) => tokio::time::sleep_until(self.clock.instant(at)).await,
-                        None => std::future::pending().await,
-                    }
-                };
                 tokio::select! {
                     () = self.changed.notified() => {}
-                    () = wait => {}
+                    () = self.clock.until(next) => {}
                 }
                 continue;
             }

@@ -117,27 +117,10 @@ impl Git {
 
     /// Runs it to its end; ending with an error is an answer, too.
     pub(super) async fn ask(&self, words: &[&str], within: Duration) -> Result<Ended, GitError> {
-        let verb = words.first().copied().unwrap_or_default();
-        let mut group = Group::begin(self.command(words))?;
-        let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
-        let all = async {
-            let (stdout, stderr) = tokio::join!(read(stdout, MAX_ANSWER), read(stderr, MAX_COMPLAINT));
-            if stdout.len() as u64 > MAX_ANSWER {
-                return Err(GitError::TooMuch(format!("git {verb} says more than {MAX_ANSWER} bytes")));
-            }
-            let status = group.child.wait().await.map_err(|error| GitError::Failed(error.to_string()))?;
-            Ok(Ended { success: status.success(), code: status.code(), stdout, complaint: one_line(&stderr) })
-        };
-        match tokio::time::timeout(within, all).await {
-            Ok(ended) => {
-                group.over = ended.is_ok();
-                ended
-            }
-            Err(_) => Err(GitError::Slow(verb.to_owned(), within)),
-        }
+        finish(self.command(words), words, &[], within).await
     }
 
-    /// Runs it to its end with more in its environment and something to read; returns what it said.
+    /// As [`Self::text`], with more in its environment and something to read, and what it says trimmed.
     pub(super) async fn told(
         &self,
         words: &[&str],
@@ -145,29 +128,13 @@ impl Git {
         input: &[u8],
         within: Duration,
     ) -> Result<String, GitError> {
-        let verb = words.first().copied().unwrap_or_default();
         let mut command = self.command(words);
         command.envs(environment.iter().copied()).stdin(Stdio::piped());
-        let mut group = Group::begin(command)?;
-        let (stdin, stdout, stderr) = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
-        let write = async {
-            if let Some(mut stdin) = stdin {
-                // One that ends without reading it all says why by its exit code.
-                stdin.write_all(input).await.ok();
-            }
-        };
-        let all = async {
-            let (stdout, stderr, ()) = tokio::join!(read(stdout, MAX_ANSWER), read(stderr, MAX_COMPLAINT), write);
-            let status = group.child.wait().await.map_err(|error| GitError::Failed(error.to_string()))?;
-            if status.success() {
-                Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
-            } else {
-                Err(GitError::Failed(one_line(&stderr)))
-            }
-        };
-        let said = tokio::time::timeout(within, all).await;
-        group.over = said.is_ok();
-        said.unwrap_or_else(|_| Err(GitError::Slow(verb.to_owned(), within)))
+        let ended = finish(command, words, input, within).await?;
+        if !ended.success {
+            return Err(GitError::Failed(ended.complaint));
+        }
+        Ok(String::from_utf8_lossy(&ended.stdout).trim().to_owned())
     }
 
     /// Runs it to its end and returns what it said; ending with an error is one.
@@ -179,6 +146,34 @@ impl Git {
     /// As [`Self::run`], for what is text.
     pub(super) async fn text(&self, words: &[&str], within: Duration) -> Result<String, GitError> {
         String::from_utf8(self.run(words, within).await?).map_err(|error| GitError::Broken(error.to_string()))
+    }
+}
+
+/// Runs a command to its end, with something to read where it has an end for that.
+async fn finish(command: Command, words: &[&str], input: &[u8], within: Duration) -> Result<Ended, GitError> {
+    let verb = words.first().copied().unwrap_or_default();
+    let mut group = Group::begin(command)?;
+    let (stdin, stdout, stderr) = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // One that ends without reading it all says why by its exit code.
+            stdin.write_all(input).await.ok();
+        }
+    };
+    let all = async {
+        let (stdout, stderr, ()) = tokio::join!(read(stdout, MAX_ANSWER), read(stderr, MAX_COMPLAINT), write);
+        if stdout.len() as u64 > MAX_ANSWER {
+            return Err(GitError::TooMuch(format!("git {verb} says more than {MAX_ANSWER} bytes")));
+        }
+        let status = group.child.wait().await.map_err(|error| GitError::Failed(error.to_string()))?;
+        Ok(Ended { success: status.success(), code: status.code(), stdout, complaint: one_line(&stderr) })
+    };
+    match tokio::time::timeout(within, all).await {
+        Ok(ended) => {
+            group.over = ended.is_ok();
+            ended
+        }
+        Err(_) => Err(GitError::Slow(verb.to_owned(), within)),
     }
 }
 
