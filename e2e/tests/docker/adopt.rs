@@ -300,7 +300,8 @@ impl<'w> Images<'w> {
     pub(crate) fn have<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names.map(str::trim).filter(|name| !name.is_empty()) {
             let docker = &self.world.docker;
-            if !docker.output(&["image", "inspect", name]).status.success() {
+            // Not by `inspect`: a short name such as `a` is also the beginning of an id.
+            if docker.output(&["image", "ls", "--quiet", name]).stdout.is_empty() {
                 docker.run(&["tag", &image("1"), name]);
                 self.ours.insert(name.to_owned());
             }
