@@ -300,10 +300,12 @@ impl<'w> Images<'w> {
     pub(crate) fn have<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names.map(str::trim).filter(|name| !name.is_empty()) {
             let docker = &self.world.docker;
-            // Not by `inspect`: a short name such as `a` is also the beginning of an id.
-            if docker.output(&["image", "ls", "--quiet", name]).stdout.is_empty() {
-                docker.run(&["tag", &image("1"), name]);
-                self.ours.insert(name.to_owned());
+            // With its tag: a short name such as `a` is also the beginning of an id, and one without a tag finds all tags.
+            let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+            let name = if tagged { name.to_owned() } else { format!("{name}:latest") };
+            if !docker.output(&["image", "inspect", &name]).status.success() {
+                docker.run(&["tag", &image("1"), &name]);
+                self.ours.insert(name);
             }
         }
     }
