@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bridge;
-use super::inflight::{Among, Look, Talks, look};
+use super::inflight::{Among, Look, Requests, Talks, look};
 use crate::clock::Clock;
 
 /// Between two lines.
@@ -16,6 +16,8 @@ pub const PACE: Duration = Duration::from_millis(100);
 
 /// The word that makes a companion a bridge.
 const BRIDGE: &str = "bridge";
+/// The word for several requests at once on one connection.
+const INTERLEAVED: &str = "interleaved";
 
 /// One line.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +28,9 @@ enum Line {
 }
 
 /// The words after the program's name, for one that lives so long.
-pub(super) fn arguments(limit: Duration) -> [String; 2] {
-    ["companion".to_owned(), limit.as_secs().to_string()]
+pub(super) fn arguments(limit: Duration, requests: Requests) -> Vec<String> {
+    let interleaved = (requests == Requests::Interleaved).then(|| INTERLEAVED.to_owned());
+    ["companion".to_owned(), limit.as_secs().to_string()].into_iter().chain(interleaved).collect()
 }
 
 /// The words after the program's name, for one that is a bridge.
@@ -35,18 +38,22 @@ pub(super) fn bridge_arguments() -> [String; 2] {
     ["companion".to_owned(), BRIDGE.to_owned()]
 }
 
-/// The hidden verb; `words` are those after it: the seconds that it lives, or `bridge`.
+/// The hidden verb; `words` are those after it: the seconds that it lives, `interleaved` after them or not, or `bridge`.
 pub fn companion_main(words: &[String]) -> ExitCode {
-    let [seconds] = words else { return usage() };
-    if seconds == BRIDGE {
-        return bridge::bridge_main();
-    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (seconds, requests) = match words[..] {
+        [BRIDGE] => return bridge::bridge_main(),
+        [seconds] => (seconds, Requests::InTurn),
+        [seconds, INTERLEAVED] => (seconds, Requests::Interleaved),
+        _ => return usage(),
+    };
     let Ok(seconds) = seconds.parse() else { return usage() };
+    let among = Among { ports: None, requests };
     let clock = Clock::system();
     let end = clock.now().saturating_add(Duration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX);
     let (mut out, mut talks) = (std::io::stdout(), Talks::default());
     while clock.now() < end {
-        let line = match look(&Among::default(), &mut talks) {
+        let line = match look(&among, &mut talks) {
             Ok(Look { busy, open, listening }) => Line::Look { busy, open, listening },
             Err(error) => Line::Failed(error.to_string()),
         };
@@ -69,7 +76,7 @@ pub(super) fn read(line: &str) -> Result<Look, String> {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: composed companion SECONDS|bridge");
+    eprintln!("usage: composed companion SECONDS [interleaved]|bridge");
     ExitCode::from(2)
 }
 

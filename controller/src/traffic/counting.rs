@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crd_schema::Drain;
+use crd_schema::{Drain, ServiceSpec};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell, watch};
 
 use super::companion::{self, PACE};
-use super::inflight::{LEAST, Look, LookError, Talks, look_into};
+use super::inflight::{LEAST, Look, LookError, Requests, Talks, look_into};
 use super::local::Way;
 use crate::clock::Clock;
 use crate::engine::docker::Docker;
@@ -75,6 +75,25 @@ impl Seen {
     }
 }
 
+/// How requests follow each other on the connections of a service, as far as what is written of it tells: that it speaks
+/// HTTP/2 or gRPC stands at a port, in the labels for its proxy, or in how it is asked whether it is ready.
+pub(super) fn requests(spec: &ServiceSpec) -> Requests {
+    let several = ["h2c", "h2", "http2", "grpc", "kubernetes.io/h2c"];
+    let port = spec.ports.iter().any(|port| {
+        port.app_protocol.as_ref().is_some_and(|word| several.iter().any(|known| word.eq_ignore_ascii_case(known)))
+    });
+    let label = spec.labels.iter().any(|(key, value)| {
+        let key = key.to_lowercase();
+        let names_a_scheme = key.starts_with("traefik.") && key.ends_with(".scheme")
+            || key.starts_with("caddy") && key.ends_with("reverse_proxy");
+        // With TLS both sides agree on HTTP/2 where they can.
+        let mut words = value.split(|c: char| !c.is_alphanumeric());
+        names_a_scheme && words.any(|word| ["h2c", "https"].iter().any(|known| word.eq_ignore_ascii_case(known)))
+    });
+    let asked = spec.readiness.as_ref().is_some_and(|asked| asked.grpc.is_some());
+    if port || label || asked { Requests::Interleaved } else { Requests::InTurn }
+}
+
 /// A replica on its way out, or about to be.
 #[derive(Clone, Debug)]
 pub(super) struct Leaving {
@@ -86,6 +105,8 @@ pub(super) struct Leaving {
     pub(super) ports: BTreeSet<u16>,
     /// What has to end.
     pub(super) drain: Drain,
+    /// How requests follow each other on its connections.
+    pub(super) requests: Requests,
     /// How long a companion may live.
     pub(super) limit: Duration,
 }
@@ -175,9 +196,10 @@ impl Counter {
         let (mut talks, since) = (Talks::default(), self.clock.now());
         loop {
             let at = self.clock.now();
-            let Leaving { id, pid, ports, .. } = leaving.clone();
+            let Leaving { id, pid, ports, requests, .. } = leaving.clone();
             let mut heard = std::mem::take(&mut talks);
-            let look = tokio::task::spawn_blocking(move || (look_into(&id, pid, &ports, &mut heard), heard)).await;
+            let look = move || (look_into(&id, pid, &ports, requests, &mut heard), heard);
+            let look = tokio::task::spawn_blocking(look).await;
             let look = match look {
                 Ok((look, heard)) => {
                     talks = heard;
@@ -213,7 +235,7 @@ impl Counter {
         };
         while !seen.is_closed() {
             let mut command = vec![program.display().to_string()];
-            command.extend(companion::arguments(leaving.limit));
+            command.extend(companion::arguments(leaving.limit, leaving.requests));
             match docker.start_companion(image, &command, &leaving.id).await {
                 Ok(companion) => {
                     self.listen(docker, &companion, leaving.drain, seen, tell).await;
@@ -262,5 +284,44 @@ impl Counter {
             }
         });
         found.await.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_tells_whether_requests_come_in_turn() {
+        let labels = |key: &str, value: &str| json!({ "labels": { (key): value } });
+        let scheme = "traefik.http.services.web.loadbalancer.server.scheme";
+        let several = [
+            json!({ "ports": [{ "target": 50051, "app_protocol": "grpc" }] }),
+            json!({ "ports": [{ "target": 80, "app_protocol": "kubernetes.io/h2c" }] }),
+            labels(scheme, "h2c"),
+            labels(&scheme.replace("traefik", "Traefik"), "HTTPS"),
+            labels("caddy.reverse_proxy", "{{upstreams h2c 8080}}"),
+            json!({ "readiness": { "grpc": { "port": 50051 } } }),
+        ];
+        let in_turn = [
+            json!({ "ports": [{ "target": 80, "app_protocol": "http" }] }),
+            labels(scheme, "http"),
+            labels("traefik.http.routers.web.rule", "Host(`https.example.com`)"),
+            labels("caddy", "https://example.com"),
+            json!({ "readiness": { "http": { "path": "/", "port": 80 } } }),
+        ];
+        let of = |spec: &serde_json::Value| {
+            let mut spec = spec.clone();
+            spec["image"] = json!("web");
+            requests(&serde_json::from_value(spec).expect("a spec"))
+        };
+        for spec in several {
+            assert_eq!(of(&spec), Requests::Interleaved, "{spec}");
+        }
+        for spec in in_turn {
+            assert_eq!(of(&spec), Requests::InTurn, "{spec}");
+        }
     }
 }

@@ -6,6 +6,8 @@
 //! - an answer that is being sent counts until [`QUIET`] after its last byte; a connection on which the server was heard
 //!   to go on by itself after a pause (a stream, a websocket that is pushed to) counts until three such pauses after it, 2 s
 //!   at least;
+//! - on a connection of many requests at once (HTTP/2, gRPC) one stream hides the pauses of another: [`Requests::Interleaved`]
+//!   counts it until 2 s after anybody's last word, in which a stream that goes on shows itself;
 //! - a websocket on which the server only ever answers looks like keep-alive: [`Look::open`] counts it;
 //! - HTTP/2 and gRPC clients that send `WINDOW_UPDATE` or `PING` after an answer look busy until the server speaks: at
 //!   worst `drain_timeout` bounds the wait;
@@ -36,7 +38,7 @@ pub const QUIET: Duration = Duration::from_millis(300);
 /// for so long. A request that takes longer and came so fast upon an answer is missed.
 pub const DOUBT: Duration = Duration::from_secs(1);
 /// A server that went on after a pause may do so again: after so many such pauses it is believed to have ended, but not
-/// before the least of all waits, since several streams on one connection (HTTP/2) hide each other's pauses.
+/// before the least of all waits.
 const PAUSES: u32 = 3;
 pub(super) const LEAST: Duration = Duration::from_secs(2);
 /// The kernel answers at once; this only keeps a broken one from holding a thread.
@@ -66,11 +68,23 @@ pub enum LookError {
     Failed(#[from] io::Error),
 }
 
-/// Whose connections count.
+/// How requests follow each other on one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Requests {
+    /// Each after the answer to the one before, as in HTTP/1.1.
+    #[default]
+    InTurn,
+    /// Several at once, as in HTTP/2.
+    Interleaved,
+}
+
+/// Whose connections count, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Among {
     /// Only those to one of these ports; `None` for all that the namespace listens on.
     pub ports: Option<BTreeSet<u16>>,
+    /// How requests follow each other on them.
+    pub requests: Requests,
 }
 
 /// What earlier looks at the same namespace have heard on each connection, by the kernel's cookie for it.
@@ -94,7 +108,8 @@ pub fn look(among: &Among, talks: &mut Talks) -> io::Result<Look> {
     if !listening.is_empty() {
         diag.dump(&(open | closing), |socket| {
             if listening.contains(&socket.port) {
-                let (talk, is_busy) = Talk::hear(talks.0.get(&socket.cookie), &socket, Instant::now());
+                let before = talks.0.get(&socket.cookie);
+                let (talk, is_busy) = Talk::hear(before, &socket, among.requests, Instant::now());
                 after.extend(talk.map(|talk| (socket.cookie, talk)));
                 busy += u32::from(is_busy);
                 all += u32::from(socket.is_open());
@@ -105,9 +120,16 @@ pub fn look(among: &Among, talks: &mut Talks) -> io::Result<Look> {
     Ok(Look { busy, open: all, listening: u32::try_from(listening.len()).unwrap_or(u32::MAX) })
 }
 
-/// Counts in the network namespace of a container on this host, given its main process as the engine names it. Blocks
-/// for some milliseconds: a thread enters the namespace and ends, so that no other ever runs in it.
-pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>, talks: &mut Talks) -> Result<Look, LookError> {
+/// Counts in the network namespace of a container on this host, given its main process as the engine names it, and the
+/// ports that it exposes. Blocks for some milliseconds: a thread enters the namespace and ends, so that no other ever runs
+/// in it.
+pub fn look_into(
+    container: &str,
+    pid: u32,
+    ports: &BTreeSet<u16>,
+    requests: Requests,
+    talks: &mut Talks,
+) -> Result<Look, LookError> {
     let namespace = namespace_of(container, pid)?;
     let ports = ports.clone();
     let mut heard = std::mem::take(talks);
@@ -119,7 +141,7 @@ pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>, talks: &mut T
                     "it shares the host's network and exposes no port, so its requests cannot be told apart".to_owned(),
                 ));
             }
-            Namespace::Ours => Among { ports: Some(ports) },
+            Namespace::Ours => Among { ports: Some(ports), requests },
             Namespace::Other(file) => {
                 let entered = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
                 entered.map_err(|error| match error {
@@ -128,7 +150,7 @@ pub fn look_into(container: &str, pid: u32, ports: &BTreeSet<u16>, talks: &mut T
                     }
                     other => LookError::Failed(other.into()),
                 })?;
-                Among::default()
+                Among { ports: None, requests }
             }
         };
         Ok((look(&among, &mut heard), heard))
@@ -205,8 +227,8 @@ struct Talk {
 
 impl Talk {
     /// Hears `socket` at `now`, after what was heard before: what is to be kept of it, and whether it is busy.
-    fn hear(before: Option<&Self>, socket: &Connection, now: Instant) -> (Option<Self>, bool) {
-        let busy = socket.is_busy();
+    fn hear(before: Option<&Self>, socket: &Connection, requests: Requests, now: Instant) -> (Option<Self>, bool) {
+        let busy = socket.is_busy() || requests == Requests::Interleaved && socket.talked_within(LEAST);
         let Some(info) = socket.info else { return (None, busy) };
         let silence = Duration::from_millis(info.last_sent.into());
         let Some(last_sent) = now.checked_sub(silence) else { return (None, busy) };
@@ -226,6 +248,12 @@ impl Connection {
         self.state == TCP_ESTABLISHED || self.state == TCP_CLOSE_WAIT
     }
 
+    /// Whether either side said something so recently.
+    fn talked_within(&self, limit: Duration) -> bool {
+        let talked = self.info.filter(|info| info.received > 0);
+        self.is_open() && talked.is_some_and(|info| within(info.last_sent.min(info.last_received), limit))
+    }
+
     /// Whether a request is in flight on it.
     fn is_busy(&self) -> bool {
         // A FIN that is not yet read, or not yet acknowledged, is one byte of a queue.
@@ -237,7 +265,6 @@ impl Connection {
             return true;
         }
         let Some(info) = self.info else { return true };
-        let within = |ms: u32, limit: Duration| u128::from(ms) < limit.as_millis();
         // At the handshake the kernel sets both times to its own, so without data they mean nothing.
         match (info.received, info.sent) {
             (0, _) => false,
@@ -279,6 +306,10 @@ impl Info {
             sent: number(info, 156)?,
         })
     }
+}
+
+fn within(ms: u32, limit: Duration) -> bool {
+    u128::from(ms) < limit.as_millis()
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {

@@ -265,6 +265,7 @@ impl LocalSenses {
             id: replica.id.clone(),
             pid: replica.pid,
             ports: tcp_ports(replica),
+            requests: own.map(counting::requests).unwrap_or_default(),
             drain: own.and_then(|own| own.traffic.as_ref()?.drain).unwrap_or_default(),
             limit: own.map_or_else(|| drain_timeout(&ServiceSpec::default()), drain_timeout) + COMPANION_MARGIN,
         };

@@ -13,7 +13,7 @@ use composed::engine::docker::Docker;
 use composed::engine::{Engine as _, Scope};
 use composed::model::{Health, InFlight, Key, Memory, Probe, Replica, Rotation, ServiceName, State};
 use composed::traffic::Senses as _;
-use composed::traffic::inflight::{Among, DOUBT, QUIET, Talks, look, look_into};
+use composed::traffic::inflight::{Among, DOUBT, QUIET, Requests, Talks, look, look_into};
 use composed::traffic::local::{LocalSenses, Way};
 use crd_schema::{ComposeDuration, HttpProbe, Readiness, ServiceSpec, TcpProbe};
 use futures_util::StreamExt as _;
@@ -41,7 +41,7 @@ impl Place {
     fn new(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
-        Self { listener, among: Among { ports: Some([port].into()) } }
+        Self { listener, among: Among { ports: Some([port].into()), ..Among::default() } }
     }
 
     fn v4() -> Self {
@@ -142,7 +142,7 @@ fn requests_are_counted_over_ipv6() {
 fn ipv4_clients_of_an_ipv6_listener_count() {
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let place = Place { listener, among: Among { ports: Some([port].into()) } };
+    let place = Place { listener, among: Among { ports: Some([port].into()), ..Among::default() } };
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     client.write_all(REQUEST).unwrap();
     assert_eq!(place.busy(), 1);
@@ -684,7 +684,7 @@ async fn figures() {
     let idle = stage.idle(300);
     let (before, begin, mut talks) = (cpu_ms(), Instant::now(), Talks::default());
     for _ in 0..200 {
-        look_into(&stage.replica.id, stage.replica.pid, &[8080].into(), &mut talks).unwrap();
+        look_into(&stage.replica.id, stage.replica.pid, &[8080].into(), Requests::InTurn, &mut talks).unwrap();
     }
     println!("a look among 300 connections: {:?}, {} ms CPU for 200", begin.elapsed() / 200, cpu_ms() - before);
     drop(idle);

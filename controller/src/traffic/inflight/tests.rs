@@ -43,11 +43,15 @@ fn queues_count_but_for_the_end_of_a_connection() {
 /// Hears one connection again and again: after how many seconds since the last look, with how many segments in and out by then,
 /// and milliseconds since data came in and went out.
 fn heard(looks: &[(u64, (u32, u32), u32, u32)]) -> Vec<bool> {
+    heard_as(Requests::InTurn, looks)
+}
+
+fn heard_as(requests: Requests, looks: &[(u64, (u32, u32), u32, u32)]) -> Vec<bool> {
     let (mut now, mut talk) = (Instant::now() + Duration::from_hours(1), None);
     let each = looks.iter().map(|(after, segments, last_received, last_sent)| {
         now += Duration::from_secs(*after);
         let socket = with(info(*segments, *last_received, *last_sent, *last_sent));
-        let (then, busy) = Talk::hear(talk.as_ref(), &socket, now);
+        let (then, busy) = Talk::hear(talk.as_ref(), &socket, requests, now);
         talk = then;
         busy
     });
@@ -70,9 +74,22 @@ fn a_server_that_goes_on_after_a_pause_is_expected_to_do_so_again() {
 }
 
 #[test]
+fn where_streams_hide_each_other_a_silence_has_to_last() {
+    // A call each second in the moment in which a stream goes on: none of its pauses is ever heard.
+    let calls = [(0, (1, 2), 500, 490), (1, (2, 4), 500, 490), (1, (3, 6), 500, 490)];
+    assert_eq!(heard(&calls), [false; 3]);
+    assert_eq!(heard_as(Requests::Interleaved, &calls), [true; 3]);
+    let ended = [calls[2], (1, (3, 6), 1500, 1490), (1, (3, 6), 2500, 2490)];
+    assert_eq!(heard_as(Requests::Interleaved, &ended), [true, true, false]);
+    let goes_on = [calls[2], (1, (3, 7), 1500, 490), (1, (3, 7), 2500, 1490), (1, (3, 7), 3500, 2490)];
+    assert_eq!(heard_as(Requests::Interleaved, &goes_on), [true; 4], "after the calls its pauses are heard");
+    assert_eq!(heard_as(Requests::Interleaved, &[(0, (0, 1), 400, 300)]), [false], "nobody has asked for anything");
+}
+
+#[test]
 fn a_stranger_is_not_entered() {
     let own = std::process::id();
-    let into = |id: &str, pid: u32| look_into(id, pid, &BTreeSet::new(), &mut Talks::default());
+    let into = |id: &str, pid: u32| look_into(id, pid, &BTreeSet::new(), Requests::InTurn, &mut Talks::default());
     assert!(matches!(into(&"0".repeat(64), own), Err(LookError::OutOfReach(_))));
     assert!(matches!(into("", own), Err(LookError::OutOfReach(_))), "every text holds this");
     assert!(matches!(into(&"0".repeat(64), 0), Err(LookError::OutOfReach(_))));
