@@ -110,6 +110,9 @@ impl Pass<'_> {
         if let Some(Held::Cooling(until)) = held {
             plan.wake(until);
         }
+        if let Some(spec) = self.spec().filter(|_| plan.makes_replicas()) {
+            senses.foresee(self.service, spec, memory, &observed.replicas);
+        }
         let mut status = self.status(&desired, &observed, memory, &plan);
         status.update = update(&desired, &observed, held.as_ref());
         status.traffic = senses.paths(self.service);

@@ -41,6 +41,11 @@ impl Plan {
         self.wake_at = earliest(self.wake_at, at.into());
     }
 
+    /// Whether replicas are created or started.
+    pub fn makes_replicas(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action.verb, Verb::Create(_) | Verb::Start(_)))
+    }
+
     /// Nothing to do, and nothing that will come by itself.
     pub fn settled(&self) -> bool {
         self.actions.is_empty() && self.waiting.is_empty()

@@ -117,18 +117,14 @@ impl LocalSenses {
             path.notice(service, spec, memory, replicas);
         }
         let begin = self.clock.now();
-        let revision = spec.map(ServiceSpec::revision);
+        let named = spec.map(|spec| (spec, spec.revision()));
         let (mut probes, mut counts) = (BTreeSet::new(), BTreeSet::new());
-        let new = |replica: &Replica| revision.as_ref() == Some(&replica.revision);
-        // Another name than the spec's own where a dependency is part of it.
-        let wanted = memory.history.last().map(|record| &record.revision);
-        let succeeds = |replica: &Replica| spec.is_some() && wanted == Some(&replica.revision);
-        let successors = replicas.iter().any(|replica| replica.state == State::Running && succeeds(replica));
+        let succeeds = |replica: &Replica| spec.is_some() && succeeds(memory, replica);
+        let is_made = |replica: &Replica| matches!(replica.state, State::Created | State::Running);
+        let successors = replicas.iter().any(|replica| is_made(replica) && succeeds(replica));
         let mut awaited: Vec<BoxFuture<'static, ()>> = Vec::new();
         for replica in replicas.iter().filter(|replica| replica.state == State::Running) {
-            // Its own revision's word: another may ask at a place that this one does not have.
-            let record = || memory.record(&replica.revision).map(|record| &record.spec);
-            let own = if new(replica) { spec } else { record().or(spec) };
+            let own = own_word(named.as_ref(), memory, replica);
             if memory.withdrawn.contains_key(&replica.id) {
                 counts.insert(replica.id.clone());
                 awaited.push(self.count(service, own, replica, begin));
@@ -287,6 +283,14 @@ impl Senses for LocalSenses {
         Box::pin(self.look(service, spec, memory, replicas))
     }
 
+    fn foresee(&self, service: &ServiceName, spec: &ServiceSpec, memory: &Memory, replicas: &[Replica]) {
+        let named = (spec, spec.revision());
+        let serves = |one: &&Replica| one.state == State::Running && !memory.withdrawn.contains_key(&one.id);
+        for replica in replicas.iter().filter(serves).filter(|replica| !succeeds(memory, replica)) {
+            self.listen(service, own_word(Some(&named), memory, replica), replica);
+        }
+    }
+
     fn paths(&self, service: &ServiceName) -> Vec<TrafficPath> {
         self.paths.iter().filter_map(|path| path.about(service)).collect()
     }
@@ -308,6 +312,25 @@ impl Senses for LocalSenses {
         });
         let paths = self.paths.iter().map(|path| path.watch());
         stream::select(keys.flatten(), stream::select_all(paths)).boxed()
+    }
+}
+
+/// Whether this replica is of the revision that is wanted: that has another name than the spec's own where a dependency is
+/// part of it.
+fn succeeds(memory: &Memory, replica: &Replica) -> bool {
+    memory.history.last().is_some_and(|wanted| wanted.revision == replica.revision)
+}
+
+/// What a replica's own revision says of it, given the specification and the name of the one that is wanted: another may ask
+/// at a place that this one does not have.
+fn own_word<'a>(
+    named: Option<&(&'a ServiceSpec, String)>,
+    memory: &'a Memory,
+    replica: &Replica,
+) -> Option<&'a ServiceSpec> {
+    match memory.record(&replica.revision) {
+        Some(record) if named.is_none_or(|(_, name)| *name != replica.revision) => Some(&record.spec),
+        _ => named.map(|(spec, _)| *spec),
     }
 }
 

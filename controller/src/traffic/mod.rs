@@ -33,6 +33,10 @@ pub trait Senses: Send + Sync {
         replicas: &'a mut [Replica],
     ) -> BoxFuture<'a, ()>;
 
+    /// Successors to some of these are about to be made: what has to be known of those who leave for them takes time, which
+    /// begins now.
+    fn foresee(&self, _: &ServiceName, _: &ServiceSpec, _: &Memory, _: &[Replica]) {}
+
     /// The ways by which requests for a service come, as far as they are known.
     fn paths(&self, service: &ServiceName) -> Vec<TrafficPath>;
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use composed::clock::Clock;
 use composed::engine::docker::Docker;
 use composed::engine::{Engine as _, Scope};
-use composed::model::{Health, InFlight, Key, Memory, Probe, Replica, Rotation, ServiceName, State};
+use composed::model::{
+    DesiredService, Health, InFlight, Key, Memory, Observed, Probe, Replica, Rotation, ServiceName, State,
+};
 use composed::traffic::Senses as _;
 use composed::traffic::inflight::{Among, DOUBT, QUIET, Requests, Talks, look, look_into};
 use composed::traffic::local::{LocalSenses, Way};
@@ -630,6 +632,37 @@ async fn requests_of_a_container_are_counted_from_the_host() {
     let mut replicas = [stage.replica.clone()];
     senses.sense(&web(), None, &memory, &mut replicas).await;
     assert_ne!(replicas[0].in_flight, InFlight::Uncountable);
+}
+
+/// Streams are told from kept connections by listening for 2 s: that begins when a successor is about to be made.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_to_leave_is_listened_to_before_its_successor_is_made() {
+    let Some(stage) = Stage::new().await else { return };
+    let senses = LocalSenses::new(None, Clock::system(), Arc::default());
+    let wanted = ServiceSpec::default();
+    let mut memory = Memory::default();
+    let desired = DesiredService::new(web(), wanted.clone(), "web.yaml:1");
+    memory.notice(Some(&desired), &Observed::default(), Timestamp::UNIX_EPOCH);
+    let _idle = stage.idle(2);
+    let mut old = [stage.replica.clone()];
+    senses.sense(&web(), Some(&wanted), &memory, &mut old).await;
+    assert_eq!(senses.tasks(), (0, 0), "it has no successor");
+    senses.foresee(&web(), &wanted, &memory, &old);
+    assert_eq!(senses.tasks(), (0, 1));
+    let made = Replica { revision: desired.revision, state: State::Created, pid: 0, ..replica("new", None) };
+    let mut both = [stage.replica.clone(), made];
+    let begin = Instant::now();
+    while begin.elapsed() < DOUBT * 2 + QUIET {
+        senses.sense(&web(), Some(&wanted), &memory, &mut both).await;
+        assert_eq!(senses.tasks(), (0, 1), "the successor is there");
+        tokio::time::sleep(QUIET).await;
+    }
+    memory.withdrawn.insert(stage.replica.id.clone(), Timestamp::UNIX_EPOCH);
+    senses.sense(&web(), Some(&wanted), &memory, &mut both).await;
+    assert_eq!(both[0].in_flight, InFlight::Count(0), "by the first look");
+    memory.withdrawn.clear();
+    senses.sense(&web(), Some(&wanted), &memory, &mut old).await;
+    assert_eq!(senses.tasks(), (0, 0), "the successor is gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
