@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crd_schema::status::{Event, ServiceStatus};
-use crd_schema::{Hooks, ServiceSpec};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -448,7 +447,7 @@ impl Shared {
             self.recall(name);
             if let Some(service) = catalog.service(name).map(|service| self.raised(service, &[])) {
                 scope.images.insert(service.spec.image.clone());
-                scope.images.extend(of_hooks(&service.spec));
+                scope.images.extend(service.spec.hook_images().cloned());
                 scope.asked.insert(name.clone(), asked(&catalog, &service));
                 let memories = lock(&self.memories);
                 let memory = memories.get(name);
@@ -501,6 +500,8 @@ impl Shared {
             other => other,
         };
         if matches!(desired, Desired::Gone(_)) && !snapshot.owned.contains(name) {
+            // Nothing of it is left to be probed or counted.
+            self.c.senses.sense(name, None, &Memory::default(), &mut []).await;
             return self.forget(name);
         }
         let project = catalog.project(&name.project);
@@ -798,12 +799,7 @@ fn if_paused(desired: Desired, memory: &Memory) -> Desired {
 /// The image of a revision, by name, and by id where it must be that one.
 fn images(record: &RevisionRecord) -> impl Iterator<Item = String> {
     let id = record.image.clone().filter(|_| follows(&record.spec));
-    std::iter::once(record.spec.image.clone()).chain(id).chain(of_hooks(&record.spec))
-}
-
-/// The images that a specification's hooks name.
-pub fn of_hooks(spec: &ServiceSpec) -> impl Iterator<Item = String> {
-    spec.hooks.iter().flat_map(Hooks::images).cloned()
+    std::iter::once(record.spec.image.clone()).chain(id).chain(record.spec.hook_images().cloned())
 }
 
 /// The labels of those revisions that somebody runs.

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crd_schema::Update;
 use crd_schema::status::{PullStatus, ServiceStatus, UpdateStatus};
-use crd_schema::{Hooks, Update};
 use jiff::Timestamp;
 
 use crate::act::{Deed, Now, act};
@@ -110,7 +110,7 @@ impl Pass<'_> {
         if let Some(Held::Cooling(until)) = held {
             plan.wake(until);
         }
-        if let Some(spec) = self.spec().filter(|_| plan.makes_replicas()) {
+        if let Some(spec) = self.spec().filter(|_| plan.makes_replicas(&observed.replicas)) {
             senses.foresee(self.service, spec, memory, &observed.replicas);
         }
         let mut status = self.status(&desired, &observed, memory, &plan);
@@ -145,8 +145,7 @@ impl Pass<'_> {
         let spec = self.spec();
         // The snapshot is everybody's; this service's revisions name a few images of it.
         let specs = || spec.into_iter().chain(memory.history.iter().map(|record| &record.spec));
-        let of_hooks = specs().flat_map(|spec| spec.hooks.iter().flat_map(Hooks::images));
-        let named = specs().map(|spec| &spec.image).chain(of_hooks);
+        let named = specs().flat_map(|spec| std::iter::once(&spec.image).chain(spec.hook_images()));
         let ids = memory.history.iter().filter_map(|record| record.image.as_ref());
         let images = named.chain(ids).filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
         let image = spec.map(|spec| &spec.image);
@@ -294,10 +293,8 @@ pub fn spared(
     let others = memories.iter().filter(|(other, _)| *other != name).flat_map(|(_, memory)| &memory.history);
     let run = snapshot.replicas.iter().filter(|(other, _)| *other != name).flat_map(|(_, replicas)| replicas);
     let run = run.map(|replica| replica.image.clone());
-    let of = |record: &RevisionRecord| {
-        let named = record.spec.hooks.iter().flat_map(Hooks::images).cloned();
-        named.chain(record.image.clone()).collect::<Vec<_>>()
-    };
+    let of =
+        |record: &RevisionRecord| record.spec.hook_images().cloned().chain(record.image.clone()).collect::<Vec<_>>();
     others.flat_map(of).chain(run).collect()
 }
 

@@ -123,7 +123,7 @@ pub async fn intents(
         let memory = session.state.load(name);
         if let Some(service) = catalog.service(name) {
             images.insert(service.spec.image.clone());
-            images.extend(controller::of_hooks(&service.spec));
+            images.extend(service.spec.hook_images().cloned());
             asked.insert(name.clone(), controller::asked(catalog, service));
         }
         images.extend(memory.history.iter().map(|record| record.spec.image.clone()));

@@ -6,8 +6,8 @@ mod config;
 use std::collections::BTreeMap;
 
 use crd_schema::{
-    ComposeDuration, Generated, GeneratedFile, NetworkAttachment, Readiness, RestartPolicy, Rollout, ServiceSpec,
-    TcpProbe,
+    ComposeDuration, DeployHook, Generated, GeneratedFile, Hooks, NetworkAttachment, OnInterrupt, Readiness,
+    RestartPolicy, Rollout, ServiceSpec, TcpProbe,
 };
 
 use crate::model::{DesiredProject, DesiredService, ServiceName};
@@ -27,6 +27,8 @@ const LUA: &str = "/etc/composed/front.lua";
 const SUFFIX: &str = "-front";
 /// A front that was told to stop has so long beyond the requests in flight on it.
 const GRACE_MARGIN: u64 = 5;
+/// Reading a configuration takes milliseconds (seconds).
+const CHECK_TIMEOUT: u64 = 30;
 
 /// The name of a service's front.
 pub fn name(service: &ServiceName) -> ServiceName {
@@ -57,8 +59,6 @@ pub fn of(service: &DesiredService, project: &DesiredProject) -> Option<DesiredS
     let file = |path: &str, content: String| GeneratedFile { path: path.to_owned(), content };
     let own = ServiceSpec {
         image: front.image.clone().unwrap_or_else(|| IMAGE.to_owned()),
-        // HAProxy reads its configuration before anything else, and ends with code 1 if it is not valid: then this
-        // revision of the front fails to start, and the one before it stays or comes back.
         entrypoint: Some(["haproxy", "-db", "-f", CONFIG].map(str::to_owned).to_vec()),
         command: Some(Vec::new()),
         ports: spec.ports.clone(),
@@ -81,6 +81,17 @@ pub fn of(service: &DesiredService, project: &DesiredProject) -> Option<DesiredS
             progress_deadline: spec.rollout.as_ref().and_then(|rollout| rollout.progress_deadline),
             failure_action: spec.rollout.as_ref().and_then(|rollout| rollout.failure_action),
             ..Rollout::default()
+        }),
+        // HAProxy itself says whether it understands the configuration, while the front before this one serves.
+        hooks: Some(Hooks {
+            pre_deploy: Some(DeployHook {
+                entrypoint: Some(["haproxy", "-c", "-f", CONFIG].map(str::to_owned).to_vec()),
+                command: Some(Vec::new()),
+                timeout: Some(ComposeDuration::from_secs(CHECK_TIMEOUT)),
+                on_interrupt: Some(OnInterrupt::Rerun),
+                ..DeployHook::default()
+            }),
+            post_deploy: None,
         }),
         cap_drop: vec!["ALL".to_owned()],
         cap_add: vec!["NET_BIND_SERVICE".to_owned()],

@@ -7,7 +7,7 @@ use crd_schema::{Hook, ServiceSpec, status::Reason};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{HookKind, HookRecord, HookState, Outcome, ServiceName};
+use crate::model::{HookKind, HookRecord, HookState, Outcome, Replica, ServiceName};
 
 use super::cast::earliest;
 
@@ -41,9 +41,13 @@ impl Plan {
         self.wake_at = earliest(self.wake_at, at.into());
     }
 
-    /// Whether replicas are created or started.
-    pub fn makes_replicas(&self) -> bool {
-        self.actions.iter().any(|action| matches!(action.verb, Verb::Create(_) | Verb::Start(_)))
+    /// Whether replicas are created, or some of these started.
+    pub fn makes_replicas(&self, there: &[Replica]) -> bool {
+        self.actions.iter().any(|action| match &action.verb {
+            Verb::Create(blueprint) => blueprint.hook.is_none(),
+            Verb::Start(target) => there.iter().any(|replica| replica.id == target.id),
+            _ => false,
+        })
     }
 
     /// Nothing to do, and nothing that will come by itself.

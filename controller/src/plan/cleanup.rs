@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Scene;
 use super::action::{Plan, Verb};
 use crate::model::ImageState;
-use crd_schema::Hooks;
+use crd_schema::ServiceSpec;
 
 /// So many images of earlier revisions are kept, where nothing else is said.
 const HISTORY: u32 = 2;
@@ -35,7 +35,7 @@ fn kept<'a>(scene: &Scene<'a>, most: u32) -> BTreeSet<&'a str> {
     kept.extend(memory.last_available(&desired.revision).and_then(|record| record.image.as_deref()));
     // A hook runs an image by its name; so may another service's, of which only the name is known.
     let hooks = memory.history.iter().map(|record| &record.spec).chain([&desired.spec]);
-    for name in hooks.flat_map(|spec| spec.hooks.iter().flat_map(Hooks::images)) {
+    for name in hooks.flat_map(ServiceSpec::hook_images) {
         if let Some(ImageState::Present(id)) = observed.images.get(name) {
             kept.insert(id);
         }

@@ -23,7 +23,7 @@ use super::target::{Goal, GoalKind};
 pub(super) const PULL_LOOK: Duration = Duration::from_secs(1);
 
 /// One attempt takes so long at least: a pull or a slow start.
-const ATTEMPT: Duration = Duration::from_mins(1);
+pub(super) const ATTEMPT: Duration = Duration::from_mins(1);
 
 /// Ends, restarts or refusals in a row after which a revision that was never available has failed.
 pub const ATTEMPTS: u32 = 3;

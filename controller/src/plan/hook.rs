@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crd_schema::{DeployHook, Healthcheck, MountKind, NetworkAttachment, OnInterrupt, ServiceSpec};
 
-use crate::model::{HookKind, HookRecord, HookRun, HookState, Outcome, State};
+use crate::model::{HookKind, HookRecord, HookRun, HookState, ImageState, Outcome, State};
 
 use super::Scene;
 use super::action::{Blueprint, Plan, Target, Verb, how};
@@ -180,9 +180,32 @@ pub(super) fn after(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, cast: &
     };
     let hook = HookKind::PostDeploy.of(&scene.desired.spec).filter(|_| wanted);
     let Some((hook, slot)) = hook.zip(record.post_deploy.as_ref()) else { return };
-    if !failed(slot, hook) && slot.state != HookState::Done {
+    if let Some(why) = never_came(plan, scene, hook, slot) {
+        let (kind, revision) = (HookKind::PostDeploy, goal.revision.to_owned());
+        let end = HookRecord::refused(why, scene.now);
+        plan.act(Verb::EndHook { kind, revision, end }, "its image has had as long as a rollout has");
+    } else if !failed(slot, hook) && slot.state != HookState::Done {
         run(plan, scene, goal, HookKind::PostDeploy, hook, true);
     }
+}
+
+/// Why the image of one that is due after a rollout is not waited for any longer: nothing else ends that wait.
+fn never_came(plan: &mut Plan, scene: &Scene<'_>, hook: &DeployHook, slot: &HookRecord) -> Option<String> {
+    let image = hook.image.as_ref().filter(|_| slot.state == HookState::Due)?;
+    let why = match scene.observed.images.get(image) {
+        Some(ImageState::Present(_)) => return None,
+        Some(ImageState::Pulling(_)) => format!("image {image} is still being pulled"),
+        Some(ImageState::PullFailed { message, .. }) => format!("image {image}: {message}"),
+        Some(ImageState::Absent) | None => format!("image {image} is not on this host"),
+    };
+    let deadline = slot.since + scene.policy.progress_deadline;
+    // What was not looked at was not tried.
+    let deadline = scene.memory.back_since.map_or(deadline, |back| deadline.max(back + gate::ATTEMPT));
+    if scene.now < deadline {
+        plan.wake(deadline);
+        return None;
+    }
+    Some(why)
 }
 
 fn run(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, kind: HookKind, hook: &DeployHook, open: bool) {
@@ -244,7 +267,7 @@ fn specification(spec: &ServiceSpec, hook: &DeployHook) -> ServiceSpec {
     own.labels.clear();
     own.depends_on.clear();
     (own.front, own.traffic, own.readiness, own.container_name, own.hostname) = (None, None, None, None, None);
-    (own.restart, own.mac_address, own.hooks, own.generated) = (None, None, None, None);
+    (own.restart, own.mac_address, own.hooks) = (None, None, None);
     own.healthcheck = Some(Healthcheck { disable: true, ..Healthcheck::default() });
     for attachment in own.networks.iter_mut().flat_map(BTreeMap::values_mut) {
         *attachment = NetworkAttachment { priority: attachment.priority, ..NetworkAttachment::default() };

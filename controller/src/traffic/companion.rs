@@ -2,14 +2,20 @@
 //! one line of JSON every 100 ms. No capability, no file, no network traffic of its own; ends by itself.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use super::bridge;
 use super::inflight::{Among, Look, Requests, Talks, look};
+use super::local::Way;
 use crate::clock::Clock;
+use crate::engine::EngineError;
+use crate::engine::docker::Docker;
 
 /// Between two lines.
 pub const PACE: Duration = Duration::from_millis(100);
@@ -18,6 +24,40 @@ pub const PACE: Duration = Duration::from_millis(100);
 const BRIDGE: &str = "bridge";
 /// The word for several requests at once on one connection.
 const INTERLEAVED: &str = "interleaved";
+
+/// What companions are made of.
+pub(super) struct Maker {
+    pub(super) docker: Arc<Docker>,
+    pub(super) image: String,
+    pub(super) program: PathBuf,
+}
+
+/// Finds out once what companions are made of.
+pub(super) struct Makers {
+    way: Way,
+    docker: Option<Arc<Docker>>,
+    found: OnceCell<Option<Maker>>,
+}
+
+impl Makers {
+    /// Nothing is known yet. Without an engine there are no companions.
+    pub(super) fn new(way: Way, docker: Option<Arc<Docker>>) -> Self {
+        Self { way, docker, found: OnceCell::new() }
+    }
+
+    /// What they are made of; nothing where there can be none. An engine that does not say is asked again the next time.
+    pub(super) async fn find(&self) -> Result<Option<&Maker>, EngineError> {
+        let found = self.found.get_or_try_init(|| async {
+            let Some(docker) = self.docker.clone() else { return Ok(None) };
+            let made = match &self.way {
+                Way::Companion { image, program } => Some((image.clone(), program.clone())),
+                Way::Nearest => docker.own_image().await?.zip(std::env::current_exe().ok()),
+            };
+            Ok(made.map(|(image, program)| Maker { docker, image, program }))
+        });
+        Ok(found.await?.as_ref())
+    }
+}
 
 /// One line.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,6 @@
 //! replica's network namespace, else through a companion container.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell, watch};
 
-use super::companion::{self, PACE};
+use super::companion::{self, Maker, Makers, PACE};
 use super::inflight::{LEAST, Look, LookError, Requests, Talks, look_into};
 use super::local::Way;
 use crate::clock::Clock;
@@ -85,7 +84,7 @@ pub(super) fn requests(spec: &ServiceSpec) -> Requests {
     let label = spec.labels.iter().any(|(key, value)| {
         let key = key.to_lowercase();
         let names_a_scheme = key.starts_with("traefik.") && key.ends_with(".scheme")
-            || key.starts_with("caddy") && key.ends_with("reverse_proxy");
+            || key.starts_with("caddy") && key.contains("reverse_proxy");
         // With TLS both sides agree on HTTP/2 where they can.
         let mut words = value.split(|c: char| !c.is_alphanumeric());
         names_a_scheme && words.any(|word| ["h2c", "https"].iter().any(|known| word.eq_ignore_ascii_case(known)))
@@ -138,9 +137,9 @@ impl Hurry {
 /// How to count.
 pub(super) struct Counter {
     way: Way,
-    docker: Option<Arc<Docker>>,
     clock: Clock,
-    helper: OnceCell<Option<(String, PathBuf)>>,
+    makers: Makers,
+    swept: OnceCell<()>,
 }
 
 /// Whoever wanted to know has gone.
@@ -151,7 +150,7 @@ struct OutOfReach;
 
 impl Counter {
     pub(super) fn new(way: Way, docker: Option<Arc<Docker>>, clock: Clock) -> Self {
-        Self { way, docker, clock, helper: OnceCell::new() }
+        Self { way: way.clone(), clock, makers: Makers::new(way, docker), swept: OnceCell::new() }
     }
 
     /// Looks again and again, at once when hurried, and tells `seen`. Ends with its receivers.
@@ -228,20 +227,26 @@ impl Counter {
 
     /// Until nobody wants to know.
     async fn by_companion(&self, leaving: &Leaving, seen: &watch::Sender<Seen>, tell: &impl Fn(Seen)) -> Unwanted {
-        let Some((docker, (image, program))) = self.docker.as_ref().zip(self.helper().await) else {
-            tell(Seen::uncountable(self.clock.now()));
-            seen.closed().await;
-            return Unwanted;
-        };
         while !seen.is_closed() {
-            let mut command = vec![program.display().to_string()];
-            command.extend(companion::arguments(leaving.limit, leaving.requests));
-            match docker.start_companion(image, &command, &leaving.id).await {
-                Ok(companion) => {
-                    self.listen(docker, &companion, leaving.drain, seen, tell).await;
-                    docker.remove_companion(&companion).await;
+            match self.makers.find().await {
+                Ok(Some(Maker { docker, image, program })) => {
+                    self.swept.get_or_init(|| docker.sweep_companions()).await;
+                    let mut command = vec![program.display().to_string()];
+                    command.extend(companion::arguments(leaving.limit, leaving.requests));
+                    match docker.start_companion(image, &command, &leaving.id).await {
+                        Ok(companion) => {
+                            self.listen(docker, &companion, leaving.drain, seen, tell).await;
+                            docker.remove_companion(&companion).await;
+                        }
+                        Err(error) => tracing::warn!(container = leaving.id, "no companion: {error}"),
+                    }
                 }
-                Err(error) => tracing::warn!(container = leaving.id, "no companion: {error}"),
+                Ok(None) => {
+                    tell(Seen::uncountable(self.clock.now()));
+                    seen.closed().await;
+                    return Unwanted;
+                }
+                Err(error) => tracing::warn!(container = leaving.id, "no companion yet: {error}"),
             }
             let failed = seen.borrow().failed(self.clock.now());
             tell(failed);
@@ -272,19 +277,6 @@ impl Counter {
             }
         }
     }
-
-    /// The image and program of companions, if there can be any.
-    async fn helper(&self) -> Option<&(String, PathBuf)> {
-        let found = self.helper.get_or_init(|| async {
-            let docker = self.docker.as_ref()?;
-            docker.sweep_companions().await;
-            match &self.way {
-                Way::Companion { image, program } => Some((image.clone(), program.clone())),
-                Way::Nearest => Some((docker.own_image().await?, std::env::current_exe().ok()?)),
-            }
-        });
-        found.await.as_ref()
-    }
 }
 
 #[cfg(test)]
@@ -303,6 +295,7 @@ mod tests {
             labels(scheme, "h2c"),
             labels(&scheme.replace("traefik", "Traefik"), "HTTPS"),
             labels("caddy.reverse_proxy", "{{upstreams h2c 8080}}"),
+            labels("caddy_0.reverse_proxy.transport.versions", "h2c 2"),
             json!({ "readiness": { "grpc": { "port": 50051 } } }),
         ];
         let in_turn = [

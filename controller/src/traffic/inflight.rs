@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub const DOUBT: Duration = Duration::from_secs(1);
 /// before the least of all waits.
 const PAUSES: u32 = 3;
 pub(super) const LEAST: Duration = Duration::from_secs(2);
+/// On the networks that people make, the engine itself listens in each container's namespace, for names. Source: moby
+/// `libnetwork/sandbox_dns_unix.go`.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The kernel answers at once; this only keeps a broken one from holding a thread.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A message of a dump is at most 32 KiB (linux, `netlink_dump`).
@@ -96,7 +100,8 @@ pub fn look(among: &Among, talks: &mut Talks) -> io::Result<Look> {
     let mut listening = BTreeSet::new();
     let mut diag = Diag::open()?;
     diag.dump(&StateFlags::LISTEN, |socket| {
-        if among.ports.as_ref().is_none_or(|ports| ports.contains(&socket.port)) {
+        let own = !matches!(socket.address, Some(RESOLVER));
+        if own && among.ports.as_ref().is_none_or(|ports| ports.contains(&socket.port)) {
             listening.insert(socket.port);
         }
     })?;
@@ -198,6 +203,8 @@ fn belongs_to(container: &str, pid: u32) -> bool {
 struct Connection {
     cookie: u64,
     state: u8,
+    // Its own, of IPv4.
+    address: Option<Ipv4Addr>,
     port: u16,
     receive_queue: u32,
     send_queue: u32,
@@ -282,10 +289,13 @@ impl Connection {
     fn parse(payload: &[u8]) -> Option<Self> {
         let attributes = payload.get(72..)?;
         let port = payload.get(4..6)?.try_into().map(u16::from_be_bytes).ok()?;
+        let address = || payload.get(8..12)?.first_chunk().copied().map(Ipv4Addr::from);
+        let is_v4 = payload.first() == Some(&AF_INET);
         let info = NlasIterator::new(attributes).filter_map(Result::ok).find(|one| one.kind() == INET_DIAG_INFO);
         Some(Self {
             cookie: payload.get(44..52)?.try_into().map(u64::from_ne_bytes).ok()?,
             state: *payload.get(1)?,
+            address: is_v4.then(address).flatten(),
             port,
             receive_queue: number(payload, 56)?,
             send_queue: number(payload, 60)?,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crd_schema::status::TrafficPath;
-use crd_schema::{Readiness, ServiceSpec};
+use crd_schema::{Drain, Readiness, ServiceSpec};
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::counting::{self, Counter, Hurry, Seen};
+use super::inflight::Requests;
 use super::paths::{Followers, Path, Standing};
 use super::{Senses, probe};
 use crate::board::Board;
@@ -74,6 +75,7 @@ struct Probing {
 struct Counted {
     service: ServiceName,
     run: Run,
+    how: (Drain, Requests),
     seen: watch::Receiver<Seen>,
     hurry: Arc<Hurry>,
 }
@@ -251,8 +253,11 @@ impl LocalSenses {
     /// Has a task hear what is said on the connections of this replica, if none does.
     fn listen(&self, service: &ServiceName, own: Option<&ServiceSpec>, replica: &Replica) {
         let run = run(replica);
+        let drain = own.and_then(|own| own.traffic.as_ref()?.drain).unwrap_or_default();
+        let requests = own.map(counting::requests).unwrap_or_default();
+        let how = (drain, requests);
         let mut tasks = self.lock();
-        if tasks.counts.get(&replica.id).is_some_and(|task| task.run == run) {
+        if tasks.counts.get(&replica.id).is_some_and(|task| task.run == run && task.how == how) {
             return;
         }
         let (sender, seen) = watch::channel(Seen::default());
@@ -261,14 +266,14 @@ impl LocalSenses {
             id: replica.id.clone(),
             pid: replica.pid,
             ports: tcp_ports(replica),
-            requests: own.map(counting::requests).unwrap_or_default(),
-            drain: own.and_then(|own| own.traffic.as_ref()?.drain).unwrap_or_default(),
+            requests,
+            drain,
             limit: own.map_or_else(|| drain_timeout(&ServiceSpec::default()), drain_timeout) + COMPANION_MARGIN,
         };
         let wake = self.waker(service);
         let counter = Arc::clone(&self.counter);
         drop(tokio::spawn(counter.keep_counting(leaving, sender, Arc::clone(&hurry), wake)));
-        tasks.counts.insert(replica.id.clone(), Counted { service: service.clone(), run, seen, hurry });
+        tasks.counts.insert(replica.id.clone(), Counted { service: service.clone(), run, how, seen, hurry });
     }
 }
 

@@ -21,8 +21,12 @@ use crate::model::{Replica, ServiceName};
 const MARGIN: Duration = Duration::from_millis(400);
 /// Traefik's HTTP provider is expected to ask at least so often (its default is 5 s).
 const POLL: Duration = Duration::from_secs(6);
-/// One that has not asked for so long has gone.
-const GONE: Duration = Duration::from_mins(1);
+/// One that has not asked for so long has gone. Until then it may send requests by what it was given last.
+const GONE: Duration = Duration::from_mins(10);
+/// What was not handed over is looked at again after so long.
+const LOOK: Duration = MARGIN;
+/// What is waited for where the file cannot be written.
+const STALE: &str = "Traefik's file to be written (the log says why it cannot be)";
 /// So many takings are remembered.
 const REMEMBERED: usize = 64;
 
@@ -40,6 +44,8 @@ pub struct Traefik {
 #[derive(Debug, Default)]
 struct Taken {
     at: VecDeque<(u64, Instant)>,
+    /// The file cannot be written, and says what it said before.
+    stale: bool,
 }
 
 impl Taken {
@@ -86,9 +92,12 @@ impl Traefik {
                 match written {
                     Ok(()) => {
                         last = Some(text);
-                        self.lock().add(version);
+                        let mut taken = self.lock();
+                        taken.add(version);
+                        taken.stale = false;
                     }
                     Err(error) => {
+                        self.lock().stale = true;
                         tracing::error!(path = %path.display(), %error, "Traefik's configuration cannot be written");
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         continue;
@@ -131,7 +140,7 @@ impl Traefik {
 
 impl Path for Traefik {
     /// The one who leaves is waited for: handed over, and then as long as Traefik may take to apply it. The one who comes
-    /// need not be: until it is applied, requests go to those who stay.
+    /// need not be, as long as things can be handed over: until it is applied, requests go to those who stay.
     fn standing(&self, service: &ServiceName, _: &Replica, serves: bool, shown: Option<Shown>) -> Standing {
         // Whose labels are not known yet may be ours.
         if self.board.labels().get(service).is_some_and(|revisions| !revisions.values().any(config::concerns)) {
@@ -149,16 +158,18 @@ impl Path for Traefik {
         if !self.by_file && !polled {
             return before_us();
         }
+        // Until things can be handed over: `progress_deadline` and `drain_timeout` end that.
         if serves {
-            return Standing::Settled;
+            return if taken.stale { Standing::before(Instant::now() + LOOK, STALE) } else { Standing::Settled };
         }
-        let handed = if shown.serving { None } else { taken.first_with(shown.version) };
-        let until = match handed {
-            Some(at) => at + self.throttle + MARGIN,
-            None if shown.serving => Instant::now() + MARGIN,
-            None => shown.since + POLL + self.throttle + MARGIN,
+        let handed = taken.first_with(shown.version).filter(|_| !shown.serving);
+        let until = handed.map_or_else(|| Instant::now() + LOOK, |at| at + self.throttle + MARGIN);
+        let what = match self.by_file {
+            true if taken.stale => STALE,
+            true => "Traefik to apply its file",
+            false => "Traefik to ask and apply",
         };
-        Standing::before(until, if self.by_file { "Traefik to apply its file" } else { "Traefik to ask and apply" })
+        Standing::before(until, what)
     }
 
     fn about(&self, service: &ServiceName) -> Option<TrafficPath> {
@@ -209,5 +220,33 @@ mod tests {
         board.put_labels(&service, [("r".to_owned(), [("a".to_owned(), "b".to_owned())].into())].into());
         let traefik = Traefik::new(board, throttle, true);
         assert_eq!(traefik.standing(&service, &replica, false, None), Standing::Unused, "Traefik does not know it");
+    }
+
+    /// A replica that has left the board is not let go of before Traefik was told; nor does one count before it can be.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_handed_over_is_waited_for() {
+        let (board, service) = (Arc::new(Board::default()), ServiceName::new("shop", "web"));
+        let replica: Replica = serde_json::from_value(serde_json::json!({
+            "id": "id1", "name": "shop-web-1", "number": 1, "service": {"project": "shop", "name": "web"}, "revision": "r",
+            "generation": 1, "created_at": "2026-01-01T00:00:00Z", "state": "running"
+        }))
+        .unwrap();
+        let labels = [("r".to_owned(), [("traefik.enable".to_owned(), "true".to_owned())].into())];
+        board.put_labels(&service, labels.into());
+        let traefik = Traefik::new(board, Duration::from_secs(2), true);
+        let gone = || Some(Shown { serving: false, version: 7, since: Instant::now() });
+        let there = || Some(Shown { serving: true, version: 7, since: Instant::now() });
+        let held =
+            |serves, shown| matches!(traefik.standing(&service, &replica, serves, shown), Standing::Pending { .. });
+        traefik.lock().add(6);
+        assert_eq!(traefik.standing(&service, &replica, true, there()), Standing::Settled);
+        traefik.lock().stale = true;
+        tokio::time::advance(Duration::from_mins(5)).await;
+        assert!(held(true, there()) && held(false, gone()), "the file says what it said before");
+        traefik.lock().stale = false;
+        traefik.lock().add(7);
+        assert!(!held(true, there()) && held(false, gone()), "Traefik may take its throttle");
+        tokio::time::advance(Duration::from_secs(2) + MARGIN).await;
+        assert!(!held(false, gone()));
     }
 }

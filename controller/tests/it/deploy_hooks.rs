@@ -281,6 +281,41 @@ async fn one_that_the_engine_refuses_after_a_rollout_has_failed_and_holds_nothin
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_whose_image_never_comes_after_a_rollout_is_given_up() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    sim.with(|world, _| world.anything = None);
+    for (image, policy) in [("web:1", ""), ("web:2", "  pull_policy: never\n")] {
+        behaves(&sim, image, Duration::from_secs(1), 0);
+        let post = format!("{policy}  hooks: {{post_deploy: {{image: smoke, command: [/app, smoke]}}}}\n");
+        running.wants(image, &post).await;
+        running
+            .until(|status| status.history[0].image == image && status.history[0].outcome == RevisionOutcome::Available)
+            .await;
+        tokio::time::sleep(Duration::from_mins(9)).await;
+        let status = running.board.status(&web()).unwrap();
+        assert!(status.condition(ConditionType::PostDeploy).is_none_or(|told| told.status), "{status:#?}");
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        let status = running.board.status(&web()).unwrap();
+        let told = status.condition(ConditionType::PostDeploy).unwrap();
+        assert_eq!(
+            (told.status, told.reason),
+            (false, Reason::PostDeployFailed),
+            "{image} {:?} {status:#?}",
+            calls(&sim, "")
+        );
+        assert!(told.message.contains("could not be run: image smoke"), "{}", told.message);
+        assert!(status.waiting.is_empty(), "{status:#?}");
+        assert_eq!(status.history[0].outcome, RevisionOutcome::Available);
+        // It is over, and what goes on is not disturbed.
+        let before = calls(&sim, "").len();
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        assert_eq!(calls(&sim, "").len(), before);
+    }
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_the_engine_refuses_before_a_rollout_fails_the_revision_after_some_tries() {
     let (sim, clock) = engine();
     let running = Running::on(&sim, clock, StateDir::default());

@@ -262,7 +262,7 @@ async fn a_revision_on_trial_has_its_weight_for_as_long_as_that() {
 }
 
 #[tokio::test]
-async fn a_haproxy_that_does_not_obey_is_not_waited_for_for_ever() {
+async fn a_haproxy_that_does_not_obey_holds_who_comes_and_who_leaves() {
     let driven = Driven::new();
     let process = driven.start();
     driven.fake.deaf.store(true, std::sync::atomic::Ordering::SeqCst);
@@ -270,10 +270,35 @@ async fn a_haproxy_that_does_not_obey_is_not_waited_for_for_ever() {
     show(&driven.board, &[('a', "Joining")]);
     until("it was asked", || !driven.fake.asked.lock().unwrap().is_empty()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let Standing::Pending { what, until } = driven.standing('a', true) else { panic!("it did not obey") };
+    let Standing::Pending { what, .. } = driven.standing('a', true) else { panic!("it did not obey") };
     assert!(what.contains("HAProxy at /") && what.contains("No."), "{what}");
-    assert!(until <= tokio::time::Instant::now() + Duration::from_secs(5));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let later = tokio::time::Instant::now() + Duration::from_secs(1);
+    let held = |serves| matches!(driven.standing('a', serves), Standing::Pending { until, .. } if until > later);
+    assert!(held(true), "it runs, and has not got it");
+    show(&driven.board, &[('a', "Draining")]);
+    driven.fake.deaf.store(false, std::sync::atomic::Ordering::SeqCst);
+    until("it obeys", || driven.standing('a', false) == Standing::Settled).await;
     process.abort();
+}
+
+/// Where no HAProxy listens nobody sends by it, and it may be waiting for the service itself.
+#[tokio::test]
+async fn where_no_haproxy_listens_only_the_first_to_serve_goes_on() {
+    let driven = Driven::new();
+    driven.notice(&Memory::default(), &[one('a'), one('b')]);
+    show(&driven.board, &[('a', "Joining")]);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let now = tokio::time::Instant::now();
+    assert!(matches!(driven.standing('a', true), Standing::Pending { until, .. } if until < now));
+    show(&driven.board, &[('a', "Available"), ('b', "Joining")]);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let now = tokio::time::Instant::now();
+    let held =
+        |letter, serves| matches!(driven.standing(letter, serves), Standing::Pending { until, .. } if until > now);
+    assert!(held('b', true), "another serves: HAProxy comes back to that one");
+    show(&driven.board, &[('a', "Draining"), ('b', "Available")]);
+    assert!(held('a', false));
 }
 
 /// After a restart of the controller: who was withdrawn by the one before leaves, and nobody else does.

@@ -105,9 +105,13 @@ impl Case {
             (Some(lag), 1) => Some(lag + Duration::from_millis(rng.u64(1000..20_000))),
             _ => None,
         };
+        // What an early lie costs where nothing is in flight to tell, nobody can know.
+        let honest = says_left.zip(lag).is_none_or(|(says, lag)| says >= lag);
+        let quiet = honest && rng.bool();
         let good = |rng: &mut fastrand::Rng| Behaviour {
             lag,
             says_left,
+            quiet,
             ready_after: Duration::from_millis(rng.u64(0..3000)),
             stop_takes: Duration::from_millis(rng.u64(0..15000)),
             busy_for: Duration::from_millis(rng.u64(0..8000)),

@@ -62,7 +62,7 @@ pub enum OnInterrupt {
 
 impl Hooks {
     /// The other images that they name.
-    pub fn images(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn images(&self) -> impl Iterator<Item = &String> {
         [&self.pre_deploy, &self.post_deploy].into_iter().flatten().filter_map(|hook| hook.image.as_ref())
     }
 }

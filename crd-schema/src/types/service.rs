@@ -319,6 +319,11 @@ pub struct ServiceSpec {
 }
 
 impl ServiceSpec {
+    /// The images that its hooks name beside its own.
+    pub fn hook_images(&self) -> impl Iterator<Item = &String> {
+        self.hooks.iter().flat_map(Hooks::images)
+    }
+
     /// The namespaces of other services that its replicas join: the key, and the service.
     pub fn shares(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let keys = [("network_mode", &self.network_mode), ("ipc", &self.ipc), ("pid", &self.pid)];

@@ -222,11 +222,7 @@ fn s26_the_corpus_is_adopted_as_it_is() {
             Ok(program) => program,
             Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
         };
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crd-schema/tests/compose/corpus");
-        let mut projects: Vec<PathBuf> =
-            std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
-        projects.retain(|path| path.is_dir());
-        projects.sort();
+        let projects = corpus();
         let mut images = Images::of(world);
         let (mut adopted, mut wrong, mut unmade) = (0, Vec::new(), Vec::new());
         for project in &projects {
@@ -283,6 +279,15 @@ fn s26_the_corpus_is_adopted_as_it_is() {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert!(unmade.is_empty() && adopted > 100, "{unmade:?}");
     });
+}
+
+/// The directories of the projects that the schema's own tests hold against Compose.
+pub(crate) fn corpus() -> Vec<PathBuf> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crd-schema/tests/compose/corpus");
+    let entries = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path());
+    let mut projects: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    projects.sort();
+    projects
 }
 
 /// Images of these names: those that are here stay what they are, others are the demo application for as long as this lasts.

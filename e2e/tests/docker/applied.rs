@@ -12,7 +12,7 @@ use e2e::secs;
 use e2e::stage::{say, scenario};
 use e2e::world::World;
 
-use crate::adopt::{Images, copy};
+use crate::adopt::{Images, copy, corpus};
 
 /// So many at once; those that got in each other's way (host ports, names) are started again, one after the other.
 const SIDE_BY_SIDE: usize = 4;
@@ -69,11 +69,7 @@ fn s42_a_plan_after_apply_is_empty() {
             Ok(program) => program,
             Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
         };
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crd-schema/tests/compose/corpus");
-        let mut projects: Vec<PathBuf> =
-            std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
-        projects.retain(|path| path.is_dir());
-        projects.sort();
+        let mut projects = corpus();
         let all = projects.len();
         if std::env::var("CORPUS").as_deref() != Ok("all") {
             projects.retain(|path| NOT_STARTED.iter().all(|(known, _)| !path.ends_with(known)));

@@ -32,9 +32,9 @@ const LONGEST: usize = 4096;
 
 impl Docker {
     /// The image that this very process runs from, if it runs in a container of this engine.
-    pub async fn own_image(&self) -> Option<String> {
-        let own = identity::facts(self.api.by_socket()).remove(identity::CONTAINER)?;
-        inspect(&self.api, &own).await.ok()??.image
+    pub async fn own_image(&self) -> Result<Option<String>, EngineError> {
+        let Some(own) = identity::facts(self.api.by_socket()).remove(identity::CONTAINER) else { return Ok(None) };
+        Ok(inspect(&self.api, &own).await?.and_then(|own| own.image))
     }
 
     /// Starts a companion of a running container: `command` in `image`, without any right but to look. Returns its id.

@@ -33,6 +33,8 @@ pub struct Behaviour {
     /// The proxy says so long after it was told that it has let go: sooner than it has, if it lies; much later, or never in
     /// time, if it is dead. `None`: when it has.
     pub says_left: Option<Duration>,
+    /// Requests are rare: at most moments none is in flight, though the proxy still sends.
+    pub quiet: bool,
 }
 
 impl Default for Behaviour {
@@ -49,6 +51,7 @@ impl Default for Behaviour {
             busy_for: Duration::from_millis(300),
             lag: None,
             says_left: None,
+            quiet: false,
         }
     }
 }

@@ -220,11 +220,14 @@ impl World {
         self.pulled.remove(id);
     }
 
-    /// Requests in flight on a replica that left traffic at `since`. As long as a proxy sends it requests, there are some.
+    /// Requests in flight on a replica that left traffic at `since`. As long as a proxy sends it requests, there are some,
+    /// unless they are rare.
     pub fn in_flight(&self, id: &str, since: Timestamp, now: Timestamp) -> InFlight {
         match self.containers.get(id) {
             Some(container) if now < since + container.behaviour.busy_for => InFlight::Count(1),
-            Some(container) if container.behaviour.lag.is_some() && container.in_rotation(now) => InFlight::Count(1),
+            Some(one) if one.behaviour.lag.is_some() && !one.behaviour.quiet && one.in_rotation(now) => {
+                InFlight::Count(1)
+            }
             Some(_) => InFlight::Count(0),
             None => InFlight::Unknown,
         }

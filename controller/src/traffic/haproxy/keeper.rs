@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::pool::{Pool, Servers, Want};
-use super::reach::{Place, Reach};
+use super::reach::{Place, Reach, Unreached};
 use super::runtime::{Admin, Runtime, Server, first_line};
 
 /// HAProxy is asked how it stands so often, whatever has happened; removals that were refused are tried again.
@@ -35,6 +35,8 @@ pub(super) struct Taken {
     pub(super) known: bool,
     /// What went wrong last, for people.
     pub(super) trouble: Option<String>,
+    /// Nobody listens where its runtime API should be.
+    pub(super) nobody: bool,
 }
 
 /// What is wanted of one HAProxy: for each of its pools the servers; nothing if that cannot be told yet.
@@ -65,7 +67,7 @@ impl<S: Source> Keeper<S> {
         let mut pause = AGAIN.0;
         while !self.taken.is_closed() {
             let place = self.place.borrow_and_update().clone();
-            let error = match Box::pin(self.reach.connect(&place)).await {
+            let error: Unreached = match Box::pin(self.reach.connect(&place)).await {
                 Ok(mut runtime) => {
                     pause = AGAIN.0;
                     match self.serve(&mut runtime).await {
@@ -77,15 +79,16 @@ impl<S: Source> Keeper<S> {
                                 () = self.taken.closed() => return,
                             }
                         }
-                        Err(error) => error.to_string(),
+                        Err(error) => error.into(),
                     }
                 }
-                Err(why) => why,
+                Err(error) => error,
             };
-            tracing::debug!(?place, "HAProxy's runtime API: {error}");
+            let Unreached { why, nobody } = error;
+            tracing::debug!(?place, "HAProxy's runtime API: {why}");
             // What was under way goes on, with nobody to count it.
             let busy = self.taken.borrow().busy.clone();
-            self.tell(&Taken { trouble: Some(error), busy, ..Taken::default() });
+            self.tell(&Taken { trouble: Some(why), nobody, busy, ..Taken::default() });
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(AGAIN.1),
                 // Another process of it, perhaps.
@@ -220,7 +223,7 @@ fn judge(pools: &[(Pool, Servers)], there: &[Server], trouble: Option<String>) -
     };
     let complete = pools.iter().all(as_wanted);
     let trouble = trouble.filter(|_| !complete);
-    Taken { complete, serving, touched, busy: BTreeMap::new(), known: true, trouble }
+    Taken { complete, serving, touched, known: true, trouble, ..Taken::default() }
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ use crate::engine::docker::Docker;
 use crate::front;
 use crate::model::{Key, Memory, Replica, ServiceName, State};
 
-/// A HAProxy that has not confirmed a change by then is not waited for.
+/// A HAProxy that has not confirmed a change is looked at again after so long. It may go on by what it knew, so nobody comes
+/// or leaves before it has: `progress_deadline` and `drain_timeout` end that. Only who comes to a service that nobody serves
+/// yet is not held up for longer where no HAProxy listens.
 const BOUND: Duration = Duration::from_secs(5);
 /// After its start the controller has seen who serves by then; until it has, HAProxy keeps what it has.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
@@ -186,17 +188,19 @@ impl Path for Haproxies {
         let inner = self.lock();
         if let Some(kept) = inner.fronts.get(service) {
             return match kept.get(&replica.id) {
-                Some(one) if serves => one.pending("to be filled", |taken| taken.complete, one.since + BOUND),
+                Some(one) if serves => one.pending("to be filled", |taken| taken.complete, None),
                 _ => Standing::Unused,
             };
         }
         let Some(behind) = inner.services.get(service) else { return Standing::Unused };
+        let others = behind.members.keys().filter(|id| **id != replica.id);
+        let mut shown_others = others.filter_map(|id| self.board.shown(service, id));
+        let first = serves && !shown_others.any(|other| other.serving);
         // What is not shown yet cannot have been taken in; the wait begins when it is.
-        let until = match shown {
-            Some(shown) if shown.serving == serves => shown.since + BOUND,
-            None if !serves => behind.since + BOUND,
+        let at_first = first.then(|| match shown {
+            Some(shown) if shown.serving => shown.since + BOUND,
             _ => Instant::now() + BOUND,
-        };
+        });
         let id = short(&replica.id);
         let has = |taken: &Taken| {
             if serves { taken.serving.contains(id) } else { taken.known && !taken.touched.contains(id) }
@@ -216,7 +220,7 @@ impl Path for Haproxies {
         if all.is_empty() {
             return Standing::Unused;
         }
-        let each = all.into_iter().map(|one| one.pending(what, has, until));
+        let each = all.into_iter().map(|one| one.pending(what, has, at_first));
         each.fold(Standing::Settled, |all, one| if all == Standing::Settled { one } else { all })
     }
 
@@ -256,7 +260,8 @@ impl Path for Haproxies {
 }
 
 impl Kept {
-    fn pending(&self, what: &str, has: impl Fn(&Taken) -> bool, until: Instant) -> Standing {
+    /// Where it stands with what it `has` taken in. `at_first` ends the wait for one that does not run.
+    fn pending(&self, what: &str, has: impl Fn(&Taken) -> bool, at_first: Option<Instant>) -> Standing {
         let taken = self.taken.borrow();
         if has(&taken) {
             return Standing::Settled;
@@ -266,6 +271,7 @@ impl Kept {
             Place::Socket(socket) => format!("HAProxy at {socket}"),
         };
         let why = taken.trouble.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+        let until = at_first.filter(|_| taken.nobody).unwrap_or_else(|| Instant::now() + BOUND);
         Standing::Pending { what: format!("{who} {what}{why}"), until }
     }
 }

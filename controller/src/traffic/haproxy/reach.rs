@@ -5,19 +5,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::super::bridge;
+use super::super::companion::{self, Maker, Makers};
 use super::super::inflight::{LookError, Namespace, namespace_of};
 use super::super::local::Way;
-use super::super::{bridge, companion};
 use super::runtime::Runtime;
 use crate::engine::docker::Docker;
 use crate::front::{BRIDGE_PORT, RUNTIME_PORT};
@@ -53,43 +52,62 @@ impl Place {
     }
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) struct Unreached {
+    /// For people.
+    pub(super) why: String,
+    /// Nobody listens there.
+    pub(super) nobody: bool,
+}
+
+impl From<io::Error> for Unreached {
+    fn from(error: io::Error) -> Self {
+        let nobody = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        Self { why: error.to_string(), nobody }
+    }
+}
+
+impl From<String> for Unreached {
+    fn from(why: String) -> Self {
+        Self { why, nobody: false }
+    }
+}
+
 /// Goes there.
 pub(super) struct Reach {
     way: Way,
-    docker: Option<Arc<Docker>>,
-    helper: OnceCell<Option<(String, PathBuf)>>,
+    makers: Makers,
     // The tokens of bridges that were started, by the front's container.
     bridges: Mutex<BTreeMap<String, String>>,
 }
 
 impl Reach {
     pub(super) fn new(way: Way, docker: Option<Arc<Docker>>) -> Self {
-        Self { way, docker, helper: OnceCell::new(), bridges: Mutex::default() }
+        Self { way: way.clone(), makers: Makers::new(way, docker), bridges: Mutex::default() }
     }
 
-    /// A connection; else why there is none, for people.
-    pub(super) async fn connect(&self, place: &Place) -> Result<Runtime, String> {
-        let words = |error: io::Error| error.to_string();
+    /// A connection; else why there is none.
+    pub(super) async fn connect(&self, place: &Place) -> Result<Runtime, Unreached> {
         match place {
             Place::Socket(path) if path.starts_with('/') => {
-                let stream = within(UnixStream::connect(path)).await.map_err(words)?;
-                Runtime::over(stream).await.map_err(words)
+                Ok(Runtime::over(within(UnixStream::connect(path)).await?).await?)
             }
-            Place::Socket(address) => {
-                let stream = within(TcpStream::connect(address)).await.map_err(words)?;
-                Runtime::over(stream).await.map_err(words)
-            }
+            Place::Socket(address) => Ok(Runtime::over(within(TcpStream::connect(address)).await?).await?),
             Place::Front { id, pid, addresses, .. } => {
                 if matches!(self.way, Way::Nearest) {
                     match enter(id.clone(), *pid).await {
-                        Ok(stream) => return Runtime::over(stream).await.map_err(words),
-                        Err(LookError::Failed(error)) => return Err(error.to_string()),
-                        Err(LookError::OutOfReach(why)) if self.helper().await.is_none() => return Err(why),
-                        Err(LookError::OutOfReach(_)) => {}
+                        Ok(stream) => return Ok(Runtime::over(stream).await?),
+                        Err(LookError::Failed(error)) => return Err(error.into()),
+                        Err(LookError::OutOfReach(why)) => {
+                            if self.makers.find().await.map_err(|error| error.to_string())?.is_none() {
+                                return Err(why.into());
+                            }
+                        }
                     }
                 }
                 let stream = Box::pin(self.bridge(id, addresses)).await?;
-                Runtime::over(stream).await.map_err(words)
+                Ok(Runtime::over(stream).await?)
             }
         }
     }
@@ -102,8 +120,8 @@ impl Reach {
         {
             return Ok(stream);
         }
-        let (docker, (image, program)) =
-            self.docker.as_ref().zip(self.helper().await).ok_or("its network namespace is out of reach")?;
+        let maker = self.makers.find().await.map_err(|error| error.to_string())?;
+        let Maker { docker, image, program } = maker.ok_or("its network namespace is out of reach")?;
         let mut command = vec![program.display().to_string()];
         command.extend(companion::bridge_arguments());
         let token = Box::pin(docker.start_bridge(image, &command, bridge::TOKEN, id))
@@ -122,17 +140,6 @@ impl Reach {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
         self.bridges.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The image and program of companions, if there can be any.
-    async fn helper(&self) -> Option<&(String, PathBuf)> {
-        let found = self.helper.get_or_init(|| async {
-            match &self.way {
-                Way::Companion { image, program } => Some((image.clone(), program.clone())),
-                Way::Nearest => Some((self.docker.as_ref()?.own_image().await?, std::env::current_exe().ok()?)),
-            }
-        });
-        found.await.as_ref()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What Traefik's own API says of the servers that it sends requests to: a proof, where one is given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use crate::model::Replica;
 pub(super) const PERIOD: Duration = Duration::from_millis(200);
 /// An answer later than this is none.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A host that it has not named for so long is forgotten.
+const MEMORY: Duration = Duration::from_hours(1);
 /// No page is larger.
 const MAX_PAGE: usize = 16 << 20;
 /// So many services a page.
@@ -28,6 +30,8 @@ pub(super) struct Proof {
     /// `127.0.0.1:8080`.
     authority: String,
     said: Mutex<Option<Said>>,
+    /// All hosts that it has named, and when last: what it never names at all it cannot prove gone.
+    named: Mutex<BTreeMap<String, Instant>>,
 }
 
 struct Said {
@@ -43,7 +47,7 @@ impl Proof {
     /// An API at an `http://host:port`.
     pub(super) fn new(url: &str) -> Self {
         let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Self { authority, said: Mutex::default() }
+        Self { authority, said: Mutex::default(), named: Mutex::default() }
     }
 
     /// Asks. Answers whether it says something new.
@@ -57,16 +61,25 @@ impl Proof {
             }
             Err(_) => None,
         };
+        {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            named.retain(|_, last| asked < *last + MEMORY);
+            named.extend(hosts.iter().flatten().map(|host| (host.clone(), asked)));
+        }
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let news = said.as_ref().map(|said| &said.hosts) != hosts.as_ref();
         *said = hosts.map(|hosts| Said { asked, hosts });
         news
     }
 
-    /// Whether it has said since `since` that requests go to `replica`, or that none do.
+    /// Whether it has said since `since` that requests go to `replica`, or, after it had named it, that none do.
     pub(super) fn has(&self, replica: &Replica, serves: bool, since: Instant) -> bool {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if !replica.addresses.values().any(|address| named.contains_key(address)) {
+            return false;
+        }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = said.as_ref().filter(|said| said.asked >= since && !replica.addresses.is_empty());
+        let known = said.as_ref().filter(|said| said.asked >= since);
         known.is_some_and(|said| replica.addresses.values().any(|address| said.hosts.contains(address)) == serves)
     }
 

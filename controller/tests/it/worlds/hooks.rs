@@ -65,6 +65,8 @@ struct Ran {
     interrupted: bool,
     /// The state directory was lost since.
     forgotten: bool,
+    /// And no replica of it ran at some moment after that: nothing on the engine tells of it any more.
+    unknown: bool,
     code: Option<i64>,
 }
 
@@ -88,6 +90,13 @@ impl Run {
             let hooks = world.containers.values().filter_map(|c| Some((c.hook?, c.replica.clone())));
             hooks.collect()
         });
+        let running: BTreeSet<String> = self.sim.with(|world, _| {
+            let live = world.containers.values().filter(|c| c.hook.is_none() && c.replica.state.is_live());
+            live.map(|c| c.replica.revision.clone()).collect()
+        });
+        for ran in self.ledger.runs.values_mut() {
+            ran.unknown |= ran.forgotten && !running.contains(&ran.revision);
+        }
         let live = all.iter().filter(|(_, replica)| replica.state.is_live()).count();
         assert!(live <= 2, "H3: {live} hooks run at once");
         for (kind, replica) in all {
@@ -110,19 +119,19 @@ impl Run {
                 for ran in self.ledger.runs.values().filter(same) {
                     // Without the directory nobody knows of what ran before the revision that was wanted last.
                     let forgotten = ran.forgotten && ran.epoch != epoch;
-                    let done = kind == HookKind::PreDeploy && ran.code == Some(0) && !forgotten;
+                    let done = kind == HookKind::PreDeploy && ran.code == Some(0) && !forgotten && !ran.unknown;
                     assert!(
                         !done,
                         "H2: {kind} of {} runs again though it ended well: {:?}",
                         replica.revision, self.ledger
                     );
                     let again = ran.interrupted && rules.again;
-                    let once = ran.epoch != epoch || again;
+                    let once = ran.epoch != epoch || again || ran.unknown;
                     assert!(once, "H2: {kind} of {} runs again: {:?}", replica.revision, self.ledger);
                     seen.hooks_rerun += u32::from(again && ran.epoch == epoch);
                 }
-                let ran =
-                    Ran { kind, revision: replica.revision.clone(), epoch, interrupted: false, forgotten: false, code };
+                let revision = replica.revision.clone();
+                let ran = Ran { kind, revision, epoch, interrupted: false, forgotten: false, unknown: false, code };
                 seen.hooks_passed += u32::from(code == Some(0));
                 self.ledger.runs.insert(key, ran);
             }

@@ -106,11 +106,20 @@ async fn a_reading_lasts_until_its_last_inspect() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_does_not_read_is_waited_for_no_longer_than_its_bound() {
-    let traefik = process(7);
-    let mut clients = following(std::slice::from_ref(&traefik)).await;
+    let other = agent("docker-gen", 7);
+    let mut clients = following(std::slice::from_ref(&other)).await;
     let change = now_shown(5, true);
     tokio::time::sleep(READS + THROTTLE + MARGIN).await;
     assert_eq!(clients.standing(change, None), Taken::In);
+    clients.hung_up(&other);
+    clients.disconnected(&other);
+    // Traefik lists at every event: while it has not, it sends by what it knew.
+    let traefik = process(8);
+    let mut clients = following(std::slice::from_ref(&traefik)).await;
+    let (leaves, comes) = (now_shown(5, true), now_shown(5, false));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(wait(&clients, leaves), MARGIN);
+    assert_eq!(clients.standing(comes, None), Taken::In);
     clients.hung_up(&traefik);
     clients.disconnected(&traefik);
     assert_eq!(wait(&clients, now_shown(6, true)), COMES_BACK, "it may come back with what it knew");
