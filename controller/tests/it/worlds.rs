@@ -8,7 +8,7 @@ use std::time::Duration;
 
 mod hooks;
 
-use composed::engine::sim::{Behaviour, Fault, Sim, World};
+use composed::engine::sim::{Behaviour, Fault, Load, Sim, World};
 use composed::engine::{Asked, Context, Engine, EngineError, Scope};
 use composed::model::{
     Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Neighbours, Outcome, ServiceName, State,
@@ -107,11 +107,11 @@ impl Case {
         };
         // What an early lie costs where nothing is in flight to tell, nobody can know.
         let honest = says_left.zip(lag).is_none_or(|(says, lag)| says >= lag);
-        let quiet = honest && rng.bool();
+        let load = if honest && rng.bool() { Load::Rare } else { Load::Steady };
         let good = |rng: &mut fastrand::Rng| Behaviour {
             lag,
             says_left,
-            quiet,
+            load,
             ready_after: Duration::from_millis(rng.u64(0..3000)),
             stop_takes: Duration::from_millis(rng.u64(0..15000)),
             busy_for: Duration::from_millis(rng.u64(0..8000)),

@@ -1,7 +1,7 @@
 //! What was applied needs nothing more: a real `composed plan` after a real `composed apply`, of every project of the corpus
 //! that can be started on this engine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -33,8 +33,18 @@ pub struct Behaviour {
     /// The proxy says so long after it was told that it has let go: sooner than it has, if it lies; much later, or never in
     /// time, if it is dead. `None`: when it has.
     pub says_left: Option<Duration>,
-    /// Requests are rare: at most moments none is in flight, though the proxy still sends.
-    pub quiet: bool,
+    /// How many requests the proxy sends.
+    pub load: Load,
+}
+
+/// How many requests come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Load {
+    /// There is always one in flight.
+    #[default]
+    Steady,
+    /// At most moments none is in flight, though the proxy still sends.
+    Rare,
 }
 
 impl Default for Behaviour {
@@ -51,7 +61,7 @@ impl Default for Behaviour {
             busy_for: Duration::from_millis(300),
             lag: None,
             says_left: None,
-            quiet: false,
+            load: Load::Steady,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{Claim, Context, Engine, EngineError, Scope};
 use crate::model::{InFlight, Key, Snapshot};
 use crate::plan::action::Verb;
 
-pub use container::{Behaviour, Container};
+pub use container::{Behaviour, Container, Load};
 pub use crowd::Crowd;
 pub use world::World;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crd_schema::{MountKind, ServiceSpec};
 use jiff::Timestamp;
 
-use super::container::{Behaviour, Container};
+use super::container::{Behaviour, Container, Load};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
 use crate::model::{
@@ -225,7 +225,7 @@ impl World {
     pub fn in_flight(&self, id: &str, since: Timestamp, now: Timestamp) -> InFlight {
         match self.containers.get(id) {
             Some(container) if now < since + container.behaviour.busy_for => InFlight::Count(1),
-            Some(one) if one.behaviour.lag.is_some() && !one.behaviour.quiet && one.in_rotation(now) => {
+            Some(one) if one.behaviour.lag.is_some() && one.behaviour.load == Load::Steady && one.in_rotation(now) => {
                 InFlight::Count(1)
             }
             Some(_) => InFlight::Count(0),
