@@ -116,8 +116,10 @@ pub fn stand(desired: &DesiredService, observed: &Observed, memory: &Memory) -> 
     if !open || idle {
         return Stand::Rests;
     }
+    // A front that waits for its ports waits for those who have them to roll.
+    let waits = desired.spec.generated.is_some() && !observed.unmet.is_empty();
     let hook = observed.hooks.iter().any(|run| run.revision == desired.revision);
-    if hook || is_there(&desired.revision, observed, memory) {
+    if hook && !waits || is_there(&desired.revision, observed, memory) {
         return Stand::Rolls;
     }
     if observed.unmet.is_empty() { Stand::Asks } else { Stand::Rests }

@@ -39,9 +39,11 @@ pub fn may_create(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
     }
     let proven = memory.record(goal.revision).is_some_and(|record| record.outcome == Outcome::Available);
     if !proven {
+        // A front waits for its ports; that HAProxy looks at its configuration is in nobody's way, and saves time then.
+        let checks = hook::due(scene, goal).is_some() && goal.spec.is_some_and(|spec| spec.generated.is_some());
         for (dependency, why) in &observed.unmet {
             plan.wait(format!("{dependency}: {why}"), None);
-            open = false;
+            open &= checks;
         }
     }
     if let Some(until) = backoff_until(scene, goal).filter(|until| now < *until) {

@@ -257,13 +257,16 @@ fn s22_the_front_itself_is_replaced() {
         assert_eq!(world.ids("web"), replicas, "what is the front's alone replaces no replica");
         assert!(report.failed < 3 * u64::from(RATE * (loops + 1)), "{report}");
 
-        // A front that HAProxy will not start with is taken back, and nothing but the gap comes of it.
+        // A front that HAProxy does not understand, or has no HAProxy, takes nobody's place.
+        let (load, serving) = (Load::start(at, "/", RATE, Use::Mixed), world.ids("web-front"));
         let broken = web.clone().key("front", &format!("{{mode: http, image: \"{}\"}}", image("1")));
         world.write(&broken);
-        controller.reason("web-front", "RolledBack", secs(120));
+        controller.reason("web-front", "PreDeployFailed", secs(120));
+        let report = load.stop();
+        say(&format!("  a front that cannot be: {report}"));
+        assert_eq!(report.failed, 0, "{:#?}", report.errors);
         controller_whole(&controller, 2);
-        open(at);
-        assert_eq!(world.ids("web"), replicas);
+        assert_eq!((world.ids("web"), world.ids("web-front")), (replicas, serving));
 
         // Without a host port: start-first.
         let bare = web.clone().key("ports", "[]").key("expose", "[\"8080\"]");
