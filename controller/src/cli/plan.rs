@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crd_schema::status::TrafficPath;
 use serde::Serialize;
 
 use super::args::{Common, Read};
 use super::places;
 use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, known, print_data, print_out, say_notes};
+use super::table::by;
 use crate::controller;
 use crate::dependencies::{neighbours, unmet};
 use crate::engine::Scope;
 use crate::images::updates;
 use crate::model::{Desired, ServiceName};
 use crate::plan::action::Plan;
-use crate::plan::project;
+use crate::plan::{hint, project};
 use crate::reconcile::{Pass, Said, spared};
 use crate::source::catalog::Catalog;
 
@@ -31,6 +33,9 @@ pub struct Intent {
     pub actions: Vec<Step>,
     /// What it waits for.
     pub waiting: Vec<String>,
+    /// The ways by which requests come, as its specification makes them and as a controller with the same state knew last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<TrafficPath>,
     /// The one line that would make its rollouts quicker or surer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -182,8 +187,13 @@ pub async fn intents(
             },
             Desired::Held(_) => "left as it is".to_owned(),
         };
-        let hint = decision.status.hint;
-        intents.push(Intent { hint, ..intent(name.to_string(), strategy, &decision.plan) });
+        let spec = catalog.service(name).map(|service| &service.spec);
+        let traffic = spec.map_or_else(Vec::new, |spec| {
+            let known = session.state.load_status(name).map(|status| status.traffic).unwrap_or_default();
+            if known.is_empty() { hint::ways(spec) } else { known }
+        });
+        let hint = spec.and_then(|spec| hint::hint(spec, &traffic));
+        intents.push(Intent { traffic, hint, ..intent(name.to_string(), strategy, &decision.plan) });
     }
     for (name, why) in catalog.elsewhere.iter().filter(|(name, _)| !names.contains(name)) {
         intents.push(intent(name.to_string(), why.clone(), &Plan::default()));
@@ -215,7 +225,7 @@ fn intent(name: String, strategy: String, plan: &Plan) -> Intent {
     let actions =
         plan.actions.iter().map(|action| Step { action: action.verb.to_string(), cause: action.cause.clone() });
     let waiting = plan.waiting.iter().map(|waiting| waiting.on.clone());
-    Intent { name, strategy, actions: actions.collect(), waiting: waiting.collect(), hint: None }
+    Intent { name, strategy, actions: actions.collect(), waiting: waiting.collect(), traffic: Vec::new(), hint: None }
 }
 
 fn text(intents: &[Intent]) -> String {
@@ -228,6 +238,7 @@ fn text(intents: &[Intent]) -> String {
         if intent.actions.is_empty() && intent.waiting.is_empty() {
             lines.push("  nothing to do".to_owned());
         }
+        lines.extend(intent.traffic.iter().map(|path| format!("  {}", by(path))));
         lines.extend(intent.hint.iter().map(|hint| format!("  hint: {hint}")));
     }
     lines.join("\n")

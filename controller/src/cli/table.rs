@@ -1,7 +1,7 @@
 //! Statuses as people read them.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use crd_schema::status::{ConditionType, Event, HookOutcome, RevisionStatus, ServiceStatus, UpdateStatus};
+use crd_schema::status::{ConditionType, Event, HookOutcome, RevisionStatus, ServiceStatus, TrafficPath, UpdateStatus};
 
 /// One line for each service.
 pub fn overview(statuses: &[ServiceStatus]) -> String {
@@ -79,7 +79,7 @@ pub fn one(status: &ServiceStatus) -> String {
         );
     }
     for path in &status.traffic {
-        text += &format!("\nrequests come by {} ({}): {}", path.path, path.proof, path.detail);
+        text += &format!("\n{}", by(path));
     }
     if let Some(update) = &status.update {
         text += &format!("\n{}", image(update));
@@ -95,6 +95,11 @@ pub fn one(status: &ServiceStatus) -> String {
         text += &format!("\nwaits for {}{}", waiting.on, until.unwrap_or_default());
     }
     text
+}
+
+/// A way by which requests come.
+pub fn by(path: &TrafficPath) -> String {
+    format!("requests come by {} ({}): {}", path.path, path.proof, path.detail)
 }
 
 /// Which image is wanted, and what is known of newer ones.

@@ -1,7 +1,7 @@
 //! The one line that would make a service's rollouts quicker or surer: what people can add for the way by which its
 //! requests come.
 
-use crd_schema::status::TrafficPath;
+use crd_schema::status::{Proof, TrafficPath};
 use crd_schema::{MountKind, ServiceSpec};
 
 use super::policy::Policy;
@@ -40,13 +40,36 @@ pub fn hint(spec: &ServiceSpec, paths: &[TrafficPath]) -> Option<String> {
     None
 }
 
+/// The ways that its specification alone makes, with what is known of them.
+pub fn ways(spec: &ServiceSpec) -> Vec<TrafficPath> {
+    let driver = spec.traffic.as_ref().is_some_and(|traffic| traffic.haproxy.is_some());
+    match (&spec.front, driver) {
+        (Some(_), _) => vec![front()],
+        (None, true) => vec![haproxy()],
+        (None, false) => Vec::new(),
+    }
+}
+
+/// A service's own front.
+pub fn front() -> TrafficPath {
+    proven("front", "its HAProxy confirms who serves")
+}
+
+/// A HAProxy that people run.
+pub fn haproxy() -> TrafficPath {
+    proven("HAProxy", "its runtime API confirms who serves")
+}
+
+fn proven(path: &str, detail: &str) -> TrafficPath {
+    TrafficPath { path: path.to_owned(), proof: Proof::Proven, detail: detail.to_owned() }
+}
+
 /// The name of the path that everybody has.
 pub const FOLLOWERS: &str = "status";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crd_schema::status::Proof;
 
     fn spec(text: &str) -> ServiceSpec {
         let text = format!(

@@ -48,9 +48,10 @@ impl Seen {
         self.at.is_some_and(|at| at >= begin)
     }
 
-    /// Whether the look is recent enough at `begin` to act upon.
-    pub(super) fn fresh(&self, begin: Timestamp) -> bool {
-        self.at.is_some_and(|at| at + self.good_for >= begin)
+    /// Whether what it did not see can be acted upon at `begin`: it is recent enough, and of after all had let go, if they
+    /// have.
+    pub(super) fn holds(&self, begin: Timestamp, let_go: Option<Timestamp>) -> bool {
+        self.at.is_some_and(|at| at + self.good_for >= begin) && let_go.is_none_or(|let_go| self.since(let_go))
     }
 
     fn count(at: Timestamp, since: Timestamp, good_for: Duration, look: Look, drain: Drain) -> Self {
@@ -284,6 +285,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_companions_word_of_before_all_had_let_go_is_none() {
+        let ms = |ms| Timestamp::UNIX_EPOCH + Duration::from_millis(ms);
+        let none = Look { busy: 0, open: 0, listening: 1 };
+        let seen = Seen::count(ms(1000), ms(0), FRESH, none, Drain::Requests);
+        assert!(seen.holds(ms(1100), None) && !seen.holds(ms(1200), None));
+        assert!(seen.holds(ms(1100), Some(ms(900))), "they had let go by then");
+        assert!(!seen.holds(ms(1100), Some(ms(1050))), "a request may have come in between");
+    }
 
     #[test]
     fn what_is_written_tells_whether_requests_come_in_turn() {

@@ -76,6 +76,8 @@ struct Counted {
     service: ServiceName,
     run: Run,
     how: (Drain, Requests),
+    /// When all paths were first seen to have let go of it: a count from before that says nothing of what came since.
+    let_go: Option<Timestamp>,
     seen: watch::Receiver<Seen>,
     hurry: Arc<Hurry>,
 }
@@ -154,16 +156,19 @@ impl LocalSenses {
             let serves = !memory.withdrawn.contains_key(&replica.id);
             replica.rotation = self.rotation(service, replica, serves);
         }
-        let tasks = self.lock();
+        let mut tasks = self.lock();
         for replica in replicas {
             if let Some(task) = tasks.probes.get(&replica.id) {
                 replica.probe = task.verdict.borrow().clone();
             }
-            if let Some(task) = tasks.counts.get(&replica.id) {
+            if let Some(task) = tasks.counts.get_mut(&replica.id) {
+                let pending = matches!(replica.rotation, Rotation::Pending { .. });
+                let leaves = memory.withdrawn.contains_key(&replica.id) && !pending;
+                task.let_go = leaves.then(|| task.let_go.unwrap_or(begin));
                 let known = self.paths.iter().map(|path| path.in_flight(service, replica)).max().unwrap_or_default();
                 let counts = self.paths.iter().any(|path| path.counts(service));
                 let seen = task.seen.borrow();
-                replica.in_flight = match in_flight(&seen, replica, begin) {
+                replica.in_flight = match in_flight(&seen, replica, begin, task.let_go) {
                     // Nobody else tells a stream that pauses from a connection that is only kept.
                     InFlight::Count(0) if known == 0 && seen.too_new && !counts => InFlight::Unknown,
                     InFlight::Count(seen) => InFlight::Count(seen.max(known)),
@@ -273,7 +278,9 @@ impl LocalSenses {
         let wake = self.waker(service);
         let counter = Arc::clone(&self.counter);
         drop(tokio::spawn(counter.keep_counting(leaving, sender, Arc::clone(&hurry), wake)));
-        tasks.counts.insert(replica.id.clone(), Counted { service: service.clone(), run, how, seen, hurry });
+        tasks
+            .counts
+            .insert(replica.id.clone(), Counted { service: service.clone(), run, how, let_go: None, seen, hurry });
     }
 }
 
@@ -343,10 +350,11 @@ fn run(replica: &Replica) -> Run {
     (replica.started_at, replica.restart_count, replica.pid)
 }
 
-/// What a look says of a replica at `begin`. A zero must be a fresh one: a request may have come in since.
-fn in_flight(seen: &Seen, replica: &Replica, begin: Timestamp) -> InFlight {
+/// What a look says of a replica at `begin`. A zero must be a fresh one, and of after all had let go of it: a request may
+/// have come in since.
+fn in_flight(seen: &Seen, replica: &Replica, begin: Timestamp, let_go: Option<Timestamp>) -> InFlight {
     match seen.in_flight {
-        InFlight::Count(0) if !seen.fresh(begin) => InFlight::Unknown,
+        InFlight::Count(0) if !seen.holds(begin, let_go) => InFlight::Unknown,
         // It speaks UDP and nothing else, where nobody can tell a request.
         InFlight::Count(0) if !seen.listens && replica.ports.keys().any(|port| port.ends_with("/udp")) => {
             InFlight::Uncountable

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crd_schema::status::{Proof, TrafficPath};
+use crd_schema::status::TrafficPath;
 use crd_schema::{Front, HaproxyDriver, ServiceSpec};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{broadcast, watch};
@@ -22,6 +22,7 @@ use crate::board::{Board, Shown};
 use crate::engine::docker::Docker;
 use crate::front;
 use crate::model::{Key, Memory, Replica, ServiceName, State};
+use crate::plan::hint;
 
 /// A HAProxy that has not confirmed a change is looked at again after so long. It may go on by what it knew, so nobody comes
 /// or leaves before it has: `progress_deadline` and `drain_timeout` end that. Only who comes to a service that nobody serves
@@ -238,11 +239,10 @@ impl Path for Haproxies {
 
     fn about(&self, service: &ServiceName) -> Option<TrafficPath> {
         let inner = self.lock();
-        let (path, detail) = match &inner.services.get(service)?.way {
-            By::Front(_) => ("front", "its HAProxy has confirmed who serves"),
-            By::Driver(_) => ("HAProxy", "its runtime API has confirmed who serves"),
-        };
-        Some(TrafficPath { path: path.to_owned(), proof: Proof::Proven, detail: detail.to_owned() })
+        Some(match &inner.services.get(service)?.way {
+            By::Front(_) => hint::front(),
+            By::Driver(_) => hint::haproxy(),
+        })
     }
 
     fn watch(&self) -> BoxStream<'static, Key> {
