@@ -200,14 +200,17 @@ fn write(path: &std::path::Path, text: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn what_the_process_before_this_one_handed_over_is_waited_out() {
-        let (board, service) = (Arc::new(Board::default()), ServiceName::new("shop", "web"));
-        let replica: Replica = serde_json::from_value(serde_json::json!({
+    fn scene() -> (Arc<Board>, ServiceName, Replica) {
+        let replica = serde_json::from_value(serde_json::json!({
             "id": "id1", "name": "shop-web-1", "number": 1, "service": {"project": "shop", "name": "web"}, "revision": "r",
             "generation": 1, "created_at": "2026-01-01T00:00:00Z", "state": "running"
-        }))
-        .unwrap();
+        }));
+        (Arc::default(), ServiceName::new("shop", "web"), replica.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_process_before_this_one_handed_over_is_waited_out() {
+        let (board, service, replica) = scene();
         let throttle = Duration::from_secs(2);
         for by_file in [true, false] {
             let traefik = Traefik::new(Arc::clone(&board), throttle, by_file);
@@ -225,12 +228,7 @@ mod tests {
     /// A replica that has left the board is not let go of before Traefik was told; nor does one count before it can be.
     #[tokio::test(start_paused = true)]
     async fn what_was_not_handed_over_is_waited_for() {
-        let (board, service) = (Arc::new(Board::default()), ServiceName::new("shop", "web"));
-        let replica: Replica = serde_json::from_value(serde_json::json!({
-            "id": "id1", "name": "shop-web-1", "number": 1, "service": {"project": "shop", "name": "web"}, "revision": "r",
-            "generation": 1, "created_at": "2026-01-01T00:00:00Z", "state": "running"
-        }))
-        .unwrap();
+        let (board, service, replica) = scene();
         let labels = [("r".to_owned(), [("traefik.enable".to_owned(), "true".to_owned())].into())];
         board.put_labels(&service, labels.into());
         let traefik = Traefik::new(board, Duration::from_secs(2), true);
