@@ -1,5 +1,6 @@
 //! The program: parses the command line and hands over to the verb.
 
+use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -73,7 +74,10 @@ fn log_to_stderr(format: LogFormat, quiet: bool) {
     let default = if quiet { "error" } else { "info" };
     let filter = std::env::var("COMPOSED_LOG").unwrap_or_else(|_| default.to_owned());
     let filter = EnvFilter::new(format!("{filter},bollard=warn,hyper=warn"));
+    // Colours are for people at a terminal who want them.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = builder.with_ansi(colours);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

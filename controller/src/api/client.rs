@@ -57,6 +57,9 @@ async fn ask(socket: &Path, method: Method, target: &str) -> Result<(StatusCode,
     }
 }
 
+/// What the program's own verbs call themselves: they show people who serves, and send no requests there.
+pub(super) const AGENT: &str = "composed";
+
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn exchange(
@@ -66,8 +69,8 @@ async fn exchange(
 ) -> Result<(StatusCode, Vec<u8>), AnyError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request =
-        Request::builder().method(method).uri(target).header("host", "composed").body(Empty::<Bytes>::new())?;
+    let request = Request::builder().method(method).uri(target).header("host", "composed");
+    let request = request.header("user-agent", AGENT).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes().to_vec();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -145,14 +145,23 @@ async fn metrics(State(board): State<Arc<Board>>) -> Response {
     }
 }
 
-async fn services(State(board): State<Arc<Board>>, Query(query): Query<BTreeMap<String, String>>) -> Json<Overview> {
+async fn services(
+    State(board): State<Arc<Board>>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Json<Overview> {
     let mut version = board.version();
-    board.note_reader();
+    let note = || {
+        if headers.get(header::USER_AGENT).is_none_or(|agent| agent != client::AGENT) {
+            board.note_reader();
+        }
+    };
+    note();
     if let Some(after) = query.get("after").and_then(|text| text.parse::<u64>().ok()) {
         // Time out or news: both are answered with what is there.
         drop(tokio::time::timeout(LONG_POLL, version.wait_for(|now| *now != after)).await);
     }
-    board.note_reader();
+    note();
     let now = *version.borrow_and_update();
     Json(Overview { version: now, health: board.health(), services: board.statuses() })
 }

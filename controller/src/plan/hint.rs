@@ -8,6 +8,10 @@ use super::policy::Policy;
 
 /// The line, if there is one. `paths` are those by which requests come, as far as anybody knows.
 pub fn hint(spec: &ServiceSpec, paths: &[TrafficPath]) -> Option<String> {
+    // A front is what it would advise.
+    if spec.generated.is_some() {
+        return None;
+    }
     let label = |prefix: &str| spec.labels.keys().any(|key| key.to_lowercase().starts_with(prefix));
     let told = paths.iter().any(|path| path.path != FOLLOWERS);
     if !told && label("traefik.") {
