@@ -117,7 +117,8 @@ impl Stand {
 
     async fn events(&self, query: &str) -> Events {
         let mut stream = UnixStream::connect(&self.socket).await.unwrap();
-        let request = format!("GET /v1.41/events?{query} HTTP/1.0\r\nHost: d\r\n\r\n");
+        // Who lists and who listens is one client: it calls itself the same.
+        let request = format!("GET /v1.41/events?{query} HTTP/1.0\r\nHost: d\r\nUser-Agent: composed\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut events = Events(BufReader::new(stream));
         let mut head = String::new();
