@@ -45,6 +45,11 @@ impl Makers {
         Self { way, docker, found: OnceCell::new() }
     }
 
+    /// Whether a namespace is entered by this process first, where it may.
+    pub(super) fn are_second(&self) -> bool {
+        matches!(self.way, Way::Nearest)
+    }
+
     /// What they are made of; nothing where there can be none. An engine that does not say is asked again the next time.
     pub(super) async fn find(&self) -> Result<Option<&Maker>, EngineError> {
         let found = self.found.get_or_try_init(|| async {

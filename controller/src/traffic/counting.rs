@@ -137,7 +137,6 @@ impl Hurry {
 
 /// How to count.
 pub(super) struct Counter {
-    way: Way,
     clock: Clock,
     makers: Makers,
     swept: OnceCell<()>,
@@ -151,7 +150,7 @@ struct OutOfReach;
 
 impl Counter {
     pub(super) fn new(way: Way, docker: Option<Arc<Docker>>, clock: Clock) -> Self {
-        Self { way: way.clone(), clock, makers: Makers::new(way, docker), swept: OnceCell::new() }
+        Self { clock, makers: Makers::new(way, docker), swept: OnceCell::new() }
     }
 
     /// Looks again and again, at once when hurried, and tells `seen`. Ends with its receivers.
@@ -176,7 +175,7 @@ impl Counter {
             }
         };
         let counted = async {
-            if matches!(self.way, Way::Nearest) {
+            if self.makers.are_second() {
                 let OutOfReach = self.by_visits(&leaving, &seen, &hurry, &tell).await?;
             }
             Err::<(), _>(self.by_companion(&leaving, &seen, &tell).await)

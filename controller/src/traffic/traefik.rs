@@ -164,10 +164,10 @@ impl Path for Traefik {
         }
         let handed = taken.first_with(shown.version).filter(|_| !shown.serving);
         let until = handed.map_or_else(|| Instant::now() + LOOK, |at| at + self.throttle + MARGIN);
-        let what = match self.by_file {
-            true if taken.stale => STALE,
-            true => "Traefik to apply its file",
-            false => "Traefik to ask and apply",
+        let what = match (taken.stale, self.by_file) {
+            (true, _) => STALE,
+            (false, true) => "Traefik to apply its file",
+            (false, false) => "Traefik to ask and apply",
         };
         Standing::before(until, what)
     }

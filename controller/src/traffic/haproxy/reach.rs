@@ -76,7 +76,6 @@ impl From<String> for Unreached {
 
 /// Goes there.
 pub(super) struct Reach {
-    way: Way,
     makers: Makers,
     // The tokens of bridges that were started, by the front's container.
     bridges: Mutex<BTreeMap<String, String>>,
@@ -84,7 +83,7 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(way: Way, docker: Option<Arc<Docker>>) -> Self {
-        Self { way: way.clone(), makers: Makers::new(way, docker), bridges: Mutex::default() }
+        Self { makers: Makers::new(way, docker), bridges: Mutex::default() }
     }
 
     /// A connection; else why there is none.
@@ -95,25 +94,23 @@ impl Reach {
             }
             Place::Socket(address) => Ok(Runtime::over(within(TcpStream::connect(address)).await?).await?),
             Place::Front { id, pid, addresses, .. } => {
-                if matches!(self.way, Way::Nearest) {
+                let mut out_of_reach = "its network namespace is out of reach".to_owned();
+                if self.makers.are_second() {
                     match enter(id.clone(), *pid).await {
                         Ok(stream) => return Ok(Runtime::over(stream).await?),
                         Err(LookError::Failed(error)) => return Err(error.into()),
-                        Err(LookError::OutOfReach(why)) => {
-                            if self.makers.find().await.map_err(|error| error.to_string())?.is_none() {
-                                return Err(why.into());
-                            }
-                        }
+                        Err(LookError::OutOfReach(why)) => out_of_reach = why,
                     }
                 }
-                let stream = Box::pin(self.bridge(id, addresses)).await?;
+                let stream = Box::pin(self.bridge(id, addresses, out_of_reach)).await?;
                 Ok(Runtime::over(stream).await?)
             }
         }
     }
 
-    /// Through a companion: the one that is there, else a new one.
-    async fn bridge(&self, id: &str, addresses: &[IpAddr]) -> Result<TcpStream, String> {
+    /// Through a companion: the one that is there, else a new one. Where there can be none, that is so as its namespace is
+    /// `out_of_reach`.
+    async fn bridge(&self, id: &str, addresses: &[IpAddr], out_of_reach: String) -> Result<TcpStream, String> {
         let known = self.lock().get(id).cloned();
         if let Some(token) = known
             && let Ok(stream) = knock(addresses, &token).await
@@ -121,7 +118,7 @@ impl Reach {
             return Ok(stream);
         }
         let maker = self.makers.find().await.map_err(|error| error.to_string())?;
-        let Maker { docker, image, program } = maker.ok_or("its network namespace is out of reach")?;
+        let Maker { docker, image, program } = maker.ok_or(out_of_reach)?;
         let mut command = vec![program.display().to_string()];
         command.extend(companion::bridge_arguments());
         let token = Box::pin(docker.start_bridge(image, &command, bridge::TOKEN, id))

@@ -29,9 +29,15 @@ const PAGE: &str = "per_page=1000";
 pub(super) struct Proof {
     /// `127.0.0.1:8080`.
     authority: String,
-    said: Mutex<Option<Said>>,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    /// Its last answer, if it gave one when it was asked last.
+    said: Option<Said>,
     /// All hosts that it has named, and when last: what it never names at all it cannot prove gone.
-    named: Mutex<BTreeMap<String, Instant>>,
+    named: BTreeMap<String, Instant>,
 }
 
 struct Said {
@@ -47,7 +53,7 @@ impl Proof {
     /// An API at an `http://host:port`.
     pub(super) fn new(url: &str) -> Self {
         let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Self { authority, said: Mutex::default(), named: Mutex::default() }
+        Self { authority, heard: Mutex::default() }
     }
 
     /// Asks. Answers whether it says something new.
@@ -61,26 +67,21 @@ impl Proof {
             }
             Err(_) => None,
         };
-        {
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            named.retain(|_, last| asked < *last + MEMORY);
-            named.extend(hosts.iter().flatten().map(|host| (host.clone(), asked)));
-        }
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = said.as_ref().map(|said| &said.hosts) != hosts.as_ref();
-        *said = hosts.map(|hosts| Said { asked, hosts });
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.named.retain(|_, last| asked < *last + MEMORY);
+        heard.named.extend(hosts.iter().flatten().map(|host| (host.clone(), asked)));
+        let news = heard.said.as_ref().map(|said| &said.hosts) != hosts.as_ref();
+        heard.said = hosts.map(|hosts| Said { asked, hosts });
         news
     }
 
     /// Whether it has said since `since` that requests go to `replica`, or, after it had named it, that none do.
     pub(super) fn has(&self, replica: &Replica, serves: bool, since: Instant) -> bool {
-        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        if !replica.addresses.values().any(|address| named.contains_key(address)) {
-            return false;
-        }
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = said.as_ref().filter(|said| said.asked >= since);
-        known.is_some_and(|said| replica.addresses.values().any(|address| said.hosts.contains(address)) == serves)
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = || replica.addresses.values();
+        let named = addresses().any(|address| heard.named.contains_key(address));
+        let known = heard.said.as_ref().filter(|said| named && said.asked >= since);
+        known.is_some_and(|said| addresses().any(|address| said.hosts.contains(address)) == serves)
     }
 
     async fn hosts(&self) -> Result<BTreeSet<String>, AnyError> {
