@@ -21,6 +21,7 @@ mod types;
 mod yaml;
 
 pub use advice::nearest;
+pub use check::{is_project_name, is_service_name};
 pub use diagnostic::Diagnostic;
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, parse_bytes};
 pub use schema::{schema, settings_schema};
@@ -49,3 +50,4 @@ pub use types::{
     service::ServiceSpec,
     update::{Update, UpdatePolicy},
 };
+pub use yaml::size_of_text;

@@ -16,6 +16,10 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 const MAX_PROBLEMS: usize = 20;
 /// How many problems of one file are told.
 const MAX_PROBLEMS_OF_A_FILE: usize = 100;
+/// A port of the long form has about so many values.
+const VALUES_OF_A_PORT: usize = 4;
+/// How many values one file may have, aliases and ranges of ports written out.
+const MAX_VALUES_OF_A_FILE: usize = 250_000;
 
 /// One object of a file, and where it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +28,8 @@ pub struct Parsed {
     pub object: Object,
     /// The line its document starts on (its first key), from 1.
     pub line: usize,
+    /// How much it is: its values, aliases and ranges of ports written out. Each 64 bytes of a text count as one.
+    pub values: usize,
 }
 
 /// Reads every document of `text`; empty documents are skipped. `file` is only a name for messages.
@@ -46,9 +52,19 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Diagnostic>> {
     };
     let mut objects = Vec::new();
     let mut problems = Vec::new();
+    let mut values = 0_usize;
     for (line, document) in yaml::documents(&text) {
         match yaml::read(document, line).and_then(read) {
-            Ok(found) => objects.extend(found),
+            Ok(Some(found)) => {
+                values = values.saturating_add(found.values);
+                if values > MAX_VALUES_OF_A_FILE {
+                    let place = Place { line: found.line, ..Place::START };
+                    problems.push(too_many(place));
+                    break;
+                }
+                objects.push(found);
+            }
+            Ok(None) => {}
             Err(found) => problems.extend(found),
         }
         if problems.len() >= MAX_PROBLEMS_OF_A_FILE {
@@ -104,6 +120,13 @@ pub(crate) fn one<T: for<'de> Deserialize<'de>>(file: &str, bytes: &[u8]) -> Res
     read().map_err(|problems| problems.into_iter().map(|problem| diagnostic(file, None, problem)).collect())
 }
 
+fn too_many(place: Place) -> Problem {
+    let message =
+        format!("the file has more than {MAX_VALUES_OF_A_FILE} values, aliases and ranges of ports written out");
+    let help = "write several files; each 64 bytes of a text count as a value";
+    Problem::new(place, message, Some(help.into()))
+}
+
 /// How long a line may be to be shown, and how long a message.
 const MAX_SHOWN: usize = 1000;
 
@@ -147,6 +170,7 @@ fn read(node: Option<Node>) -> Result<Option<Parsed>, Vec<Problem>> {
     };
     strip_extensions(&mut node, false);
     let line = node.first().line;
+    let values = node.size();
     let object = match node.get("kind").map(|(_, kind)| (kind.text(), kind.place)) {
         Some((Some("Service"), _)) => collect::<Service>(&mut node, "").map(Object::Service),
         Some((Some("Project"), _)) => collect::<Project>(&mut node, "").map(Object::Project),
@@ -171,7 +195,11 @@ fn read(node: Option<Node>) -> Result<Option<Parsed>, Vec<Problem>> {
         }
     }?;
     let problems = check::check(&object, &node);
-    if problems.is_empty() { Ok(Some(Parsed { object, line })) } else { Err(problems) }
+    let ports = match &object {
+        Object::Service(service) => service.spec.ports.len() * VALUES_OF_A_PORT,
+        Object::Project(_) => 0,
+    };
+    if problems.is_empty() { Ok(Some(Parsed { object, line, values: values + ports })) } else { Err(problems) }
 }
 
 /// Maps whose keys are names people choose, so that one may start with `x-`.

@@ -338,6 +338,8 @@ pub enum ConditionType {
     Paused,
     /// Others keep changing what is put right, so it is left alone for a while. Absent otherwise.
     Contended,
+    /// Containers claim by their labels to be replicas, and nothing proves it: they are not touched. Absent otherwise.
+    ForeignContainers,
     /// The post-deploy hook of the last rollout ended well. Absent where there is none, or none has ended.
     PostDeploy,
 }
@@ -387,6 +389,8 @@ pub enum Reason {
     CrashLoop,
     /// A container of that name belongs to somebody else.
     NameConflict,
+    /// What a container is does not bear out what its labels say.
+    OwnershipUnproven,
     /// A service it depends on is not ready.
     DependencyNotReady,
     /// A network or volume that it needs cannot be made.

@@ -84,6 +84,7 @@ impl Judge<'_> {
         let emptied = before.and_then(|before| made_of.emptied(before, files.asked()));
         match loaded {
             Ok(loaded) => {
+                self.count(loaded.values);
                 if let Some(path) = emptied {
                     let why = format!(
                         "error: {path} of {file} had variables and has none now, so the project stays as it is: write \

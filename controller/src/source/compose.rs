@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crd_schema::compose::{FILE_NAMES, Files, Loaded, OVERRIDE_NAMES, Request, load};
 
-use super::files::{Content, Reading, content};
+use super::files::{Budget, Content, Reading, content};
 use super::made_of::{MadeOf, digest};
 
 /// What the command line says about Compose projects.
@@ -73,14 +73,11 @@ pub(super) fn is_project(dir: &Path) -> bool {
 }
 
 /// Finds the projects of a reading, and reads the files that they are made of into it.
-pub(super) fn find(reading: &mut Reading, asked: &Asked) {
-    let (requests, nested) = match requests(reading, asked) {
-        Ok(found) => found,
-        Err(why) => {
-            reading.broken = Some(why);
-            return;
-        }
-    };
+///
+/// # Errors
+/// Why the reading as a whole cannot be taken in, in words.
+pub(super) fn find(reading: &mut Reading, asked: &Asked, budget: &mut Budget) -> Result<(), String> {
+    let (requests, nested) = requests(reading, asked)?;
     for (main, request) in requests {
         let dir = reading.dir(&main);
         let named = asked.files.iter().chain(&asked.env_files).map(|path| absolute(path)).collect();
@@ -91,6 +88,9 @@ pub(super) fn find(reading: &mut Reading, asked: &Asked) {
             drop(load(&request, &mut disk));
             disk.found
         };
+        for content in found.values() {
+            budget.take(content.as_ref())?;
+        }
         reading.env_files.extend(found);
         reading.compose.requests.insert(main, request);
     }
@@ -102,6 +102,7 @@ pub(super) fn find(reading: &mut Reading, asked: &Asked) {
     }
     reading.compose.orphans_go = asked.remove_orphans;
     set_apart(reading, nested);
+    Ok(())
 }
 
 /// The projects that there are, with what each is asked with, and the Compose files below them that are nobody's.

@@ -15,6 +15,43 @@ use crate::model::ServiceName;
 /// Directories deeper than this are not looked into.
 pub(super) const MAX_DEPTH: usize = 16;
 
+/// So many documents, and so many further files, are read of a directory.
+const MAX_FILES: usize = 20_000;
+/// So many bytes are read of a directory, with all files that its documents name.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What may still be read.
+pub(super) struct Budget {
+    files: usize,
+    bytes: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { files: MAX_FILES, bytes: MAX_BYTES }
+    }
+}
+
+impl Budget {
+    /// Counts a file that was read.
+    ///
+    /// # Errors
+    /// Why no more are read, in words.
+    pub(super) fn take(&mut self, content: Option<&Content>) -> Result<(), String> {
+        let bytes = content.and_then(|content| content.as_ref().ok()).map_or(0, |bytes| bytes.len() as u64);
+        let left = self.files.checked_sub(1).zip(self.bytes.checked_sub(bytes));
+        let (files, bytes) = left.ok_or_else(|| {
+            format!(
+                "its documents and the files that they name are more than {MAX_FILES} files or {} MiB: nothing of it is \
+                 taken in; name a directory that holds less",
+                MAX_BYTES >> 20
+            )
+        })?;
+        (self.files, self.bytes) = (files, bytes);
+        Ok(())
+    }
+}
+
 /// The content of a file, or why it could not be read.
 pub type Content = Result<Vec<u8>, String>;
 
@@ -153,6 +190,7 @@ pub fn read(path: &Path) -> Reading {
 fn look(path: &Path, asked: &Asked) -> (Reading, BTreeSet<PathBuf>) {
     let mut reading = Reading::default();
     let mut dirs = BTreeSet::new();
+    let mut budget = Budget::default();
     if path.is_file() || !asked.files.is_empty() {
         reading.single = true;
         reading.root = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -161,8 +199,10 @@ fn look(path: &Path, asked: &Asked) -> (Reading, BTreeSet<PathBuf>) {
     } else {
         path.clone_into(&mut reading.root);
         dirs.insert(path.to_owned());
-        let mut walk = Walk::default();
-        match walk.all(path) {
+        let mut walk = Walk { budget, ..Walk::default() };
+        let walked = walk.all(path);
+        budget = std::mem::take(&mut walk.budget);
+        match walked {
             Ok(()) => {
                 dirs.extend(walk.dirs);
                 (reading.files, reading.passed_by) = (walk.files, walk.passed_by);
@@ -174,8 +214,14 @@ fn look(path: &Path, asked: &Asked) -> (Reading, BTreeSet<PathBuf>) {
     // An empty path is the working directory, which `absolute` refuses.
     let root = if reading.root.as_os_str().is_empty() { Path::new(".") } else { &reading.root };
     reading.host_root = std::path::absolute(root).ok();
-    read_env_files(&mut reading);
-    compose::find(&mut reading, asked);
+    let read = read_env_files(&mut reading, &mut budget).and_then(|()| compose::find(&mut reading, asked, &mut budget));
+    if let Err(why) = read {
+        reading.broken = Some(why);
+    }
+    if reading.broken.is_some() {
+        // Half of what there is must pass for nothing.
+        (reading.files, reading.env_files) = (Vec::new(), BTreeMap::new());
+    }
     (reading, dirs)
 }
 
@@ -188,6 +234,7 @@ struct Walk {
     // The real paths of the directories that were looked into: each once, however many links lead there.
     seen: BTreeSet<PathBuf>,
     links: BTreeSet<(String, PathBuf)>,
+    budget: Budget,
 }
 
 impl Walk {
@@ -228,6 +275,7 @@ impl Walk {
                 self.links.insert((shown, path));
             } else if is_document(&path) && (path.is_file() || !path.exists()) {
                 let content = content(&path);
+                self.budget.take(Some(&content)).map_err(std::io::Error::other)?;
                 if content.as_ref().is_ok_and(|bytes| says_ours(&String::from_utf8_lossy(bytes))) {
                     self.dirs.insert(dir.to_owned());
                 }
@@ -254,20 +302,25 @@ pub(super) fn content(path: &Path) -> Content {
 }
 
 /// They belong to the reading, wherever they are: a change in one is a change of what is wanted.
-fn read_env_files(reading: &mut Reading) {
+fn read_env_files(reading: &mut Reading, budget: &mut Budget) -> Result<(), String> {
     for (file, bytes) in &reading.files {
         let Ok(bytes) = bytes else { continue };
         for name in env_files(file, bytes) {
             let path = reading.dir(file).join(name);
+            if reading.env_files.contains_key(&path) {
+                continue;
+            }
             let there = path.symlink_metadata().map(|_| content(&path));
             let text = match there {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                 Err(error) => Some(Err(error.to_string())),
                 Ok(text) => Some(text),
             };
+            budget.take(text.as_ref())?;
             reading.env_files.insert(path, text);
         }
     }
+    Ok(())
 }
 
 /// The environment files that the documents of a file name. Few have any, so few are parsed for it.

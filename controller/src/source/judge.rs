@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::{Dependency, Object};
+use crd_schema::{Dependency, Object, size_of_text};
 
 use super::catalog::{Catalog, Entry};
 use super::claims::{Claim, Said};
@@ -11,6 +11,10 @@ use super::files::{Content, Reading};
 use super::projects::{Projects, may_describe_a_project};
 use super::resolve::{Made, resolve};
 use crate::model::{DesiredService, ServiceName};
+
+/// So many values may all documents of a reading have, with everything that they are made of and that they stand for: what
+/// is bounded is memory, and it is the sum that counts.
+const MAX_VALUES: usize = 2_000_000;
 
 pub(super) struct Judge<'a> {
     pub(super) reading: &'a Reading,
@@ -21,11 +25,14 @@ pub(super) struct Judge<'a> {
     mystery: Option<String>,
     /// The profiles that services of Compose projects have.
     pub(super) profiles: BTreeSet<String>,
+    /// How many values there may still be; `None`: there are too many.
+    left: Option<usize>,
 }
 
 impl<'a> Judge<'a> {
     pub(super) fn new(reading: &'a Reading, before: &'a Catalog, catalog: Catalog) -> Self {
-        Self { reading, before, catalog, broken: BTreeSet::new(), mystery: None, profiles: BTreeSet::new() }
+        let (broken, profiles) = (BTreeSet::new(), BTreeSet::new());
+        Self { reading, before, catalog, broken, mystery: None, profiles, left: Some(MAX_VALUES) }
     }
 
     pub(super) fn run(&mut self) {
@@ -34,18 +41,7 @@ impl<'a> Judge<'a> {
         // Whoever confirms deletions confirms those that were asked for.
         self.catalog.doubt = self.reading.unread.clone();
         if let Some(broken) = &self.reading.broken {
-            self.doubt(format!("the directory cannot be read ({broken})"));
-            self.catalog.problems.push(format!("error: {broken}"));
-            self.catalog.services = self.before.services.clone();
-            self.catalog.projects = self.before.projects.clone();
-            self.catalog.understood = self.before.understood.clone();
-            self.catalog.blank = self.before.blank.clone();
-            self.catalog.minded = self.before.minded.clone();
-            self.catalog.mains = self.before.mains.clone();
-            self.catalog.begun = self.before.begun;
-            self.catalog.ended_fronts = self.before.ended_fronts.clone();
-            self.link();
-            return;
+            return self.stay(format!("the directory cannot be read ({broken})"), broken);
         }
         self.passed_by();
         self.nested();
@@ -55,6 +51,9 @@ impl<'a> Judge<'a> {
             self.doubt("the directory holds no documents at all (confirm with --confirm-deletion)".to_owned());
         }
         let said = self.parse();
+        if self.left.is_none() {
+            return self.stay_as_too_much();
+        }
         self.unknown_profiles();
         self.mind(&said);
         let Said { services, projects } = said;
@@ -78,6 +77,11 @@ impl<'a> Judge<'a> {
                 let made = self.before.services.get(&name).map_or(&none, |entry| &entry.made);
                 match resolve(self.reading, (&file, place), service, project, made) {
                     Ok((desired, made)) => {
+                        let variables = desired.spec.environment.iter();
+                        self.count(variables.map(|(name, value)| size_of_text(name) + size_of_text(value)).sum());
+                        if self.left.is_none() {
+                            return self.stay_as_too_much();
+                        }
                         let entry = Entry { desired: Ok(Box::new(desired)), file, made };
                         self.catalog.services.insert(name, entry);
                     }
@@ -91,9 +95,41 @@ impl<'a> Judge<'a> {
         self.remember();
     }
 
+    /// Everything stays as it was before this reading, of which nothing is taken in.
+    fn stay(&mut self, doubt: String, problem: &str) {
+        self.doubt(doubt);
+        self.catalog.problems.push(format!("error: {problem}"));
+        self.catalog.services = self.before.services.clone();
+        self.catalog.projects = self.before.projects.clone();
+        self.catalog.understood = self.before.understood.clone();
+        self.catalog.blank = self.before.blank.clone();
+        self.catalog.minded = self.before.minded.clone();
+        self.catalog.mains = self.before.mains.clone();
+        self.catalog.made_of = self.before.made_of.clone();
+        self.catalog.begun = self.before.begun;
+        self.catalog.ended_fronts = self.before.ended_fronts.clone();
+        self.link();
+    }
+
+    fn stay_as_too_much(&mut self) {
+        let why = format!(
+            "the documents have more than {MAX_VALUES} values, with files of variables, aliases and ranges of ports written \
+             out: nothing of them is taken in; write fewer, or let another instance read a part of them"
+        );
+        self.stay("there is more than is read".to_owned(), &why);
+    }
+
+    /// Counts values of documents.
+    pub(super) fn count(&mut self, values: usize) {
+        self.left = self.left.and_then(|left| left.checked_sub(values));
+    }
+
     fn parse(&mut self) -> Said {
         let mut said = Said::default();
         for (file, content) in &self.reading.files {
+            if self.left.is_none() {
+                break;
+            }
             if let Some(request) = self.reading.compose.requests.get(file) {
                 self.project(file, request, content, &mut said);
                 continue;
@@ -113,6 +149,7 @@ impl<'a> Judge<'a> {
                 Ok(objects) if objects.is_empty() => self.empty(file, content),
                 Ok(objects) => {
                     self.catalog.understood.insert(file.clone());
+                    self.count(objects.iter().map(|parsed| parsed.values).sum());
                     for parsed in objects {
                         if let Object::Service(service) = &parsed.object
                             && !self.is_for_here(service, file, parsed.line)

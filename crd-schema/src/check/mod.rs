@@ -54,7 +54,7 @@ pub(crate) fn check(object: &Object, node: &Node) -> Vec<Problem> {
 fn check_service(service: &Service, findings: &mut Findings) {
     project_name(&service.metadata.project, &["metadata", "project"], findings);
     let name = &service.metadata.name;
-    if !is_name(name, |c| c.is_ascii_alphanumeric(), |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+    if !is_service_name(name) {
         let help = "use letters, digits, `.`, `_` and `-`, and start with a letter or digit";
         findings.add(&["metadata", "name"], format!("`{name}` cannot be the name of a service"), help);
     }
@@ -118,11 +118,22 @@ fn check_project(project: &Project, findings: &mut Findings) {
 }
 
 fn project_name(name: &str, path: &[&str], findings: &mut Findings) {
-    let start = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    if !is_name(name, start, |c| start(c) || matches!(c, '_' | '-')) {
+    if !is_project_name(name) {
         let help = "use lowercase letters, digits, `_` and `-`, and start with a letter or digit";
         findings.add(path, format!("`{name}` cannot be the name of a project"), help);
     }
+}
+
+/// Whether a project can have this name: lowercase letters, digits, `_` and `-`, a letter or digit first, 128 bytes at
+/// most. Source: Compose, `loader.NormalizeProjectName`.
+pub fn is_project_name(name: &str) -> bool {
+    let start = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    is_name(name, start, |c| start(c) || matches!(c, '_' | '-'))
+}
+
+/// Whether a service can have this name: letters, digits, `.`, `_` and `-`, a letter or digit first, 128 bytes at most.
+pub fn is_service_name(name: &str) -> bool {
+    is_name(name, |c| c.is_ascii_alphanumeric(), |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 fn is_name(name: &str, start: impl Fn(char) -> bool, rest: impl Fn(char) -> bool) -> bool {

@@ -1,20 +1,34 @@
 //! Rules about networks and ports.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Findings;
 use crate::ServiceSpec;
+
+/// How many ports a service may expose, ranges written out: the engine is told each.
+const MAX_PORTS: usize = 20_000;
 
 pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
     if let Some(mode) = &spec.network_mode {
         network_mode(mode, spec, findings);
     }
-    for (index, port) in spec.ports.iter().enumerate() {
-        let clash = spec.ports.iter().take(index).find(|other| {
-            let same_ip = other.host_ip == port.host_ip || other.host_ip.is_none() || port.host_ip.is_none();
-            same_ip && other.published.is_some() && other.published == port.published && other.protocol == port.protocol
-        });
-        if let Some(published) = clash.and(port.published) {
-            let help = "publish each host port once, or on different addresses";
-            findings.add(&["spec", "ports"], format!("host port {published} is published twice"), help);
+    let exposed: usize = spec.expose.iter().map(|entry| crate::types::front::ports_of(entry)).sum();
+    if exposed > MAX_PORTS {
+        let help = "expose only the ports that others use";
+        findings.add(&["spec", "expose"], format!("{exposed} ports, and at most {MAX_PORTS} are possible"), help);
+    }
+    // The addresses that each host port is published on before; `None` is all of them.
+    let mut published: BTreeMap<(u16, &str), BTreeSet<Option<&str>>> = BTreeMap::new();
+    for port in &spec.ports {
+        if let Some(number) = port.published {
+            let addresses = published.entry((number, port.protocol.as_str())).or_default();
+            let ip = port.host_ip.as_deref();
+            let twice = addresses.contains(&ip) || addresses.contains(&None) || (ip.is_none() && !addresses.is_empty());
+            addresses.insert(ip);
+            if twice {
+                let help = "publish each host port once, or on different addresses";
+                findings.add(&["spec", "ports"], format!("host port {number} is published twice"), help);
+            }
         }
         if port.host_ip.as_deref().is_some_and(|ip| ip.parse::<std::net::IpAddr>().is_err()) {
             let help = "write an address of this host, such as `127.0.0.1`";

@@ -8,12 +8,19 @@ use super::path::{as_bind, join};
 use super::tree::{entries_mut, from_json, get_mut, map, put, take};
 use crate::forms::{Shorten as _, short_ports};
 use crate::types::mount::Mount;
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Kind, Node, Place, Problem};
 
-/// Rewrites a file's tree, whose relative paths start at the directory `base`.
-pub(super) fn canonical(file: &mut Node, base: &str) {
+/// Counts so many values more, at their place; an error when there are too many.
+type Count<'a> = &'a mut dyn FnMut(usize, Place) -> Result<(), Problem>;
+
+/// Rewrites a file's tree, whose relative paths start at the directory `base`. A short form may stand for many values: each
+/// is counted before it is made.
+///
+/// # Errors
+/// That of `count`.
+pub(super) fn canonical(file: &mut Node, base: &str, count: Count<'_>) -> Result<(), Problem> {
     for (_, service) in get_mut(file, "services").and_then(entries_mut).into_iter().flatten() {
-        of_service(service, base);
+        of_service(service, base, count)?;
     }
     for section in ["networks", "volumes", "configs", "secrets"] {
         for (_, resource) in get_mut(file, section).and_then(entries_mut).into_iter().flatten() {
@@ -23,9 +30,10 @@ pub(super) fn canonical(file: &mut Node, base: &str) {
             }
         }
     }
+    Ok(())
 }
 
-fn of_service(service: &mut Node, base: &str) {
+fn of_service(service: &mut Node, base: &str, count: Count<'_>) -> Result<(), Problem> {
     if let Some(extends) = get_mut(service, "extends") {
         if extends.text().is_some() {
             let (place, tag) = (extends.place, extends.tag);
@@ -57,11 +65,17 @@ fn of_service(service: &mut Node, base: &str) {
     if let Some(Kind::List(mounts)) = get_mut(service, "volumes").map(|mounts| &mut mounts.kind) {
         for item in mounts {
             mount(item, base);
+            count(item.size(), item.place)?;
         }
     }
     if let Some(Kind::List(ports)) = get_mut(service, "ports").map(|ports| &mut ports.kind) {
-        *ports = std::mem::take(ports).into_iter().flat_map(port).collect();
+        let mut all = Vec::new();
+        for item in std::mem::take(ports) {
+            port(item, &mut all, count)?;
+        }
+        *ports = all;
     }
+    Ok(())
 }
 
 /// Text as a list of one.
@@ -114,11 +128,18 @@ fn mount(item: &mut Node, base: &str) {
     }
 }
 
-fn port(item: Node) -> Vec<Node> {
+fn port(item: Node, all: &mut Vec<Node>, count: Count<'_>) -> Result<(), Problem> {
     let ports = item.text().and_then(|text| short_ports(text).ok());
-    let Some(ports) = ports else { return vec![item] };
-    let long = |port| from_json(serde_json::to_value(port).unwrap_or(Value::Null), item.place);
-    ports.into_iter().map(|port| Node { tag: item.tag, ..long(port) }).collect()
+    let Some(ports) = ports else {
+        all.push(item);
+        return Ok(());
+    };
+    for port in ports {
+        let long = from_json(serde_json::to_value(port).unwrap_or(Value::Null), item.place);
+        count(long.size(), item.place)?;
+        all.push(Node { tag: item.tag, ..long });
+    }
+    Ok(())
 }
 
 /// `external: {name: x}`, as files wrote it before `name` was a key of its own.

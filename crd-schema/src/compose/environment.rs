@@ -56,6 +56,7 @@ impl Loader<'_> {
         }
         merged.extend(own);
         replace(service, "environment", merged);
+        self.count(service, "environment")?;
         Ok(named)
     }
 
@@ -82,7 +83,13 @@ impl Loader<'_> {
         }
         merged.extend(own.into_iter().map(|(name, value, place)| (name, Some(value.unwrap_or_default()), place)));
         replace(service, "labels", merged);
-        Ok(())
+        self.count(service, "labels")
+    }
+
+    /// Counts what files and variables have made of a key.
+    fn count(&mut self, service: &Node, key: &str) -> Result<(), Vec<Problem>> {
+        let Some((key, made)) = service.get(key) else { return Ok(()) };
+        self.sources.count(made.size(), key.place).map_err(|problem| vec![problem])
     }
 }
 

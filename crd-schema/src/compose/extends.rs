@@ -109,7 +109,8 @@ impl Loader<'_> {
         let mut services = Node::new(Kind::Map(Vec::new()), from);
         for mut document in documents.into_iter().flat_map(|(_, documents)| documents) {
             self.fill(&mut document, model)?;
-            canonical(&mut document, &parent(path));
+            let mut count = |values, place| self.sources.count(values, place);
+            canonical(&mut document, &parent(path), &mut count).map_err(|problem| vec![problem])?;
             if let Some((_, more)) = take(&mut document, "services") {
                 services = merge(services, more, &["services"]).map_err(|problem| vec![problem])?;
             }

@@ -27,7 +27,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::yaml::{Node, Place, Problem};
+use crate::yaml::{Node, Place, Problem, size_of_text};
 use crate::{Diagnostic, Object};
 use model::{Loader, Model};
 pub use names::is_project_name;
@@ -84,6 +84,9 @@ pub struct Loaded {
     pub notes: Vec<Diagnostic>,
     /// The profiles that its services have, active or not.
     pub profiles: BTreeSet<String>,
+    /// How much it is: its values, with what `extends`, files of variables and short forms make of them. Each 64 bytes of a
+    /// text count as one.
+    pub values: usize,
 }
 
 /// Whether a text looks like a Compose file rather than like our own documents: it has `services` or `include` at its
@@ -115,7 +118,8 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
                 Problem::new(*place, message, Some(help.into()))
             };
             let notes = loader.unset.iter().map(note).collect();
-            Ok(Loaded { objects, notes: loader.sources.diagnostics(notes), profiles })
+            let values = loader.sources.values();
+            Ok(Loaded { objects, notes: loader.sources.diagnostics(notes), profiles, values })
         }
         Err(mut problems) => {
             // A second one at the same place is a consequence of the first.
@@ -184,6 +188,9 @@ fn objects(
         let read = read.and_then(|env_files| loader.labels(&mut service).map(|()| env_files));
         let read = read.and_then(|env_files| {
             let (read, written) = service::read(name, key, service.clone(), tree, &model.variables, &is_there)?;
+            // Each service has a copy of its configs and secrets.
+            let files = read.spec.files.iter().map(|file| size_of_text(&file.content)).sum();
+            loader.sources.count(files, key.place).map_err(|problem| vec![problem])?;
             Ok((read, loader.origin(&written, env_files)))
         });
         match read {

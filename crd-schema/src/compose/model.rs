@@ -63,7 +63,8 @@ impl Loader<'_> {
         for (path, documents) in documents {
             for mut document in documents {
                 self.fill(&mut document, model)?;
-                canonical(&mut document, &model.directory);
+                let mut count = |values, place| self.sources.count(values, place);
+                canonical(&mut document, &model.directory, &mut count).map_err(|problem| vec![problem])?;
                 self.include(&mut document, model)?;
                 model.extended.clear();
                 self.extend(&mut document, &path, model)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::diagnostic::Diagnostic;
 use crate::mask::Lines;
 use crate::parse::{MAX_FILE_BYTES, diagnostic};
-use crate::yaml::{self, Node, Place, Problem};
+use crate::yaml::{self, Node, Place, Problem, size_of_text};
 
 use super::interpolate;
 use super::path::join;
@@ -27,7 +27,7 @@ pub(super) const MAX_PROBLEMS: usize = 100;
 const MAX_FILES: usize = 200;
 /// How many documents one file may have; each is merged over those before it.
 const MAX_DOCUMENTS: usize = 100;
-/// How many values all its files may have, with what `extends` copies.
+/// How many values all its files may have, with what `extends`, files of variables and short forms make of them.
 const MAX_NODES: usize = 250_000;
 
 struct Source {
@@ -80,6 +80,7 @@ impl<'f> Sources<'f> {
     pub(super) fn variables(&mut self, path: &str, from: Place) -> Result<Option<(String, usize)>, Problem> {
         let Some(bytes) = self.bytes(path, from)? else { return Ok(None) };
         let text = String::from_utf8(bytes).map_err(|_| self.unreadable(path, from, "it is not UTF-8 text"))?;
+        self.count(size_of_text(&text), from)?;
         self.read.push(Source { shown: self.shown(path), text: None });
         Ok(Some((text, self.read.len() - 1)))
     }
@@ -141,6 +142,11 @@ impl<'f> Sources<'f> {
         Ok(Some(found))
     }
 
+    /// How many values were counted.
+    pub(super) fn values(&self) -> usize {
+        MAX_NODES - self.nodes
+    }
+
     /// Counts values that are kept.
     pub(super) fn count(&mut self, nodes: usize, place: Place) -> Result<(), Problem> {
         match self.nodes.checked_sub(nodes) {
@@ -150,8 +156,10 @@ impl<'f> Sources<'f> {
             }
             None => Err(Problem::new(
                 place,
-                format!("the project has more than {MAX_NODES} values, with what `extends` copies"),
-                Some("split it into several projects".into()),
+                format!(
+                    "the project has more than {MAX_NODES} values, with what `extends` copies and ranges of ports make"
+                ),
+                Some("split it into several projects; each 64 bytes of a text count as a value".into()),
             )),
         }
     }

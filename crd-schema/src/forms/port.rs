@@ -38,11 +38,11 @@ impl<'de> Deserialize<'de> for Ports {
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Ports, A::Error> {
                 let mut ports = Vec::new();
                 while let Some(Item(some)) = items.next_element()? {
-                    ports.extend(some);
-                    if ports.len() > MAX_PORTS {
+                    if ports.len() + some.len() > MAX_PORTS {
                         let help = "publish fewer, or use `network_mode: host`";
                         return Err(Refusal::new(format!("more than {MAX_PORTS} ports"), help).into_error());
                     }
+                    ports.extend(some);
                 }
                 Ok(Ports(ports))
             }

@@ -205,6 +205,12 @@ impl ServiceSpec {
     }
 }
 
+/// How many ports an entry of `expose` is, of any protocol: 1 where it cannot be read.
+pub(crate) fn ports_of(entry: &str) -> usize {
+    let range = entry.split('/').next().unwrap_or_default();
+    exposed(range).map_or(1, |ports| ports.len())
+}
+
 /// The TCP ports of an entry of `expose`.
 fn exposed(entry: &str) -> Option<std::ops::RangeInclusive<u16>> {
     let range = entry.split_once('/').map_or(Some(entry), |(range, protocol)| (protocol == "tcp").then_some(range))?;

@@ -11,4 +11,5 @@ mod node;
 pub(crate) use de::{MAYBE, from_node};
 pub(crate) use failure::{Failure, Fault};
 pub(crate) use limits::{documents, precheck, too_large};
+pub use node::size_of_text;
 pub(crate) use node::{Kind, MergeTag, Node, Place, Problem, read, read_compose};

@@ -163,10 +163,10 @@ impl Node {
         }
     }
 
-    /// How many nodes it is made of.
+    /// How much it is: its values, of which a long text counts as several.
     pub(crate) fn size(&self) -> usize {
         match &self.kind {
-            Kind::Scalar { .. } => 1,
+            Kind::Scalar { text, .. } => size_of_text(text),
             Kind::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
             Kind::Map(entries) => 1 + entries.iter().map(|(k, v)| k.size() + v.size()).sum::<usize>(),
         }
@@ -181,6 +181,12 @@ impl Node {
         };
         Self { kind, place, skip: false, tag: self.tag }
     }
+}
+
+/// As how many values a text counts: one, and one more for each 64 bytes, since what is bounded is memory.
+pub fn size_of_text(text: &str) -> usize {
+    const BYTES: usize = 64;
+    1 + text.len() / BYTES
 }
 
 /// Reads one document; `None` when it is empty. Lines count from `line_offset`.
@@ -274,7 +280,11 @@ impl<'t> Reader<'t> {
         Err(Problem::new(
             place,
             format!("the document has more than {MAX_NODES} values, aliases written out"),
-            Some("write one service a document, and less by alias: `*name` counts as everything it stands for".into()),
+            Some(
+                "write one service a document, and less by alias: `*name` counts as everything it stands for, and each \
+                 64 bytes of a text as a value"
+                    .into(),
+            ),
         ))
     }
 
@@ -294,6 +304,7 @@ impl<'t> Reader<'t> {
                     Some(_) => return Err(tag_problem(place, "a list or map tag on text")),
                     None => style == ScalarStyle::Plain,
                 };
+                self.count(size_of_text(&text) - 1, place)?;
                 (Kind::Scalar { text: text.into_owned(), plain }, anchor, tag)
             }
             Event::SequenceStart(_, anchor, tag) => {

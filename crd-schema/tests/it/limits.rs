@@ -139,3 +139,31 @@ fn a_byte_changed_anywhere_never_panics() {
         }
     }
 }
+
+/// What a few characters stand for is counted over all documents of a file.
+#[test]
+fn what_short_forms_stand_for_is_bounded_as_a_sum() {
+    let document = |n: usize, spec: &str| {
+        format!(
+            "---\napiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: a, name: s{n}}}\nspec: {{image: x, {spec}}}\n"
+        )
+    };
+    let ranges = "\"1000-65000\", ".repeat(400);
+    assert!(refused(&document(0, &format!("ports: [{ranges}]"))).contains("more than 20000 ports"));
+    let many: String = (0..200).map(|n| document(n, "ports: [\"1000-20000\"]")).collect();
+    assert!(refused(&many).contains("ranges of ports written out"));
+    let long = "x".repeat(500_000);
+    let text = document(0, &format!("labels: {{a: &a {long}}}, command: [{}]", "*a, ".repeat(40_000)));
+    assert!(refused(&text).contains("aliases written out"));
+    let labels = |n: usize| {
+        let labels: String = (0..40).map(|label| format!("l{label}: *a, ")).collect();
+        document(n, &format!("command: &a \"{}\", labels: {{{labels}}}", "x".repeat(4_000)))
+    };
+    let many: String = (0..200).map(labels).collect();
+    assert!(refused(&many).contains("the file has more than"));
+    // As many ports as there may be are read in time, and told apart by their addresses.
+    let start = Instant::now();
+    let ports: String = (0..19_000).map(|n| format!("\"127.{}.{}.1:80:80\", ", n / 250, n % 250)).collect();
+    assert!(parse("ports.yaml", &document(0, &format!("ports: [{ports}]"))).is_ok());
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+}

@@ -64,6 +64,37 @@ fn variables_make_no_more_text_than_there_is_room_for() {
     assert!(refused(&mut files).contains("bytes of text"));
 }
 
+/// What a few characters stand for is counted before it is made, and over all services together.
+#[test]
+fn what_short_forms_stand_for_is_bounded_as_a_sum() {
+    let ranges = "\"1000-65000\", ".repeat(400);
+    let message = of_one(&format!("services: {{web: {{image: x, ports: [{ranges}]}}}}"));
+    assert!(message.contains("ranges of ports"), "{message}");
+    let each: String = (0..200).map(|n| format!("  s{n}: {{image: x, ports: [\"1000-20000\"]}}\n")).collect();
+    assert!(of_one(&format!("services:\n{each}")).contains("ranges of ports"));
+    let exposed = "\"1-65535\", ".repeat(400);
+    let message = of_one(&format!("services: {{web: {{image: x, expose: [{exposed}]}}}}"));
+    assert!(message.contains("ports, and at most"), "{message}");
+
+    // A long text by alias, in a file of variables of every service, in a config of every service, as a variable.
+    let long = "x".repeat(500_000);
+    let aliases = "*a, ".repeat(40_000);
+    let message = of_one(&format!("x-a: &a {long}\nservices: {{web: {{image: x, command: [{aliases}]}}}}"));
+    assert!(message.contains("aliases written out"), "{message}");
+    let services = |key: &str| -> String { (0..4_000).map(|n| format!("  s{n}: {{image: x, {key}}}\n")).collect() };
+    for key in
+        ["env_file: [big.env]", "env_file: [{path: big.env, format: raw}]", "label_file: big.env", "environment: [BIG]"]
+    {
+        let text = format!("services:\n{}", services(key));
+        let big = format!("BIG={long}");
+        let mut files = Memory::new(&[("compose.yaml", &text), ("big.env", &big), (".env", &big)]);
+        let message = refused(&mut files);
+        assert!(message.contains("values, with what") || message.contains("200 files"), "{key}: {message}");
+    }
+    let text = format!("configs: {{c: {{content: {long}}}}}\nservices:\n{}", services("configs: [c]"));
+    assert!(of_one(&text).contains("values, with what"));
+}
+
 #[test]
 fn includes_and_extends_are_bounded() {
     // Each file includes the next one twice: 2^40 files.
