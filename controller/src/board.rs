@@ -29,6 +29,12 @@ pub struct Health {
     pub settled: bool,
     /// What is wrong with the desired-state files.
     pub problems: Vec<String>,
+    /// Why what is remembered is lost with a restart: the state directory takes nothing.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Containers whose labels name this instance or a service of it, without proof: they are not touched.
+    #[serde(default)]
+    pub foreign: Vec<String>,
 }
 
 /// The labels of a service's containers, by revision.

@@ -102,6 +102,10 @@ struct Shared {
     paused: Mutex<BTreeMap<ServiceName, bool>>,
     // What is to be rolled out in the next pass, and how.
     rolled_out: Mutex<BTreeMap<ServiceName, RolloutOptions>>,
+    // Memories that could not be saved, and why.
+    unsaved: Mutex<BTreeMap<ServiceName, String>>,
+    // Why the state directory takes nothing, as far as it was tried.
+    unwritable: Mutex<Option<String>>,
     // What was found or lost on the engine and not looked at since, with how often that failed.
     open: Mutex<BTreeMap<Key, u32>>,
 }
@@ -123,8 +127,12 @@ impl Controller {
             undone: Mutex::default(),
             paused: Mutex::default(),
             rolled_out: Mutex::default(),
+            unsaved: Mutex::default(),
+            unwritable: Mutex::default(),
             open: Mutex::default(),
         });
+        let began = shared.c.clock.now();
+        let mut probe: Option<tokio::task::JoinHandle<()>> = None;
         let mut queue = Queue::default();
         let mut events = shared.c.engine.watch();
         let mut felt = shared.c.senses.watch();
@@ -179,7 +187,14 @@ impl Controller {
                     Some(None) => shared.push_all(&mut queue),
                     None => events = shared.c.engine.watch(),
                 },
-                _ = resync.tick() => shared.push_all(&mut queue),
+                _ = resync.tick() => {
+                    // A disk that hangs is asked once.
+                    if probe.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                        let shared = Arc::clone(&shared);
+                        probe = Some(tokio::task::spawn_blocking(move || shared.probe_state(began)));
+                    }
+                    shared.push_all(&mut queue);
+                }
                 () = until(next_at), if due => {
                     let keys = queue.take(Instant::now());
                     let (shared, mine) = (Arc::clone(&shared), keys.clone());
@@ -380,6 +395,7 @@ impl Shared {
         if self.c.board.set_health(|health| health.blocked = None) {
             tracing::info!("acting on {}", self.c.engine.describe());
         }
+        self.tell_of_foreign(&snapshot);
         let found = self.take_stock(&snapshot);
         self.catalog().take_stock(&snapshot.owned);
         self.open(found.into_iter().map(Key::Service));
@@ -462,6 +478,42 @@ impl Shared {
             scope.services.get_or_insert_default().insert(name.clone());
         }
         self.c.engine.observe(&scope).await.map_err(|error| error.to_string())
+    }
+
+    /// Tries whether the state directory takes anything; clears away what killed processes have left there.
+    fn probe_state(&self, began: jiff::Timestamp) {
+        if !self.c.board.health().ready {
+            self.c.state.sweep(began);
+        }
+        let result = self.c.state.probe().map_err(|error| error.to_string());
+        *lock(&self.unwritable) = result.err();
+        self.tell_of_state();
+    }
+
+    fn tell_of_state(&self) {
+        let unsaved = lock(&self.unsaved).first_key_value().map(|(name, why)| format!("the memory of {name}: {why}"));
+        let why = unsaved.or_else(|| lock(&self.unwritable).clone());
+        let state = why.map(|why| {
+            format!(
+                "the state directory cannot be written, so that what happens now is forgotten with a restart ({why}): free \
+                 some space, or make it writable"
+            )
+        });
+        if let Some(why) = state.as_ref().filter(|why| self.c.board.health().state.as_ref() != Some(*why)) {
+            tracing::error!("{why}");
+        }
+        self.c.board.set_health(|health| health.state = state);
+    }
+
+    /// Says which containers only claim to be ours.
+    fn tell_of_foreign(&self, snapshot: &Snapshot) {
+        let mut foreign: Vec<_> = snapshot.foreign.iter().map(ToString::to_string).collect();
+        foreign.sort();
+        let known = self.c.board.health().foreign;
+        for one in foreign.iter().filter(|one| !known.contains(one)) {
+            tracing::warn!("{one}");
+        }
+        self.c.board.set_health(|health| health.foreign = foreign);
     }
 
     /// Notes which services have containers; returns those that were not known before.
@@ -725,6 +777,7 @@ impl Shared {
         self.turns.forget(name);
         self.wake(self.turns.freed().into_iter().map(Key::Service));
         lock(&self.missed).remove(name);
+        lock(&self.unsaved).remove(name);
         self.note_adopted(name, &Memory::default());
         self.c.state.forget(name);
         let catalog = self.catalog();
@@ -748,11 +801,20 @@ impl Shared {
 
     fn save(&self, name: &ServiceName, before: &Memory, memory: &Memory) {
         // Those that are left alone have not begun what their documents say now.
-        if !memory.lasts_as(before)
-            && !self.catalog().spares(name)
-            && let Err(error) = self.c.state.save(name, &memory.lasting())
-        {
-            tracing::warn!(service = %name, %error, "the memory could not be saved");
+        let due = !memory.lasts_as(before) || lock(&self.unsaved).contains_key(name);
+        if !due || self.catalog().spares(name) {
+            return;
+        }
+        let news = match self.c.state.save(name, &memory.lasting()) {
+            Ok(()) => lock(&self.unsaved).remove(name).is_some(),
+            Err(error) => {
+                tracing::warn!(service = %name, %error, "the memory could not be saved");
+                lock(&self.unsaved).insert(name.clone(), error.to_string());
+                true
+            }
+        };
+        if news {
+            self.tell_of_state();
         }
     }
 

@@ -168,6 +168,7 @@ impl Pass<'_> {
             neighbours: self.neighbours.clone(),
             turn: None,
             hooks: snapshot.hooks.get(self.service).cloned().unwrap_or_default(),
+            foreign: snapshot.foreign_to(self.service).cloned().collect(),
         }
     }
 

@@ -10,6 +10,8 @@ use crd_schema::status::ServiceStatus;
 use crate::model::{Memory, ServiceName};
 use crate::source::made_of::Remembered;
 
+/// How the names of files begin that are being written: tempfile's own word.
+const TEMPORARY: &str = ".tmp";
 /// The file of what Compose projects were made of.
 const MADE_OF: &str = "compose.json";
 
@@ -125,9 +127,46 @@ impl StateDir {
         }
     }
 
-    // Names cannot hold a slash or begin with a dot: crd-schema sees to it.
+    /// Whether files can be written, and how much of one: the error of the attempt. Blocks as long as the disk does.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn probe(&self) -> std::io::Result<()> {
+        /// Large enough that the last free bytes of a full disk do not hide that it is full.
+        static BYTES: [u8; 64 << 10] = [0; 64 << 10];
+        let Some(root) = &self.root else { return Ok(()) };
+        let mut file = tempfile::NamedTempFile::new_in(root)?;
+        file.write_all(&BYTES)?;
+        file.as_file().sync_data()
+    }
+
+    /// Removes what processes that were killed while they wrote have left behind: whole specifications, which may hold
+    /// secrets. What is as young as `since` or younger may be another's that is still writing.
+    pub fn sweep(&self, since: jiff::Timestamp) {
+        let Some(root) = &self.root else { return };
+        let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let projects = ["services", "status"].into_iter().flat_map(|room| entries(&root.join(room)));
+        for dir in projects.chain([root.clone()]) {
+            for path in entries(&dir) {
+                let is_temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
+                let about = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
+                let written = about.and_then(|about| jiff::Timestamp::try_from(about.modified().ok()?).ok());
+                if is_temporary && written.is_some_and(|written| written < since) {
+                    match std::fs::remove_file(&path) {
+                        Ok(()) => {
+                            tracing::info!(path = %path.display(), "removed: a process that was killed had left it");
+                        }
+                        Err(error) => tracing::warn!(path = %path.display(), %error, "a leftover cannot be removed"),
+                    }
+                }
+            }
+        }
+    }
+
+    // Names cannot hold a slash or begin with a dot: crd-schema sees to it. What comes from elsewhere may, and has no file.
     fn path(&self, kind: &str, service: &ServiceName) -> Option<PathBuf> {
         let root = self.root.as_ref()?;
+        ServiceName::checked(&service.project, &service.name)?;
         Some(root.join(kind).join(&service.project).join(format!("{}.json", service.name)))
     }
 }
@@ -144,4 +183,51 @@ pub(crate) fn replace(path: &Path, text: &[u8], lasting: bool) -> std::io::Resul
     }
     file.persist(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_document_can_have_lead_nowhere() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(&dir.path().join("state")).expect("opened");
+        std::fs::create_dir_all(dir.path().join("victim")).expect("a directory");
+        let victim = dir.path().join("victim/daemon.json");
+        std::fs::write(&victim, "{}").expect("a file");
+        let wild = ServiceName::new("../../victim", "daemon");
+        state.save(&wild, &Memory::default()).expect("nothing is written");
+        state.save_status(&wild, &ServiceStatus::default()).expect("nothing is written");
+        state.forget(&wild);
+        assert_eq!(std::fs::read_to_string(&victim).expect("it is there"), "{}");
+        assert!(state.load_status(&wild).is_none());
+    }
+
+    #[test]
+    fn leftovers_of_killed_processes_go_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(dir.path()).expect("opened");
+        state.save(&ServiceName::new("shop", "web"), &Memory::default()).expect("saved");
+        let lay = |name: &str| std::fs::write(dir.path().join(name), "secret").expect("a file");
+        for name in [".tmpAbCdEf", "services/shop/.tmp123456", "images.json"] {
+            lay(name);
+        }
+        let there = |name: &str| dir.path().join(name).exists();
+        state.sweep(jiff::Timestamp::UNIX_EPOCH);
+        assert!(there(".tmpAbCdEf"), "it is younger than that");
+        state.sweep(jiff::Timestamp::MAX);
+        assert!(!there(".tmpAbCdEf") && !there("services/shop/.tmp123456"));
+        assert!(there("services/shop/web.json") && there("images.json"));
+    }
+
+    #[test]
+    fn a_directory_that_takes_nothing_is_found_out() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(dir.path()).expect("opened");
+        assert!(state.probe().is_ok() && StateDir::default().probe().is_ok());
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 0, "the attempt leaves nothing");
+        drop(dir);
+        assert!(state.probe().is_err());
+    }
 }

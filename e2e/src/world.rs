@@ -89,6 +89,7 @@ impl Drop for World {
         docker.each(&["ps", "-aq", "--filter", &format!("name=^/{project}-")], &["rm", "-fv"]);
         docker.each(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
         docker.each(&["volume", "ls", "-q", "--filter", &label], &["volume", "rm"]);
-        docker.each(&["volume", "ls", "-q", "--filter", &format!("name=^composed-lock-{project}$")], &["volume", "rm"]);
+        let own = format!("name=^composed-(lock|key)-{project}$");
+        docker.each(&["volume", "ls", "-q", "--filter", &own], &["volume", "rm"]);
     }
 }

@@ -84,6 +84,12 @@ pub(super) fn encode(board: &Board) -> Result<String, fmt::Error> {
     let problems = Gauge::<i64>::default();
     problems.set(i64::try_from(board.health().problems.len()).unwrap_or(i64::MAX));
     registry.register("source_problems", "Problems in the desired-state files", problems);
+    let unwritable = Gauge::<i64>::default();
+    unwritable.set(i64::from(board.health().state.is_some()));
+    registry.register("state_unwritable", "1 while the state directory takes nothing", unwritable);
+    let foreign = Gauge::<i64>::default();
+    foreign.set(i64::try_from(board.health().foreign.len()).unwrap_or(i64::MAX));
+    registry.register("foreign_containers", "Containers that claim to be ours without proof, up to 100", foreign);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)

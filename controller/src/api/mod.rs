@@ -130,7 +130,7 @@ async fn answer_of(answered: oneshot::Receiver<Result<String, String>>) -> (Stat
 
 async fn ready(State(board): State<Arc<Board>>) -> (StatusCode, String) {
     let health = board.health();
-    match health.blocked {
+    match health.blocked.or(health.state) {
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         None if !health.ready => (StatusCode::SERVICE_UNAVAILABLE, "the first look is not done yet\n".to_owned()),
         None => (StatusCode::OK, "ok\n".to_owned()),

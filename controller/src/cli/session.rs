@@ -83,7 +83,8 @@ impl Session {
         let images = images(&board, clock, &state);
         match common.engine {
             EngineChoice::Docker => {
-                let docker = Arc::new(Docker::connect(common.host.as_deref(), &common.instance).await?);
+                let file = state.room(Docker::OWNERSHIP);
+                let docker = Arc::new(Docker::connect_with(common.host.as_deref(), &common.instance, file).await?);
                 // Who only looks starts no companions.
                 let helper = acting.is_some().then(|| Arc::clone(&docker));
                 let Ways { mut paths, view } = acting.unwrap_or_default();

@@ -48,6 +48,12 @@ fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
     for problem in &overview.health.problems {
         print_out(&format!("{problem}\n"));
     }
+    if let Some(why) = &overview.health.state {
+        print_out(&format!("{why}\n"));
+    }
+    for foreign in &overview.health.foreign {
+        print_out(&format!("{foreign}\n"));
+    }
     if args.service.is_some() {
         for status in &services {
             print_out(&table::one(status));

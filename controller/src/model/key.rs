@@ -19,6 +19,12 @@ impl ServiceName {
         Self { project: project.into(), name: name.into() }
     }
 
+    /// As [`Self::new`], for names that come from outside of any document, such as labels: `None` for names that no
+    /// document can have.
+    pub fn checked(project: &str, name: &str) -> Option<Self> {
+        (crd_schema::is_project_name(project) && crd_schema::is_service_name(name)).then(|| Self::new(project, name))
+    }
+
     /// Compose's container name of the replica with this number: `shop-web-1`.
     pub fn container(&self, number: u32) -> String {
         format!("{}-{}-{number}", self.project, self.name)

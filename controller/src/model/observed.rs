@@ -24,6 +24,36 @@ pub struct Snapshot {
     pub networks: BTreeMap<String, Option<String>>,
     /// All volumes by name; with their project where this controller made them.
     pub volumes: BTreeMap<String, Option<String>>,
+    /// Containers whose labels say that they are of this instance, or of a service of it, without proof: the first 100.
+    pub foreign: Vec<Foreign>,
+}
+
+impl Snapshot {
+    /// The containers that claim to be of a service and are not.
+    pub fn foreign_to(&self, service: &ServiceName) -> impl Iterator<Item = &Foreign> {
+        self.foreign.iter().filter(move |one| one.service.as_ref() == Some(service))
+    }
+}
+
+/// A container that claims to be of a service and is not: it is told of, and never touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// The service that it names, if there can be one of that name.
+    pub service: Option<ServiceName>,
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Why it does not count, for people.
+    pub why: String,
+}
+
+impl std::fmt::Display for Foreign {
+    /// `the container NAME (ID) is left as it is: WHY`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let short = self.id.get(..12).unwrap_or(&self.id);
+        write!(f, "the container {} ({short}) is left as it is: {}", self.name, self.why)
+    }
 }
 
 /// An image on this host.
@@ -140,6 +170,9 @@ pub struct Observed {
     /// The containers of its hooks, in any state.
     #[serde(default)]
     pub hooks: Vec<HookRun>,
+    /// Containers that claim to be of it and are not.
+    #[serde(default)]
+    pub foreign: Vec<Foreign>,
 }
 
 impl Observed {

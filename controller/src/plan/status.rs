@@ -59,6 +59,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         .into_iter()
         .chain(paused)
         .chain(contended)
+        .chain(foreign(observed))
         .chain(post_deploy(desired, memory))
         .map(|(kind, holds, reason, message)| Condition {
             kind,
@@ -69,6 +70,23 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         })
         .collect();
     status
+}
+
+/// The containers that are not what their labels say.
+fn foreign(observed: &Observed) -> Option<Finding> {
+    const SHOWN: usize = 3;
+    let mut each: Vec<_> = observed.foreign.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = observed.foreign.len().saturating_sub(SHOWN);
+    if more > 0 {
+        each.push(format!("and {more} more"));
+    }
+    let message = format!("{}; remove what is not needed with `docker rm`", each.join("; "));
+    (!observed.foreign.is_empty()).then_some((
+        ConditionType::ForeignContainers,
+        true,
+        Reason::OwnershipUnproven,
+        message,
+    ))
 }
 
 fn revision(record: &RevisionRecord) -> RevisionStatus {

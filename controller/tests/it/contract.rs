@@ -6,6 +6,7 @@ mod containers;
 mod deploy_hooks;
 pub(crate) mod docker;
 mod docker_only;
+mod ownership;
 mod proxy;
 mod registry;
 mod sim;

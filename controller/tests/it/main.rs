@@ -4,6 +4,7 @@
 mod catalog;
 mod contract;
 mod deploy_hooks;
+mod disk;
 mod git;
 mod golden;
 mod haproxies;

@@ -143,9 +143,10 @@ fn one(world: &World, (program, project): (&Path, &Path), turn: &str, images: &M
     world.docker.each(&["ps", "-aq", "--filter", &label], &["rm", "-fv"]);
     world.docker.each(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
     world.docker.each(&["volume", "ls", "-q", "--filter", &label], &["volume", "rm"]);
-    world
-        .docker
-        .each(&["volume", "ls", "-q", "--filter", &format!("name=^composed-lock-{own_name}$")], &["volume", "rm"]);
+    world.docker.each(
+        &["volume", "ls", "-q", "--filter", &format!("name=^composed-(lock|key)-{own_name}$")],
+        &["volume", "rm"],
+    );
     came
 }
 

@@ -2,7 +2,7 @@
 //! how many requests are in flight there. Never a replica: they carry no service label. What they say is read in
 //! `traffic`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::{
     container::LogOutput,
@@ -16,15 +16,14 @@ use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use super::{
     Docker, connect,
     errors::{Asked, reaction, words},
-    identity, labels,
+    identity,
+    labels::{self, BRIDGE, COMPANION},
     observe::inspect,
+    ownership::Owner,
+    seal::Sealed,
 };
 use crate::engine::EngineError;
 
-/// The id of the container that it accompanies.
-const COMPANION: &str = "dev.composed.companion";
-/// The id of the front that it bridges to.
-const BRIDGE: &str = "dev.composed.bridge";
 /// Nobody.
 const USER: &str = "65534:65534";
 /// Longer lines are no companion's.
@@ -40,7 +39,8 @@ impl Docker {
     /// Starts a companion of a running container: `command` in `image`, without any right but to look. Returns its id.
     /// It removes itself when its command ends.
     pub async fn start_companion(&self, image: &str, command: &[String], of: &str) -> Result<String, EngineError> {
-        self.accompany("companion", self.companion(COMPANION, image, command, of), COMPANION, of).await
+        let body = Box::pin(self.companion(COMPANION, image, command, of)).await?;
+        Box::pin(self.accompany("companion", body, COMPANION, of)).await
     }
 
     /// Starts a bridge to a front: `command` in `image` in its network namespace, with a new token in the environment
@@ -53,9 +53,9 @@ impl Docker {
         of: &str,
     ) -> Result<String, EngineError> {
         let token = identity::random();
-        let mut body = self.companion(BRIDGE, image, command, of);
+        let mut body = Box::pin(self.companion(BRIDGE, image, command, of)).await?;
         body.env = Some(vec![format!("{variable}={token}")]);
-        self.accompany("bridge", body, BRIDGE, of).await?;
+        Box::pin(self.accompany("bridge", body, BRIDGE, of)).await?;
         Ok(token)
     }
 
@@ -135,24 +135,44 @@ impl Docker {
         let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
         match self.api.call(self.api.client.list_containers(Some(options))).await {
             Ok(found) => {
-                for id in found.into_iter().filter_map(|one| one.id) {
-                    self.remove_companion(&id).await;
+                let record = match self.ownership.look(&self.api).await {
+                    Ok(record) => record,
+                    Err(error) => return tracing::warn!("leftover companions: {error}"),
+                };
+                for one in found {
+                    let (id, labels) = (one.id.unwrap_or_default(), one.labels.unwrap_or_default());
+                    let image = one.image_id.unwrap_or_default();
+                    if record.owner_of_container(&self.instance, &id, &image, &labels) == Owner::Us {
+                        self.remove_companion(&id).await;
+                    }
                 }
             }
             Err(error) => tracing::warn!("leftover companions: {error}"),
         }
     }
 
-    fn companion(&self, label: &str, image: &str, command: &[String], of: &str) -> ContainerCreateBody {
+    async fn companion(
+        &self,
+        label: &str,
+        image: &str,
+        command: &[String],
+        of: &str,
+    ) -> Result<ContainerCreateBody, EngineError> {
+        let made_of = self.api.call(self.api.client.inspect_image(connect::reference(image)?)).await?;
+        let made_of = made_of.id.unwrap_or_default();
         let pairs = [(label, of), (labels::INSTANCE, &*self.instance)];
+        let mut sealed: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        labels::set_all(&mut sealed);
+        let mut sealed = sealed.into_iter().collect();
+        self.ownership.keep(&self.api).await?.seal(Sealed::Container { image: &made_of }, &mut sealed)?;
         let logs = [("max-size", "1m"), ("max-file", "2")];
         let owned = |pairs: [(&str, &str); 2]| pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        ContainerCreateBody {
-            image: Some(image.to_owned()),
+        Ok(ContainerCreateBody {
+            image: Some(made_of),
             entrypoint: Some(command.to_vec()),
             cmd: Some(Vec::new()),
             user: Some(USER.to_owned()),
-            labels: Some(owned(pairs)),
+            labels: Some(sealed),
             // As process 1 it would not hear any other.
             stop_signal: Some("SIGKILL".to_owned()),
             host_config: Some(HostConfig {
@@ -167,6 +187,6 @@ impl Docker {
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
-        }
+        })
     }
 }

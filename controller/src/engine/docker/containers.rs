@@ -1,5 +1,5 @@
-//! The verbs that change containers. Each looks first whether the container is ours: nothing is ever changed that has
-//! neither our instance label nor was made by Docker Compose for nobody else, whatever the plan believes.
+//! The verbs that change containers. Each looks first whether the container is ours: nothing is ever changed that is
+//! neither proven to be this instance's nor was made by Docker Compose, whatever the plan believes.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,11 @@ use super::{
     connect::reference,
     create::{self, Engine},
     endpoints::Endpoints,
-    errors::{Asked, reaction, start_reaction, words},
+    errors::{Asked, reaction, rejected, start_reaction, words},
     labels::{self, Labels},
     observe::{inspect, state},
+    ownership::Owner,
+    seal::Sealed,
 };
 use crate::{
     engine::{Context, EngineError},
@@ -27,21 +29,26 @@ use crate::{
     plan::action::{Blueprint, Target},
 };
 
+/// The image that a replica is made of.
+struct ImageOf {
+    id: String,
+    /// The name that the document has for it stands for it now.
+    is_named: bool,
+}
+
 impl Docker {
     /// Creates a replica, or completes one that an earlier attempt left half-made.
     pub(super) async fn create(&self, print: &Blueprint, context: &Context) -> Result<(), EngineError> {
-        let image_id = print.image.clone().or_else(|| self.seen.image_id(&print.spec.image));
-        let engine = Engine { minor: self.api.minor(), instance: &self.instance, image_id: image_id.as_deref() };
+        let record = self.ownership.keep(&self.api).await?;
+        let image = self.image_of(print).await?;
+        let engine = Engine { minor: self.api.minor(), instance: &self.instance, image_id: Some(&image.id) };
         let print = &self.with_cleared_command(print).await?;
         let print = &self.with_wanted_volumes(print).await?;
-        // By its name, people can read of what it is made; by its id, it is that image whatever the name stands for by now.
-        let named = match &print.image {
-            Some(id) => self.stands_for(&print.spec.image, id).await?,
-            None => true,
-        };
         let mut creation = create::creation(print, context, engine)?;
-        if let Some(id) = print.image.as_ref().filter(|_| !named) {
-            creation.body.image = Some(id.clone());
+        record.seal(Sealed::Container { image: &image.id }, creation.body.labels.get_or_insert_default())?;
+        // By its name, people can read of what it is made; by its id, it is that image whatever the name stands for by now.
+        if !image.is_named {
+            creation.body.image = Some(image.id.clone());
         }
         let options = CreateContainerOptions { name: Some(print.name.clone()), platform: creation.platform };
         let call = self.api.client.create_container(Some(options), creation.body);
@@ -49,17 +56,36 @@ impl Docker {
             Ok(created) => created.id,
             Err(error) => return self.not_created(&error, print).await,
         };
-        if let Some(image) = print.image.as_ref().filter(|_| named) {
-            self.made_of(&id, image, print).await?;
+        if image.is_named {
+            self.made_of(&id, &image.id, print).await?;
         }
         self.seen.container(&id, print.service.clone());
         self.join(&id, creation.later).await
     }
 
-    /// Whether a name stands for this image now.
-    async fn stands_for(&self, name: &str, id: &str) -> Result<bool, EngineError> {
-        let image = self.api.answer(self.api.client.inspect_image(reference(name)?)).await?;
-        Ok(image.is_ok_and(|image| image.id.as_deref() == Some(id)))
+    /// The image that a replica is made of. One that carries labels of composed is refused: its containers would say what
+    /// composed has never said.
+    async fn image_of(&self, print: &Blueprint) -> Result<ImageOf, EngineError> {
+        let named = self.api.answer(self.api.client.inspect_image(reference(&print.spec.image)?)).await?;
+        let named = match (named, &print.image) {
+            (Ok(image), None) => (image, true),
+            (Ok(image), Some(id)) if image.id.as_ref() == Some(id) => (image, true),
+            (Err(error), None) => return Err(reaction(&error, Asked::ForTheUser)),
+            (_, Some(id)) => {
+                let image = self.api.answer(self.api.client.inspect_image(reference(id)?)).await?;
+                (image.map_err(|error| reaction(&error, Asked::ForTheUser))?, false)
+            }
+        };
+        let (image, is_named) = named;
+        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
+        if let Some(label) = labels::of_ours(&labels) {
+            return Err(rejected(format!(
+                "the image {} carries the label `{label}`, which only composed writes, on containers: it was probably made \
+                 of one by `docker commit`. Build it without that label",
+                print.spec.image
+            )));
+        }
+        Ok(ImageOf { id: image.id.unwrap_or_default(), is_named })
     }
 
     /// Makes sure that a new container is made of this image: its name may have been moved in between. One that is not is
@@ -190,7 +216,9 @@ impl Docker {
         match self.api.answer(self.api.client.rename_container(&target.id, options)).await? {
             Ok(()) => Ok(()),
             Err(error) => match self.holder(&error, to).await? {
-                Some(holder) if self.owns(&holder) => Err(EngineError::Stale(format!("another of ours is named {to}"))),
+                Some(holder) if self.owns(&holder).await? => {
+                    Err(EngineError::Stale(format!("another of ours is named {to}")))
+                }
                 Some(_) => Err(name_taken(&error)),
                 None => Err(reaction(&error, Asked::ForTheUser)),
             },
@@ -202,12 +230,16 @@ impl Docker {
         let Some(container) = inspect(&self.api, &target.id).await? else {
             return Ok(None);
         };
-        let labels = container_labels(&container);
-        let service = if self.owns(&container) {
-            labels.and_then(labels::service)
-        } else {
+        let labels = container_labels(&container).cloned().unwrap_or_default();
+        let service = match self.whose(&container).await? {
+            Owner::Us => labels::service(&labels),
+            Owner::Unproven(_) => None,
             // One that was adopted: a plan names no other of these.
-            labels.and_then(labels::service_of_compose)
+            Owner::Other => {
+                let image = container.image.as_deref().unwrap_or_default();
+                let stranger = self.ownership.not_by_compose(&self.api, image, &labels).await?.is_some();
+                labels::service_of_compose(&labels).filter(|_| !stranger)
+            }
         };
         match service {
             Some(service) => Ok(Some((container, service))),
@@ -220,8 +252,15 @@ impl Docker {
         found.ok_or_else(|| EngineError::Stale(format!("{} is gone", target.name)))
     }
 
-    fn owns(&self, container: &ContainerInspectResponse) -> bool {
-        labels::are_ours(container_labels(container), &self.instance)
+    async fn whose(&self, container: &ContainerInspectResponse) -> Result<Owner, EngineError> {
+        let record = self.ownership.look(&self.api).await?;
+        let (id, image) = (container.id.as_deref(), container.image.as_deref());
+        let labels = container_labels(container).cloned().unwrap_or_default();
+        Ok(record.owner_of_container(&self.instance, id.unwrap_or_default(), image.unwrap_or_default(), &labels))
+    }
+
+    async fn owns(&self, container: &ContainerInspectResponse) -> Result<bool, EngineError> {
+        Ok(self.whose(container).await? == Owner::Us)
     }
 
     /// After a refused create: is the one that has the name the very replica that was to be made?
@@ -230,7 +269,7 @@ impl Docker {
             return Err(reaction(error, Asked::ForTheUser));
         };
         let found = container_labels(&holder).cloned().unwrap_or_default();
-        let same_place = self.owns(&holder)
+        let same_place = self.owns(&holder).await?
             && labels::service(&found).as_ref() == Some(&print.service)
             && labels::hook(&found) == print.hook
             && labels::number(&found) == print.number;
@@ -255,7 +294,7 @@ impl Docker {
         if state(container.state.as_ref()) != State::Created {
             return Ok(());
         }
-        let label = |name: &str| container_labels(container).and_then(|labels| labels.get(name));
+        let label = |name: &str| container_labels(container).and_then(|labels| labels::get(labels, name));
         if let (Some(files), Some(id)) = (label(labels::FILES), &container.id) {
             self.put_files(id, files).await?;
         }

@@ -28,6 +28,7 @@ use super::{
     labels::{self, Labels},
     lease,
     mounts::is_anonymous,
+    ownership,
     seen::Seen,
 };
 use crate::model::Key;
@@ -187,7 +188,7 @@ impl Watch {
                 service.map_or(Hint::Nothing, |service| Hint::One(Key::Service(service)))
             }
             Some(Kind::NETWORK) => self.hint_of_object(attributes.get("name").map_or("", String::as_str)),
-            Some(Kind::VOLUME) if lease::is_lock(&id) || is_anonymous(&id) => Hint::Nothing,
+            Some(Kind::VOLUME) if lease::is_lock(&id) || ownership::is_key(&id) || is_anonymous(&id) => Hint::Nothing,
             Some(Kind::VOLUME) => self.hint_of_object(&id),
             // A reference has many spellings, and any service may wait for it: only the plans know.
             Some(Kind::IMAGE) => Hint::Everything,

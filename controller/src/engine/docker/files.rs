@@ -23,7 +23,7 @@ impl Docker {
         container: &ContainerInspectResponse,
         context: &Context,
     ) -> Result<(), EngineError> {
-        let label = |name: &str| container.config.as_ref()?.labels.as_ref()?.get(name).cloned();
+        let label = |name: &str| labels::get(container.config.as_ref()?.labels.as_ref()?, name).cloned();
         let (Some(count), Some(id)) = (label(labels::PUT), &container.id) else { return Ok(()) };
         let files = label(labels::REVISION).and_then(|revision| context.files.get(&revision));
         let Some(files) = files.filter(|files| files.len().to_string() == count) else {

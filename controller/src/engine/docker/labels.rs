@@ -29,6 +29,14 @@ pub(super) const FILES: &str = "dev.composed.files";
 pub(super) const PUT: &str = "dev.composed.put";
 /// Which hook a container is of: it is no replica.
 pub(super) const HOOK: &str = "dev.composed.hook";
+/// The id of the container whose requests in flight a companion counts.
+pub(super) const COMPANION: &str = "dev.composed.companion";
+/// The id of the front that a bridge leads to.
+pub(super) const BRIDGE: &str = "dev.composed.bridge";
+/// Every key that composed writes on containers, but for the seal: each is set on each, if only to nothing, so that none
+/// can come from an image.
+const OF_CONTAINERS: [&str; 10] =
+    [INSTANCE, SERVICE, REVISION, GENERATION, ENDPOINTS, FILES, PUT, HOOK, COMPANION, BRIDGE];
 /// Compose's project.
 pub(super) const PROJECT: &str = "com.docker.compose.project";
 /// Compose's number of a container within its service.
@@ -38,7 +46,10 @@ pub(super) const NUMBER: &str = "com.docker.compose.container-number";
 pub(super) const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 /// Compose's mark of what `docker compose run` made.
 const ONE_OFF: &str = "com.docker.compose.oneoff";
-const CONFIG_HASH: &str = "com.docker.compose.config-hash";
+/// Compose's hash of the configuration that it made a container of.
+pub(super) const CONFIG_HASH: &str = "com.docker.compose.config-hash";
+/// The id of the image that Compose v2 made a container of.
+pub(super) const COMPOSE_IMAGE: &str = "com.docker.compose.image";
 const COMPOSE: &str = "com.docker.compose.";
 const OURS: &str = "dev.composed.";
 const VERSION: &str = concat!("composed-", env!("CARGO_PKG_VERSION"));
@@ -70,7 +81,7 @@ pub(super) fn of_container(
     put("com.docker.compose.depends_on", depends_on.collect::<Vec<_>>().join(","));
     put("com.docker.compose.version", VERSION.to_owned());
     if let Some(id) = image_id {
-        put("com.docker.compose.image", id.to_owned());
+        put(COMPOSE_IMAGE, id.to_owned());
     }
     put(INSTANCE, instance.to_owned());
     put(SERVICE, print.service.to_string());
@@ -79,7 +90,30 @@ pub(super) fn of_container(
     if let Some(hook) = print.hook {
         put(HOOK, hook.to_string());
     }
+    set_all(&mut labels);
     Ok(labels)
+}
+
+/// Sets every key of ours that is not there yet to nothing: what an image says in its place does not count.
+pub(super) fn set_all(labels: &mut BTreeMap<String, String>) {
+    for name in OF_CONTAINERS {
+        labels.entry(name.to_owned()).or_default();
+    }
+}
+
+/// The value of a label, unless it is empty.
+pub(super) fn get<'a>(labels: &'a Labels, name: &str) -> Option<&'a String> {
+    labels.get(name).filter(|value| !value.is_empty())
+}
+
+/// Whether a label says what a container is for composed or Compose: these are what a seal signs.
+pub(super) fn is_identity(name: &str) -> bool {
+    name.starts_with(OURS) || [PROJECT, COMPOSE_SERVICE, NUMBER, ONE_OFF, CONFIG_HASH].contains(&name)
+}
+
+/// The first label among an image's that only composed may write.
+pub(super) fn of_ours(image: &Labels) -> Option<&String> {
+    image.keys().filter(|name| name.starts_with(OURS)).min()
 }
 
 /// The labels of a project's network or volume; `kind` is `network` or `volume`.
@@ -111,7 +145,7 @@ pub(super) fn service(labels: &Labels) -> Option<ServiceName> {
 /// The service of a label's value.
 pub(super) fn service_named(value: &str) -> Option<ServiceName> {
     let (project, name) = value.split_once('/')?;
-    (!project.is_empty() && !name.is_empty()).then(|| ServiceName::new(project, name))
+    ServiceName::checked(project, name)
 }
 
 /// The service that Docker Compose made a container for, if nobody of ours did: neither this instance nor another.
@@ -119,8 +153,8 @@ pub(super) fn service_of_compose(labels: &Labels) -> Option<ServiceName> {
     let label = |name: &str| labels.get(name).map(String::as_str).filter(|value| !value.is_empty());
     // A `docker compose run` is no replica.
     let is_one_off = label(ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let service = || Some(ServiceName::new(label(PROJECT)?, label(COMPOSE_SERVICE)?));
-    if is_one_off || labels.contains_key(INSTANCE) { None } else { service() }
+    let service = || ServiceName::checked(label(PROJECT)?, label(COMPOSE_SERVICE)?);
+    if is_one_off || get(labels, INSTANCE).is_some() { None } else { service() }
 }
 
 /// The revision of a container that Compose made, until it is known what it stands for: after Compose's own hash of it.
@@ -140,7 +174,7 @@ pub(super) fn maker(labels: &Labels) -> String {
 
 /// The hook whose container it is, if it is one's.
 pub(super) fn hook(labels: &Labels) -> Option<HookKind> {
-    let named = labels.get(HOOK)?;
+    let named = get(labels, HOOK)?;
     [HookKind::PreDeploy, HookKind::PostDeploy].into_iter().find(|kind| kind.to_string() == *named)
 }
 
@@ -183,6 +217,14 @@ mod tests {
         assert_eq!(service(&labels(&[(SERVICE, "shop/web")])), Some(ServiceName::new("shop", "web")));
         assert_eq!(service(&labels(&[(SERVICE, "shop")])), None);
         assert_eq!(service(&labels(&[(SERVICE, "/web")])), None);
+        for wild in
+            ["../../../victim/daemon", "shop/../x", "..", "shop/.", "Shop/web", "shop/w eb", "shop/web\n", ".a/b"]
+        {
+            assert_eq!(service(&labels(&[(SERVICE, wild)])), None, "{wild}");
+            let (project, name) = wild.split_once('/').unwrap_or((wild, wild));
+            let made = labels(&[(PROJECT, project), (COMPOSE_SERVICE, name)]);
+            assert_eq!(service_of_compose(&made), None, "{wild}");
+        }
     }
 
     #[test]

@@ -46,14 +46,18 @@ impl Lease {
         Ok(Self { volume, instance: instance.to_owned(), by_socket, clock, me: OnceCell::new() })
     }
 
-    /// Takes the lock, or confirms it: one call when it is held already.
-    pub(super) async fn claim(&self, api: &Api) -> Result<Claim, EngineError> {
+    /// Takes the lock, or confirms it: one call when it is held already. `anew` is called when it is held and was not
+    /// there before: what else the engine kept may be gone, too.
+    pub(super) async fn claim(&self, api: &Api, anew: impl AsyncFnOnce()) -> Result<Claim, EngineError> {
         let me = self.me(api).await?;
-        let holder = match self.read(api).await? {
-            Some(holder) => holder,
-            None => self.take(api, me).await?,
+        let (holder, was_there) = match self.read(api).await? {
+            Some(holder) => (holder, true),
+            None => (self.take(api, me).await?, false),
         };
         if is(me, &holder) {
+            if !was_there {
+                anew().await;
+            }
             return Ok(Claim::Held);
         }
         let Some(reason) = self.is_dead(api, me, &holder).await? else {

@@ -20,14 +20,18 @@ mod identity;
 mod labels;
 mod lease;
 mod limits;
+mod list;
 mod mounts;
 mod objects;
 mod observe;
 mod oneshot;
+mod ownership;
 mod raw;
+mod seal;
 mod seen;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::raw::{Answer, Refusal};
@@ -38,7 +42,7 @@ use bollard::{
 };
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream::BoxStream};
 
-use self::{background::Background, connect::Api, lease::Lease, observe::Observer, seen::Seen};
+use self::{background::Background, connect::Api, lease::Lease, observe::Observer, ownership::Ownership, seen::Seen};
 use super::{Claim, Context, Engine, EngineError, Scope};
 use crate::{
     clock::Clock,
@@ -51,23 +55,42 @@ pub struct Docker {
     api: Api,
     instance: Arc<str>,
     lease: Lease,
+    ownership: Arc<Ownership>,
     background: Arc<Background>,
     seen: Arc<Seen>,
 }
 
 impl Docker {
+    /// The name of the file for [`Self::connect_with`] in a state directory.
+    pub const OWNERSHIP: &str = ownership::FILE;
+
     /// Connects to the engine at `host`, or where `DOCKER_HOST`, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` say, and
     /// agrees on an API version. `instance` tells this controller's objects from those of others on the same engine.
     ///
     /// # Errors
     /// `Unavailable` when nobody answers, `Rejected` when the address or the engine's version cannot be used.
     pub async fn connect(host: Option<&str>, instance: &str) -> Result<Self, EngineError> {
+        Self::connect_with(host, instance, None).await
+    }
+
+    /// As [`Self::connect`], with a file that keeps what proves which containers are this instance's: with it they are
+    /// still known when the engine has lost the volume that keeps it, too.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_with(
+        host: Option<&str>,
+        instance: &str,
+        ownership: Option<PathBuf>,
+    ) -> Result<Self, EngineError> {
         let api = Api::connect(host).await?;
         let clock = Clock::system();
+        let instance = Arc::from(instance);
         Ok(Self {
-            lease: Lease::new(instance, api.by_socket(), clock)?,
+            lease: Lease::new(&instance, api.by_socket(), clock)?,
+            ownership: Arc::new(Ownership::new(&instance, ownership)?),
             api,
-            instance: instance.into(),
+            instance,
             background: Background::new(clock),
             seen: Arc::default(),
         })
@@ -157,8 +180,13 @@ impl Engine for Docker {
 
     fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
         async move {
-            let observer =
-                Observer { api: &self.api, instance: &self.instance, jobs: self.background.jobs(), seen: &self.seen };
+            let observer = Observer {
+                api: &self.api,
+                instance: &self.instance,
+                ownership: &self.ownership,
+                jobs: self.background.jobs(),
+                seen: &self.seen,
+            };
             let (snapshot, ids) = observer.look(scope).await?;
             self.background.retain(|id| ids.contains(id));
             Ok(snapshot)
@@ -171,7 +199,14 @@ impl Engine for Docker {
     }
 
     fn claim(&self) -> BoxFuture<'_, Result<Claim, EngineError>> {
-        self.lease.claim(&self.api).boxed()
+        async {
+            let claim = self.lease.claim(&self.api, async || self.ownership.doubt().await).await?;
+            if claim == Claim::Held {
+                self.ownership.keep(&self.api).await?;
+            }
+            Ok(claim)
+        }
+        .boxed()
     }
 
     fn release(&self) -> BoxFuture<'_, Result<(), EngineError>> {

@@ -11,7 +11,9 @@ use super::{
     Docker,
     create::{Engine, list, map},
     errors::{Asked, reaction, rejected, words},
-    labels,
+    labels, lease,
+    ownership::{self, Owner},
+    seal::Sealed,
 };
 use crate::engine::{Context, EngineError};
 
@@ -23,6 +25,8 @@ impl Docker {
             Engine { minor: self.api.minor(), instance: &self.instance, image_id: None }
                 .since(48, "enable_ipv4: false")?;
         }
+        let mut labels = labels::of_object("network", key, &context.project, &self.instance, &spec.labels)?;
+        self.ownership.keep(&self.api).await?.seal(Sealed::Network { name }, &mut labels)?;
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: spec.driver,
@@ -32,7 +36,7 @@ impl Docker {
             enable_ipv4: spec.enable_ipv4.filter(|on| !on),
             enable_ipv6: spec.enable_ipv6,
             options: map(spec.driver_opts),
-            labels: Some(labels::of_object("network", key, &context.project, &self.instance, &spec.labels)?),
+            labels: Some(labels),
             ipam: spec.ipam.map(ipam),
             ..NetworkCreateRequest::default()
         };
@@ -53,10 +57,12 @@ impl Docker {
         let Some(network) = named.into_iter().find(|one| one.name.as_deref() == Some(name)) else {
             return Ok(());
         };
-        if !labels::are_ours(network.labels.as_ref(), &self.instance) {
-            return Err(rejected(format!("the network {name} is not ours to remove")));
-        }
         let id = network.id.unwrap_or_default();
+        let record = self.ownership.look(&self.api).await?;
+        let labels = network.labels.unwrap_or_default();
+        if record.owner_of_network(&self.instance, &id, name, &labels) != Owner::Us {
+            return Err(rejected(format!("the network {name} was not made by this instance, and stays")));
+        }
         match self.api.call(self.api.client.remove_network(super::connect::segment(&id)?)).await {
             Err(EngineError::Stale(_)) => Ok(()),
             other => other,
@@ -65,6 +71,9 @@ impl Docker {
 
     /// Creates a named volume of a project. One that is there already, whoever made it, is `Ok`.
     pub(super) async fn create_volume(&self, key: &str, name: &str, context: &Context) -> Result<(), EngineError> {
+        if lease::is_lock(name) || ownership::is_key(name) {
+            return Err(rejected(format!("a volume `{name}` would pass for composed's own: name it otherwise")));
+        }
         let spec = context.volumes.get(key).map(|(_, volume)| volume.clone()).unwrap_or_default();
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),

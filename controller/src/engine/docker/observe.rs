@@ -2,14 +2,14 @@
 //! Docker Compose made of services that are wanted counts, too.
 //! Reads only, and remembers nothing that it decides by.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bollard::{
     models::{
         ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, HealthStatusEnum,
         NetworkSettings, PortMap,
     },
-    query_parameters::{InspectContainerOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions},
+    query_parameters::{InspectContainerOptions, ListNetworksOptions, ListVolumesOptions},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -20,14 +20,16 @@ use super::{
     connect::{Api, reference},
     errors::{Asked, reaction},
     labels::{self, Labels},
+    list::Listed,
     mounts, oneshot,
+    ownership::{Owner as Whose, Ownership, Record},
     seen::Seen,
 };
 use crate::{
     engine::{EngineError, Scope},
     model::{
-        Comparison, Health, HookKind, HookRun, ImageFacts, ImageState, InFlight, Owner, Pending, Probe, Replica,
-        Rotation, ServiceName, Snapshot, State,
+        Comparison, Foreign, Health, HookKind, HookRun, ImageFacts, ImageState, InFlight, Owner, Pending, Probe,
+        Replica, Rotation, ServiceName, Snapshot, State,
     },
 };
 
@@ -40,6 +42,8 @@ pub(super) struct Observer<'a> {
     pub(super) api: &'a Api,
     /// Our instance.
     pub(super) instance: &'a str,
+    /// What proves that something is of it.
+    pub(super) ownership: &'a Ownership,
     /// What was in flight before the look began: a stop that ends during the look is better reported once too often.
     pub(super) jobs: Jobs,
     /// What to remember for events.
@@ -48,42 +52,34 @@ pub(super) struct Observer<'a> {
 
 type Images = (BTreeMap<String, ImageState>, BTreeMap<String, ImageFacts>);
 
-/// A container that counts, from the list.
-struct Listed {
-    id: String,
-    service: ServiceName,
-    /// Docker Compose made it.
-    compose: bool,
-    /// It is of this hook, and no replica.
-    hook: Option<HookKind>,
-}
-
 /// The containers that count.
 struct Containers {
     replicas: BTreeMap<ServiceName, Vec<Replica>>,
     hooks: BTreeMap<ServiceName, Vec<HookRun>>,
     owned: BTreeSet<ServiceName>,
     ids: BTreeSet<String>,
+    foreign: Vec<Foreign>,
 }
 
 impl Observer<'_> {
     /// One look. Also says which containers of ours there are, for whoever keeps notes on them.
     pub(super) async fn look(&self, scope: &Scope) -> Result<(Snapshot, BTreeSet<String>), EngineError> {
+        let record = &*self.ownership.look(self.api).await?;
         let (replicas, images, networks, volumes) = futures_util::try_join!(
-            self.replicas(scope),
+            self.replicas(scope, record),
             self.images(&scope.images),
-            self.networks(),
+            self.networks(record),
             self.volumes(),
         )?;
-        let Containers { replicas, hooks, owned, ids } = replicas;
+        let Containers { replicas, hooks, owned, ids, foreign } = replicas;
         let (images, facts) = images;
-        let snapshot = Snapshot { replicas, hooks, owned, images, facts, networks, volumes };
+        let snapshot = Snapshot { replicas, hooks, owned, images, facts, networks, volumes, foreign };
         Ok((snapshot, ids))
     }
 
-    async fn replicas(&self, scope: &Scope) -> Result<Containers, EngineError> {
+    async fn replicas(&self, scope: &Scope, record: &Record) -> Result<Containers, EngineError> {
         self.seen.compose(&scope.compose);
-        let listed = self.list(&scope.compose).await?;
+        let (listed, foreign) = self.list(&scope.compose, record).await?;
         let owned = listed.iter().map(|one| one.service.clone()).collect();
         let ids = listed.iter().map(|one| one.id.clone()).collect();
         self.seen.containers(listed.iter().map(|one| (one.id.clone(), one.service.clone())).collect());
@@ -104,7 +100,7 @@ impl Observer<'_> {
         for group in replicas.values_mut() {
             group.sort_by(|a, b| (a.number, &a.name, &a.id).cmp(&(b.number, &b.name, &b.id)));
         }
-        Ok(Containers { replicas, hooks, owned, ids })
+        Ok(Containers { replicas, hooks, owned, ids, foreign })
     }
 
     /// Few at a time have any.
@@ -120,26 +116,6 @@ impl Observer<'_> {
             hooks.entry(one.service).or_default().push(run);
         }
         Ok(hooks)
-    }
-
-    async fn list(&self, compose: &BTreeSet<ServiceName>) -> Result<Vec<Listed>, EngineError> {
-        // Ours have Compose's labels, too.
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![labels::COMPOSE_SERVICE.to_owned()])])),
-            ..ListContainersOptions::default()
-        };
-        let list = self.api.call(self.api.client.list_containers(Some(options))).await?;
-        let count = list.into_iter().filter_map(|one| {
-            let all = one.labels.as_ref()?;
-            if labels::are_ours(Some(all), self.instance) {
-                let hook = labels::hook(all);
-                return Some(Listed { id: one.id?, service: labels::service(all)?, compose: false, hook });
-            }
-            let service = labels::service_of_compose(all).filter(|service| compose.contains(service))?;
-            Some(Listed { id: one.id?, service, compose: true, hook: None })
-        });
-        Ok(count.collect())
     }
 
     /// `None` when it went away since the list.
@@ -194,9 +170,6 @@ impl Observer<'_> {
         let all: Vec<_> = stream::iter(names.iter().cloned())
             .map(|name| async move {
                 let (id, digests) = self.image(&name).await?.unzip();
-                if let Some(id) = &id {
-                    self.seen.image(&name, id);
-                }
                 let facts = ImageFacts {
                     digests: digests.unwrap_or_default(),
                     failure: self.jobs.failure(&name),
@@ -229,9 +202,14 @@ impl Observer<'_> {
         }
     }
 
-    async fn networks(&self) -> Result<BTreeMap<String, Option<String>>, EngineError> {
+    async fn networks(&self, record: &Record) -> Result<BTreeMap<String, Option<String>>, EngineError> {
         let list = self.api.call(self.api.client.list_networks(None::<ListNetworksOptions>)).await?;
-        let named = list.into_iter().filter_map(|one| Some((one.name?, one.labels)));
+        let named = list.into_iter().filter_map(|one| {
+            let (name, id) = (one.name?, one.id.unwrap_or_default());
+            let proven = |labels: &Labels| record.owner_of_network(self.instance, &id, &name, labels) == Whose::Us;
+            let labels = one.labels.filter(proven);
+            Some((name, labels))
+        });
         Ok(named.map(|(name, labels)| self.object(name, labels.as_ref())).collect())
     }
 
@@ -243,7 +221,8 @@ impl Observer<'_> {
 
     fn object(&self, name: String, labels: Option<&Labels>) -> (String, Option<String>) {
         let ours = labels.filter(|labels| labels::are_ours(Some(labels), self.instance));
-        let project = ours.and_then(|labels| labels.get(labels::PROJECT)).cloned();
+        let project = ours.and_then(|labels| labels.get(labels::PROJECT));
+        let project = project.filter(|project| crd_schema::is_project_name(project)).cloned();
         if let Some(project) = &project {
             self.seen.object(&name, project);
         }

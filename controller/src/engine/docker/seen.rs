@@ -16,7 +16,6 @@ pub(super) struct Seen(Mutex<Known>);
 struct Known {
     services: HashMap<String, ServiceName>,
     projects: HashMap<String, String>,
-    images: HashMap<String, String>,
     compose: Arc<BTreeSet<ServiceName>>,
     outputs: HashMap<String, Vec<String>>,
 }
@@ -59,11 +58,6 @@ impl Seen {
         self.known().projects.insert(name.to_owned(), project.to_owned());
     }
 
-    /// An image's id.
-    pub(super) fn image(&self, name: &str, id: &str) {
-        self.known().images.insert(name.to_owned(), id.to_owned());
-    }
-
     /// The service of a container.
     pub(super) fn service_of(&self, id: &str) -> Option<ServiceName> {
         self.known().services.get(id).cloned()
@@ -72,11 +66,6 @@ impl Seen {
     /// The project of a network or volume.
     pub(super) fn project_of(&self, name: &str) -> Option<String> {
         self.known().projects.get(name).cloned()
-    }
-
-    /// The id that an image had when it was last looked at.
-    pub(super) fn image_id(&self, name: &str) -> Option<String> {
-        self.known().images.get(name).cloned()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -138,6 +138,8 @@ impl World {
             facts: scope.images.iter().map(|image| (image.clone(), self.facts(image))).collect(),
             networks: self.networks.clone(),
             volumes: self.volumes.clone(),
+            // Here every container says who has made it.
+            foreign: Vec::new(),
         }
     }
 

@@ -76,8 +76,8 @@ impl Drop for Run {
         let script = r#"
             docker ps -a --format '{{.ID}} {{.Names}}' | awk -v p="$P" 'index($2, p) == 1 {print $1}' | xargs -r docker rm -fv
             docker network ls --format '{{.ID}} {{.Name}}' | awk -v p="$P" 'index($2, p) == 1 {print $1}' | xargs -r docker network rm
-            docker volume ls --format '{{.Name}}' | awk -v p="$P" 'index($1, p) == 1 || index($1, "composed-lock-" p) == 1' | xargs -r docker volume rm
-            docker rmi "$P:app"
+            docker volume ls --format '{{.Name}}' | awk -v p="$P" 'index($1, p) == 1 || $1 ~ "^composed-(lock|key)-" p' | xargs -r docker volume rm
+            docker image ls --format '{{.Repository}}:{{.Tag}}' "$P" | xargs -r docker rmi
         "#;
         let cleaned = std::process::Command::new("sh")
             .arg("-c")

@@ -470,8 +470,10 @@ async fn a_replica_is_made_of_the_image_that_was_asked_for_whatever_its_name_sta
     docker(&["tag", &stage.spec(Kind::Serves).image, &name]).await.expect("tag");
     let first = id(name.clone()).await;
     apply(&stage, print(1, &first)).await.expect("create");
-    let made = replicas(&stage).await.remove(0);
-    docker(&["commit", "--change", "ENV VERSION=2", &made.id, &name]).await.expect("commit");
+    // Of a container that composed has not made: what it has made is refused as an image.
+    let base = docker(&["create", &stage.spec(Kind::Serves).image]).await.expect("create");
+    docker(&["commit", "--change", "ENV VERSION=2", &base, &name]).await.expect("commit");
+    docker(&["rm", &base]).await.expect("rm");
     let second = id(name.clone()).await;
     assert_ne!(first, second);
     apply(&stage, print(2, &first)).await.expect("create of the image before");

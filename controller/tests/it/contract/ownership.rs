@@ -1,0 +1,350 @@
+//! Labels are claims: what carries labels of this instance, or of Docker Compose, without having been made by it, is told
+//! of and left as it is; what was made before there were seals stays ours. On a real engine only: the simulated one has no
+//! labels.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use composed::engine::docker::Docker;
+use composed::engine::{Asked, Claim, Engine, Scope};
+use composed::model::{Comparison, Snapshot, State};
+use composed::plan::action::{Target, Verb};
+
+use super::docker::{DockerStage, Run, docker};
+use super::{Kind, Stage, apply, context, observe, print, rejected, replicas, stale, started, until, web};
+
+/// Runs a container of an image, with these labels beside the image's; its id.
+async fn run_container(stage: &DockerStage, suffix: &str, image: &str, labels: &[String]) -> String {
+    let name = format!("{}-{suffix}", stage.project());
+    let flags: Vec<String> = labels.iter().map(|label| format!("--label={label}")).collect();
+    let mut words = vec!["run", "-d", "--name", &name, "--net", "none"];
+    words.extend(flags.iter().map(String::as_str));
+    words.push(image);
+    docker(&words).await.expect("run")
+}
+
+/// The labels that a version before seals gave a replica.
+fn unsealed(stage: &DockerStage, number: u32) -> Vec<String> {
+    let project = stage.project();
+    [
+        format!("dev.composed.instance={project}"),
+        format!("dev.composed.service={project}/web"),
+        "dev.composed.revision=r1".to_owned(),
+        "dev.composed.generation=7".to_owned(),
+        format!("com.docker.compose.project={project}"),
+        "com.docker.compose.service=web".to_owned(),
+        format!("com.docker.compose.container-number={number}"),
+        "com.docker.compose.config-hash=r1".to_owned(),
+    ]
+    .into()
+}
+
+async fn labels_of(id: &str) -> Vec<String> {
+    let format = r#"{{range $name, $value := .Config.Labels}}{{$name}}={{$value}}{{"\n"}}{{end}}"#;
+    let all = docker(&["inspect", "--format", format, id]).await.expect("inspect");
+    all.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+async fn look(engine: &Docker, stage: &DockerStage) -> Snapshot {
+    let scope = Scope { services: Some([web(stage)].into()), ..Scope::default() };
+    engine.observe(&scope).await.expect("observe")
+}
+
+fn ids(snapshot: &Snapshot, stage: &DockerStage) -> BTreeSet<String> {
+    snapshot.replicas.get(&web(stage)).into_iter().flatten().map(|replica| replica.id.clone()).collect()
+}
+
+/// What is foreign, and why.
+fn why(snapshot: &Snapshot, id: &str) -> String {
+    snapshot.foreign.iter().find(|one| one.id == id).map_or_else(String::new, |one| one.why.clone())
+}
+
+/// Whatever is asked of a container that is not ours, nothing happens to it.
+async fn is_untouchable(stage: &DockerStage, id: &str) {
+    let target = Target { id: id.to_owned(), name: "x".to_owned() };
+    let verbs = [
+        Verb::Stop { target: target.clone(), cut: 0 },
+        Verb::DisableRestart(target.clone()),
+        Verb::Rename { target: target.clone(), to: format!("{}-renamed", stage.project()) },
+        Verb::Remove(target.clone()),
+        Verb::Start(target),
+    ];
+    for verb in verbs {
+        let done = apply(stage, verb.clone()).await;
+        assert!(stale(&done), "{verb}: {done:?}");
+    }
+    assert_eq!(stage.peek(id).await.expect("it is there").1, "running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_and_builds_of_a_replica_are_not_replicas() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let own = started(&stage, Kind::Serves, 1).await;
+    let image = format!("{}:commit", run.image.trim_end_matches(":app"));
+    docker(&["commit", &own.id, &image]).await.expect("commit");
+
+    let committed = run_container(&stage, "commit", &image, &[]).await;
+    // A step of a build of the commit, as long as it runs.
+    let directory = tempfile::tempdir().expect("a directory");
+    let dockerfile = format!("FROM {image}\nRUN [\"/composed\", \"demo-app\"]\n");
+    std::fs::write(directory.path().join("Dockerfile"), dockerfile).expect("a Dockerfile");
+    let mut build = tokio::process::Command::new("docker")
+        .args(["build", "--network", "none", "."])
+        .env("DOCKER_BUILDKIT", "0")
+        .current_dir(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("docker build");
+    let label = format!("label=dev.composed.instance={}", stage.project());
+    let step = async {
+        loop {
+            let all = docker(&["ps", "-q", "--no-trunc", "--filter", &label]).await.expect("ps");
+            if let Some(step) = all.lines().find(|id| *id != own.id && *id != committed) {
+                return step.to_owned();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let step = tokio::time::timeout(super::PATIENCE, step).await.expect("a step of the build");
+
+    let seen = look(stage.docker(), &stage).await;
+    assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]));
+    for id in [&committed, &step] {
+        assert!(why(&seen, id).contains("commit"), "{:?}", seen.foreign);
+        is_untouchable(&stage, id).await;
+    }
+    // An image that says what only composed says is refused by name.
+    let mut print = print(&stage, Kind::Serves, 2);
+    print.spec.image.clone_from(&image);
+    let refused = apply(&stage, Verb::Create(Box::new(print))).await;
+    let text = format!("{refused:?}");
+    assert!(rejected(&refused) && text.contains(&image) && text.contains("dev.composed."), "{text}");
+
+    stage.remove(&step).await;
+    drop(build.wait().await);
+    stage.remove(&committed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_and_copied_labels_prove_nothing() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+    let own = started(&stage, Kind::Serves, 1).await;
+    let forged = run_container(&stage, "forged", &run.image, &unsealed(&stage, 2)).await;
+    // Labels, seal and image: as a tool does that makes a container anew beside the old one.
+    let copied = run_container(&stage, "copied", &run.image, &labels_of(&own.id).await).await;
+    let mut other = labels_of(&own.id).await;
+    other.push("dev.composed.hook=pre-deploy".to_owned());
+    let changed = run_container(&stage, "changed", &run.image, &other).await;
+
+    let seen = look(stage.docker(), &stage).await;
+    assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]), "{:?}", seen.foreign);
+    assert!(seen.hooks.is_empty());
+    assert!(why(&seen, &forged).contains("no seal"), "{:?}", seen.foreign);
+    assert!(why(&seen, &copied).contains("copy of"), "{:?}", seen.foreign);
+    assert!(why(&seen, &changed).contains("seal"), "{:?}", seen.foreign);
+    for id in [&forged, &changed] {
+        is_untouchable(&stage, id).await;
+    }
+    // One with the name of a replica that is to be made keeps it.
+    let name = web(&stage).container(3);
+    docker(&["rename", &forged, &name]).await.expect("rename");
+    let refused = apply(&stage, Verb::Create(Box::new(print(&stage, Kind::Serves, 3)))).await;
+    assert!(super::name_taken(&refused), "{refused:?}");
+    assert_eq!(stage.peek(&forged).await.expect("it is there").0, name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_names_no_place_outside_of_the_names_that_documents_can_have() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let mut wild = unsealed(&stage, 1);
+    wild.push("dev.composed.service=../../../victim/daemon".to_owned());
+    let of_ours = run_container(&stage, "wild", &run.image, &wild).await;
+    // Made before there was a key: its labels are all that is known of it.
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+    let seen = observe(&stage, Scope::default()).await;
+    assert!(seen.replicas.is_empty() && seen.owned.is_empty(), "{seen:?}");
+    assert!(why(&seen, &of_ours).contains("no service"), "{:?}", seen.foreign);
+    is_untouchable(&stage, &of_ours).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_version_made_stays_ours_and_what_came_later_is_not() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let old = run_container(&stage, "web-1", &run.image, &unsealed(&stage, 1)).await;
+    let network = format!("{}_default", stage.project());
+    let labels = [
+        format!("--label=dev.composed.instance={}", stage.project()),
+        format!("--label=com.docker.compose.project={}", stage.project()),
+    ];
+    docker(&["network", "create", &labels[0], &labels[1], &network]).await.expect("network create");
+
+    // A mere look, as `composed plan` has, counts it and writes nothing down.
+    let key = format!("composed-key-{}", stage.project());
+    assert_eq!(ids(&look(stage.docker(), &stage).await, &stage), BTreeSet::from([old.clone()]));
+    assert!(docker(&["volume", "inspect", &key]).await.is_err(), "a look makes nothing");
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+
+    let late = run_container(&stage, "late", &run.image, &unsealed(&stage, 2)).await;
+    let elsewhere = format!("{}_late", stage.project());
+    docker(&["network", "create", &labels[0], &labels[1], &elsewhere]).await.expect("network create");
+    let again = Docker::connect(None, stage.project()).await.expect("connect");
+    for engine in [stage.docker(), &again] {
+        let seen = look(engine, &stage).await;
+        assert_eq!(ids(&seen, &stage), BTreeSet::from([old.clone()]), "{:?}", seen.foreign);
+        assert!(why(&seen, &late).contains("no seal"), "{:?}", seen.foreign);
+        assert_eq!(seen.networks[&network].as_deref(), Some(stage.project()));
+        assert_eq!(seen.networks[&elsewhere], None);
+    }
+    let kept = apply(&stage, Verb::RemoveNetwork { name: elsewhere }).await;
+    assert!(rejected(&kept), "{kept:?}");
+    apply(&stage, Verb::RemoveNetwork { name: network }).await.expect("a network of an earlier version");
+    let target = Target { id: old, name: web(&stage).container(1) };
+    apply(&stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop");
+    until(&stage, &target, "stopped", |replica| !replica.state.is_live()).await;
+    apply(&stage, Verb::Remove(target)).await.expect("remove");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ownership_outlives_the_state_directory_or_the_engines_key() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join(Docker::OWNERSHIP);
+    let connect = async || Docker::connect_with(None, stage.project(), Some(file.clone())).await.expect("connect");
+    let first = connect().await;
+    assert_eq!(first.claim().await.expect("claim"), Claim::Held);
+    first.apply(&Verb::Create(Box::new(print(&stage, Kind::Serves, 1))), &context(&stage)).await.expect("create");
+    let own = ids(&look(&first, &stage).await, &stage);
+    assert_eq!(own.len(), 1);
+    first.release().await.expect("release");
+    assert_eq!(mode_of(&file), 0o600, "the key is for this user alone");
+
+    std::fs::remove_file(&file).expect("remove");
+    let second = connect().await;
+    assert_eq!(second.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(ids(&look(&second, &stage).await, &stage), own, "the state directory is lost");
+    assert!(file.exists(), "it is written there again");
+
+    // `docker volume prune`, before and while it runs.
+    let prune = async || {
+        for kept in ["lock", "key"] {
+            docker(&["volume", "rm", &format!("composed-{kept}-{}", stage.project())]).await.expect("volume rm");
+        }
+    };
+    prune().await;
+    let key = format!("composed-key-{}", stage.project());
+    assert_eq!(second.claim().await.expect("claim"), Claim::Held);
+    assert!(docker(&["volume", "inspect", &key]).await.is_ok(), "the engine has it again");
+    assert_eq!(ids(&look(&second, &stage).await, &stage), own);
+    prune().await;
+    drop(second);
+    let third = connect().await;
+    assert_eq!(third.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(ids(&look(&third, &stage).await, &stage), own, "the engine's key is lost");
+    third.release().await.expect("release");
+
+    // A file that cannot be read is no reason to make strangers of all.
+    std::fs::write(&file, "{").expect("write");
+    let fourth = connect().await;
+    assert_eq!(fourth.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(ids(&look(&fourth, &stage).await, &stage), own);
+    fourth.release().await.expect("release");
+
+    // What something else has put in the key's place is told, and nothing is done.
+    docker(&["volume", "rm", &key]).await.expect("volume rm");
+    docker(&["volume", "create", &key]).await.expect("volume create");
+    let fifth = connect().await;
+    let refused = fifth.claim().await;
+    assert!(format!("{refused:?}").contains(&format!("docker volume rm {key}")), "{refused:?}");
+}
+
+fn mode_of(path: &std::path::Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_compose_made_counts_as_composes() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let project = stage.project();
+    let image = run.image.trim_end_matches(":app");
+    let of_compose = |hash: &str, number: &str| -> Vec<String> {
+        [
+            ("project", project),
+            ("service", "web"),
+            ("oneoff", "False"),
+            ("config-hash", hash),
+            ("container-number", number),
+        ]
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("com.docker.compose.{name}={value}"))
+        .collect()
+    };
+    let built = format!("{image}:built");
+    let change = |label: &String| ["--change".to_owned(), format!("LABEL {label}")];
+    let import = async |name: &str, labels: &[String]| {
+        let base = docker(&["create", &run.image]).await.expect("create");
+        let changes: Vec<String> = labels.iter().flat_map(change).collect();
+        let mut words = vec!["commit"];
+        words.extend(changes.iter().map(String::as_str));
+        words.extend([base.as_str(), name]);
+        docker(&words).await.expect("commit");
+        docker(&["rm", &base]).await.expect("rm");
+    };
+    // As `docker compose build` labels its images, and as a commit of one of Compose's containers does.
+    import(&built, &of_compose("", "")).await;
+    let commit = format!("{image}:of-compose");
+    import(&commit, &of_compose("abc", "1")).await;
+
+    let real = run_container(&stage, "web-1", &run.image, &of_compose("abc", "1")).await;
+    let by_image = run_container(&stage, "by-image", &built, &[]).await;
+    let by_commit = run_container(&stage, "by-commit", &commit, &[]).await;
+    // Compose's own container of an image that was built by Compose, and of one that was committed.
+    let id = docker(&["image", "inspect", "--format", "{{.Id}}", &commit]).await.expect("inspect");
+    let made_of = [of_compose("abc", "2"), vec![format!("com.docker.compose.image={id}")]].concat();
+    let of_build = run_container(&stage, "web-3", &built, &of_compose("abc", "3")).await;
+    let of_commit = run_container(&stage, "web-2", &commit, &made_of).await;
+
+    let asked = Asked { spec: stage.spec(Kind::Serves), context: context(&stage) };
+    let scope = Scope {
+        services: Some([web(&stage)].into()),
+        compose: Arc::new([web(&stage)].into()),
+        asked: [(web(&stage), asked)].into(),
+        ..Scope::default()
+    };
+    let seen = observe(&stage, scope).await;
+    assert_eq!(ids(&seen, &stage), BTreeSet::from([real.clone(), of_build, of_commit]), "{:?}", seen.foreign);
+    assert!(seen.replicas[&web(&stage)].iter().all(|one| one.state == State::Running));
+    assert!(seen.replicas[&web(&stage)].iter().all(|one| matches!(one.compose, Some(Comparison::Differs(_)))));
+    assert!(why(&seen, &by_image).contains("lacks the labels"), "{:?}", seen.foreign);
+    assert!(why(&seen, &by_commit).contains("its image"), "{:?}", seen.foreign);
+    for id in [&by_image, &by_commit] {
+        is_untouchable(&stage, id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_do_not_prove_for_each_other() {
+    let Some(run) = Run::begin().await else { return };
+    let (stage, other) = (run.stage(0).await, run.stage(1).await);
+    let own = started(&stage, Kind::Serves, 1).await;
+    // The labels of one instance, with the other's name: sealed, but not by it.
+    let (from, to) = (format!("instance={}", stage.project()), format!("instance={}", other.project()));
+    let labels: Vec<String> = labels_of(&own.id).await.iter().map(|label| label.replace(&from, &to)).collect();
+    started(&other, Kind::Serves, 1).await;
+    let copied = run_container(&other, "copied", &run.image, &labels).await;
+    let seen = observe(&other, Scope::default()).await;
+    assert!(why(&seen, &copied).contains("seal"), "{:?}", seen.foreign);
+    assert_eq!(seen.owned, BTreeSet::from([web(&other)]));
+    assert_eq!(replicas(&stage).await.len(), 1);
+}
