@@ -81,9 +81,9 @@ pub(super) fn find(reading: &mut Reading, asked: &Asked, budget: &mut Budget) ->
     for (main, request) in requests {
         let dir = reading.dir(&main);
         let named = asked.files.iter().chain(&asked.env_files).map(|path| absolute(path)).collect();
-        let allowed = asked.allowed.iter().chain([&dir]).filter_map(|dir| real(dir)).collect();
+        let within = Within { named, ..Within::directory(&dir, asked) };
         let found = {
-            let mut disk = Disk { reading, main: &main, dir, allowed, named, found: BTreeMap::new() };
+            let mut disk = Disk { reading, main: &main, dir, within, found: BTreeMap::new() };
             // Only for the files that it asks for: what is wrong is told when it is judged.
             drop(load(&request, &mut disk));
             disk.found
@@ -221,10 +221,7 @@ struct Disk<'a> {
     reading: &'a Reading,
     main: &'a str,
     dir: PathBuf,
-    /// Without links.
-    allowed: Vec<PathBuf>,
-    /// Those that the command line names, wherever they are.
-    named: BTreeSet<PathBuf>,
+    within: Within,
     found: BTreeMap<PathBuf, Option<Content>>,
 }
 
@@ -235,16 +232,32 @@ impl Files for Disk<'_> {
         }
         let full = self.dir.join(path);
         if !self.found.contains_key(&full) {
-            let content = self.look(&full);
+            let content = self.within.read(&full);
             self.found.insert(full.clone(), content);
         }
         self.found.get(&full).cloned().flatten().transpose()
     }
 }
 
-impl Disk<'_> {
-    fn look(&self, full: &Path) -> Option<Content> {
-        const OUTSIDE: &str = "it is outside the project directory; allow its directory with --allow DIR";
+/// Where files may be that documents name.
+pub(super) struct Within {
+    /// Directories, without links.
+    allowed: Vec<PathBuf>,
+    /// Files that the command line names, wherever they are.
+    named: BTreeSet<PathBuf>,
+}
+
+impl Within {
+    /// Below a directory, or below those that the command line allows.
+    pub(super) fn directory(dir: &Path, asked: &Asked) -> Self {
+        let allowed = asked.allowed.iter().map(PathBuf::as_path).chain([dir]).filter_map(real).collect();
+        Self { allowed, named: BTreeSet::new() }
+    }
+
+    /// The content of a file; `None` if there is none. Of what is elsewhere nothing is told, not even whether it is there.
+    pub(super) fn read(&self, full: &Path) -> Option<Content> {
+        const OUTSIDE: &str =
+            "it is outside the directory of the project or documents; allow its directory with --allow DIR";
         let named = self.named.contains(&absolute(full));
         let within = |path: &Path| named || self.allowed.iter().any(|dir| path.starts_with(dir));
         match full.canonicalize() {

@@ -214,7 +214,8 @@ fn look(path: &Path, asked: &Asked) -> (Reading, BTreeSet<PathBuf>) {
     // An empty path is the working directory, which `absolute` refuses.
     let root = if reading.root.as_os_str().is_empty() { Path::new(".") } else { &reading.root };
     reading.host_root = std::path::absolute(root).ok();
-    let read = read_env_files(&mut reading, &mut budget).and_then(|()| compose::find(&mut reading, asked, &mut budget));
+    let within = compose::Within::directory(root, asked);
+    let read = read_env_files(&mut reading, &within, &mut budget).and_then(|()| compose::find(&mut reading, asked, &mut budget));
     if let Err(why) = read {
         reading.broken = Some(why);
     }
@@ -301,8 +302,8 @@ pub(super) fn content(path: &Path) -> Content {
     std::fs::read(path).map_err(|error| error.to_string())
 }
 
-/// They belong to the reading, wherever they are: a change in one is a change of what is wanted.
-fn read_env_files(reading: &mut Reading, budget: &mut Budget) -> Result<(), String> {
+/// They belong to the reading: a change in one is a change of the desired state.
+fn read_env_files(reading: &mut Reading, within: &compose::Within, budget: &mut Budget) -> Result<(), String> {
     for (file, bytes) in &reading.files {
         let Ok(bytes) = bytes else { continue };
         for name in env_files(file, bytes) {
@@ -310,12 +311,7 @@ fn read_env_files(reading: &mut Reading, budget: &mut Budget) -> Result<(), Stri
             if reading.env_files.contains_key(&path) {
                 continue;
             }
-            let there = path.symlink_metadata().map(|_| content(&path));
-            let text = match there {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                Err(error) => Some(Err(error.to_string())),
-                Ok(text) => Some(text),
-            };
+            let text = within.read(&path);
             budget.take(text.as_ref())?;
             reading.env_files.insert(path, text);
         }

@@ -271,7 +271,7 @@ fn files_outside_the_project_are_read_only_if_that_is_allowed() {
         ("common/base.yaml", "services: {web: {image: \"common:1\"}}\n"),
     ]);
     let problem = files.catalog.problems.join("\n");
-    assert!(problem.contains("shop/compose.yaml:3:") && problem.contains("outside the project directory"), "{problem}");
+    assert!(problem.contains("shop/compose.yaml:3:") && problem.contains("outside the directory of the project"), "{problem}");
     assert!(problem.contains("common/base.yaml") && problem.contains("--allow"), "{problem}");
     let allowed = Asked { allowed: vec![files.path().join("common")], ..Asked::default() };
     let (_, catalog) = asked(&files, allowed);
@@ -281,11 +281,11 @@ fn files_outside_the_project_are_read_only_if_that_is_allowed() {
     std::os::unix::fs::symlink("../common", files.path().join("shop/inside")).unwrap();
     files.write("shop/compose.yaml", "services:\n  web: {extends: {file: inside/base.yaml, service: web}}\n");
     let (_, catalog) = asked(&files, Asked::default());
-    assert!(catalog.problems.join("\n").contains("outside the project directory"), "{:?}", catalog.problems);
+    assert!(catalog.problems.join("\n").contains("outside the directory of the project"), "{:?}", catalog.problems);
     for path in ["/etc/passwd", "/nowhere/at/all", "../../../nowhere"] {
         files.write("shop/compose.yaml", format!("services: {{web: {{image: x, env_file: {path}}}}}\n"));
         let (_, catalog) = asked(&files, Asked::default());
-        assert!(catalog.problems.join("\n").contains("outside the project directory"), "{:?}", catalog.problems);
+        assert!(catalog.problems.join("\n").contains("outside the directory of the project"), "{:?}", catalog.problems);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Environment files belong to what is wanted, wherever they are.
+//! Environment files belong to the desired state, and may be where the documents are.
 
 use super::*;
 
@@ -14,10 +14,8 @@ fn with(env_file: &str) -> String {
 }
 
 #[test]
-fn hidden_ones_and_those_elsewhere_are_part_of_the_reading() {
-    let elsewhere = tempfile::tempdir().unwrap();
-    let outside = elsewhere.path().join("out.env");
-    for (named, path) in [(".env", "web/.env"), (outside.to_str().unwrap(), outside.to_str().unwrap())] {
+fn hidden_ones_and_those_above_are_part_of_the_reading() {
+    for (named, path) in [(".env", "web/.env"), ("../common.env", "common.env")] {
         let mut files = Files::new(&[("web/web.yaml", &with(named)), (path, "A=1\n")]);
         assert_eq!(variable(&files).as_deref(), Some("1"));
         let before = read(files.path());
@@ -27,6 +25,29 @@ fn hidden_ones_and_those_elsewhere_are_part_of_the_reading() {
         assert!(before != after, "{named}");
         files.read();
         assert_eq!(variable(&files).as_deref(), Some("2"));
+    }
+}
+
+/// Whoever may write documents may not read files of the host with them, and links lead nowhere else.
+#[test]
+fn files_outside_of_the_documents_directory_are_read_where_that_is_allowed() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = elsewhere.path().join("out.env");
+    std::fs::write(&outside, "A=1\n").unwrap();
+    let outside = outside.to_str().unwrap();
+    for named in [outside, "link.env", "dir/out.env", "/etc/shadow", "../../../nowhere"] {
+        let files = Files::new(&[("web/web.yaml", &with(named))]);
+        std::os::unix::fs::symlink(outside, files.path().join("web/link.env")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), files.path().join("web/dir")).unwrap();
+        let catalog = Catalog::new(&read(files.path()), &Catalog::empty(false));
+        let problem = catalog.problems.join("\n");
+        assert!(problem.contains("outside the directory") && problem.contains("--allow"), "{named}: {problem}");
+        if named != "/etc/shadow" && !named.contains("nowhere") {
+            let mut source = Source::from(files.path());
+            source.compose.allowed = vec![elsewhere.path().to_owned()];
+            let catalog = Catalog::new(&source.read(), &Catalog::empty(false));
+            assert_eq!(catalog.problems, Vec::<String>::new(), "{named}");
+        }
     }
 }
 
