@@ -215,7 +215,8 @@ fn look(path: &Path, asked: &Asked) -> (Reading, BTreeSet<PathBuf>) {
     let root = if reading.root.as_os_str().is_empty() { Path::new(".") } else { &reading.root };
     reading.host_root = std::path::absolute(root).ok();
     let within = compose::Within::directory(root, asked);
-    let read = read_env_files(&mut reading, &within, &mut budget).and_then(|()| compose::find(&mut reading, asked, &mut budget));
+    let read = read_env_files(&mut reading, &within, &mut budget)
+        .and_then(|()| compose::find(&mut reading, asked, &mut budget));
     if let Err(why) = read {
         reading.broken = Some(why);
     }

@@ -5,6 +5,7 @@ mod catalog;
 mod contract;
 mod deploy_hooks;
 mod disk;
+mod fuzz;
 mod git;
 mod golden;
 mod haproxies;

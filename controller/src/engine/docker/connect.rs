@@ -15,6 +15,7 @@ use std::{
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
 
 use super::{
+    bounded,
     errors::{Asked, chain, reaction, rejected},
     wire,
 };
@@ -148,10 +149,10 @@ pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
 fn open(host: &str) -> Result<Docker, EngineError> {
     let tls = non_empty("DOCKER_TLS_VERIFY").is_some();
     let opened = match host.split_once("://") {
-        Some(("unix", _)) => Docker::connect_with_unix(host, NEVER, API_DEFAULT_VERSION),
+        Some(("unix", path)) => bounded::unix(Path::new(path), NEVER),
         Some(("tcp", _)) if tls => open_tls(host),
         Some(("https", _)) => open_tls(host),
-        Some(("tcp" | "http", _)) => Docker::connect_with_http(host, NEVER, API_DEFAULT_VERSION),
+        Some(("tcp" | "http", address)) => bounded::tcp(address.trim_end_matches('/'), NEVER),
         _ => {
             return Err(rejected(format!(
                 "the engine's address `{host}` is none of unix://, tcp://, http:// and https:// (for ssh, forward the \

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod background;
+mod bounded;
 mod companion;
 mod connect;
 mod containers;

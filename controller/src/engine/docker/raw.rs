@@ -5,11 +5,8 @@ use bollard::errors::Error;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use hyper::body::Bytes;
 
-use super::{Docker, connect::PLAIN, errors::chain, labels};
+use super::{Docker, bounded::MAX_ANSWER, connect::PLAIN, errors::chain, labels};
 use crate::model::ServiceName;
-
-/// No answer is larger: 10,000 containers are some 20 MB.
-const MAX_ANSWER: usize = 256 << 20;
 
 /// A whole body.
 pub type Answer = Result<Vec<u8>, Refusal>;

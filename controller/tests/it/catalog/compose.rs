@@ -271,7 +271,10 @@ fn files_outside_the_project_are_read_only_if_that_is_allowed() {
         ("common/base.yaml", "services: {web: {image: \"common:1\"}}\n"),
     ]);
     let problem = files.catalog.problems.join("\n");
-    assert!(problem.contains("shop/compose.yaml:3:") && problem.contains("outside the directory of the project"), "{problem}");
+    assert!(
+        problem.contains("shop/compose.yaml:3:") && problem.contains("outside the directory of the project"),
+        "{problem}"
+    );
     assert!(problem.contains("common/base.yaml") && problem.contains("--allow"), "{problem}");
     let allowed = Asked { allowed: vec![files.path().join("common")], ..Asked::default() };
     let (_, catalog) = asked(&files, allowed);
