@@ -18,12 +18,16 @@ pub(super) fn parse(
 ) -> Result<(), Unreadable> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut rest = text;
+    // The line that `rest` begins on, counted up to this place of the text.
+    let (mut line, mut counted) = (1, 0);
     loop {
         rest = rest.trim_start();
         if rest.is_empty() {
             return Ok(());
         }
-        let line = text.get(..text.len() - rest.len()).unwrap_or_default().matches('\n').count() + 1;
+        let at = text.len() - rest.len();
+        line += text.get(counted..at).unwrap_or_default().matches('\n').count();
+        counted = at;
         let fail = |why: &str| (line, why.to_owned());
         if rest.starts_with('#') {
             rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();

@@ -64,6 +64,17 @@ fn variables_make_no_more_text_than_there_is_room_for() {
     assert!(refused(&mut files).contains("bytes of text"));
 }
 
+/// A line is counted once, however many come before it.
+#[test]
+fn long_files_of_variables_are_read_in_time() {
+    for text in ["A=1\n".repeat(250_000), "\n\n\nA=1\n".repeat(140_000), "#\n".repeat(500_000)] {
+        let mut files = Memory::new(&[("compose.yaml", "services: {web: {image: x}}"), (".env", &text)]);
+        let start = Instant::now();
+        drop(load(&request(), &mut files));
+        assert!(start.elapsed() < LIMIT / 5, "{:?}", start.elapsed());
+    }
+}
+
 /// What a few characters stand for is counted before it is made, and over all services together.
 #[test]
 fn what_short_forms_stand_for_is_bounded_as_a_sum() {
