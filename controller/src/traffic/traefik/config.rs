@@ -157,17 +157,16 @@ pub(super) fn dynamic(services: &[Service], claims: &mut Claims) -> Made {
     for (definition, said) in claims.settle(told, &mut problems) {
         let names: Vec<_> = said.iter().map(|(service, _)| service.name.clone()).collect();
         let values = said.into_iter().map(|(_, value)| value);
-        match join(&definition.part, values) {
-            // A section without anything in it would be refused.
-            Some(value) => {
-                let parts = object(&mut root, &definition.section);
-                object(parts, &definition.part).insert(definition.name, value);
-            }
-            None => {
-                let who: Vec<_> = names.iter().map(|name| name.name.as_str()).collect();
-                let why = format!("{definition} is defined differently by {}: Traefik takes none", who.join(", "));
-                names.into_iter().for_each(|name| problems.entry(name).or_default().push(why.clone()));
-            }
+        // A section without anything in it would be refused.
+        if let Some(value) = join(&definition.part, values) {
+            let parts = object(&mut root, &definition.section);
+            object(parts, &definition.part).insert(definition.name, value);
+            continue;
+        }
+        let who: Vec<_> = names.iter().map(|name| name.name.as_str()).collect();
+        let why = format!("{definition} is defined differently by {}: Traefik takes none", who.join(", "));
+        for name in names {
+            problems.entry(name).or_default().push(why.clone());
         }
     }
     Made { config: Value::Object(root), problems }
@@ -249,7 +248,7 @@ fn label<'a>(labels: &'a Labels, wanted: &str) -> Option<&'a String> {
 }
 
 /// The map under this key; an empty one if there is none.
-fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+pub(super) fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
     let place = map.entry(key.to_owned()).or_insert(Value::Null);
     if !place.is_object() {
         *place = json!({});

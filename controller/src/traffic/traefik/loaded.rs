@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::super::traefik_api;
+use super::config::object;
 
 /// An answer later than this is none.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -49,13 +50,11 @@ impl Loaded {
 
     /// Puts the number into a configuration.
     pub(super) fn mark(&self, config: &mut Value, number: u64) {
-        if config.pointer("/http/middlewares").is_none() {
-            let mut http = config.get_mut("http").map(Value::take).unwrap_or_else(|| json!({}));
-            http["middlewares"] = json!({});
-            config["http"] = http;
-        }
         let header = json!({ HEADER: number.to_string() });
-        config["http"]["middlewares"][&self.name] = json!({"headers": {"customResponseHeaders": header}});
+        if let Some(config) = config.as_object_mut() {
+            let middlewares = object(object(config, "http"), "middlewares");
+            middlewares.insert(self.name.clone(), json!({"headers": {"customResponseHeaders": header}}));
+        }
     }
 
     /// Asks.
