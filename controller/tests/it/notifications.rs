@@ -187,9 +187,13 @@ async fn an_outcome_arrives_once_though_it_is_told_again_and_again() {
     }
     let all = arrive(&texts, 3).await;
     assert!(all.iter().all(|text| text.starts_with("POST /hook?key=hunter2 ") && text.contains("\"deployed\"")));
-    // After a restart it is known, too.
+    // After a restart it is known, too: once it is written down that the receiver has it.
     tokio::time::timeout(LONG, async {
-        while !first.knows(&good) {
+        let is_sent = || {
+            let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            kept["jobs"].as_array().unwrap().is_empty()
+        };
+        while !first.knows(&good) || !is_sent() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
