@@ -6,6 +6,7 @@
 //! (loopback, 10.0.0.0/8, ...) as the address from which the registry has answered. Nor with how much it answers: each
 //! question has bounds in bytes, pages, tags and time over all its requests.
 
+mod bodies;
 mod words;
 
 use std::collections::HashMap;
@@ -20,7 +21,6 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::{Credentials, Login};
@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::transport::reach::Reach;
 use crate::transport::{Answer, Body, Server, Silence, is_this_host};
 
+use self::bodies::{Granted, Manifest, Platform, Tags, is_digest};
 use self::words::{Asks, Challenge, LONGEST_WAIT, challenge, next_page, wait};
 
 /// What a tag may stand for: an index of platforms, or one image.
@@ -82,52 +83,6 @@ impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Key")
     }
-}
-
-#[derive(Deserialize)]
-struct Granted {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-}
-
-/// An index of images, or one. Source: opencontainers/image-spec `image-index.md`, `manifest.md`.
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    manifests: Vec<Entry>,
-    config: Option<Blob>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    platform: Option<Platform>,
-}
-
-#[derive(Deserialize)]
-struct Blob {
-    digest: String,
-}
-
-#[derive(Deserialize)]
-struct Platform {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
-}
-
-impl Platform {
-    /// What it goes by: with its variant, and without.
-    fn names(self) -> impl Iterator<Item = String> {
-        let name = format!("{}/{}", self.os, self.architecture);
-        let whole = self.variant.map(|variant| format!("{name}/{variant}"));
-        [Some(name), whole].into_iter().flatten()
-    }
-}
-
-#[derive(Deserialize)]
-struct Tags {
-    tags: Option<Vec<String>>,
 }
 
 impl Registries {
@@ -399,12 +354,6 @@ fn trouble(silence: Silence, image: &Reference, server: &Server) -> Trouble {
             image.domain, server.host
         )),
     }
-}
-
-/// Whether it can be a digest: `sha256:` and hexadecimal digits, or another of its kind.
-fn is_digest(text: &str) -> bool {
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '_' | '-' | ':');
-    text.starts_with("sha") && text.contains(':') && text.len() <= 200 && text.chars().all(known)
 }
 
 /// One question, with all its requests, has so long.

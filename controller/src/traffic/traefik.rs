@@ -9,8 +9,9 @@ mod config;
 mod loaded;
 mod names;
 mod schema;
+mod taken;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use self::loaded::{Loaded, Said};
 use self::names::Claims;
+use self::taken::Taken;
 use super::paths::{Path, Standing};
 use super::share::weights;
 use crate::board::{Board, Shown};
@@ -38,8 +40,6 @@ const GONE: Duration = Duration::from_mins(10);
 const LOOK: Duration = MARGIN;
 /// What is waited for where the file cannot be written.
 const STALE: &str = "Traefik's file to be written (the log says why it cannot be)";
-/// So many takings are remembered: some thousand services may change within a throttle.
-const REMEMBERED: usize = 4096;
 /// Traefik's API is asked so often while something waits for it, and otherwise.
 const ASK: Duration = Duration::from_millis(200);
 const ASK_IDLE: Duration = Duration::from_secs(5);
@@ -70,23 +70,6 @@ pub struct Traefik {
     loaded: Option<Loaded>,
 }
 
-/// When which version of the board was handed over, as which configuration, newest last.
-#[derive(Debug, Default)]
-struct Taken {
-    at: VecDeque<Handed>,
-    /// The file cannot be written, and says what it said before.
-    stale: bool,
-    /// Something waits for Traefik's API.
-    asks: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Handed {
-    version: u64,
-    number: u64,
-    at: Instant,
-}
-
 /// What was made last.
 #[derive(Default)]
 struct Made {
@@ -95,30 +78,6 @@ struct Made {
     number: u64,
     problems: BTreeMap<ServiceName, Vec<String>>,
     claims: Claims,
-}
-
-impl Taken {
-    fn add(&mut self, version: u64, number: u64) {
-        // The first time counts.
-        if self.at.back().is_some_and(|last| last.version == version) {
-            return;
-        }
-        self.at.push_back(Handed { version, number, at: Instant::now() });
-        if self.at.len() > REMEMBERED {
-            self.at.pop_front();
-        }
-    }
-
-    /// When a version that holds what `version` holds was first handed over.
-    fn first_with(&self, version: u64) -> Option<Handed> {
-        self.at.get(self.at.partition_point(|handed| handed.version < version)).copied()
-    }
-
-    /// When the first configuration was handed over that Traefik has not loaded.
-    fn first_after(&self, number: Option<u64>) -> Option<Handed> {
-        let is_loaded = |handed: &Handed| number.is_some_and(|number| handed.number <= number);
-        self.at.get(self.at.partition_point(is_loaded)).copied()
-    }
 }
 
 impl Traefik {
@@ -456,5 +415,79 @@ mod tests {
         assert!(!held(true, there()) && held(false, gone()), "Traefik may take its throttle");
         tokio::time::advance(Duration::from_secs(2) + MARGIN).await;
         assert!(!held(false, gone()));
+    }
+    fn status(instances: &[(&str, &str, &str)]) -> crd_schema::status::ServiceStatus {
+        let instance = |(id, revision, phase): &(&str, &str, &str)| crd_schema::status::ReplicaStatus {
+            name: (*id).to_owned(),
+            id: (*id).to_owned(),
+            revision: (*revision).to_owned(),
+            phase: (*phase).to_owned(),
+            since: jiff::Timestamp::UNIX_EPOCH,
+            endpoints: Vec::new(),
+            addresses: [("net".to_owned(), format!("10.0.0.{}", id.len()))].into(),
+            reason: None,
+            idle: false,
+            leaves: false,
+            shares: Vec::new(),
+        };
+        crd_schema::status::ServiceStatus {
+            project: "shop".to_owned(),
+            name: "web".to_owned(),
+            revision: "new".to_owned(),
+            instances: instances.iter().map(instance).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn labels(port: &str) -> BTreeMap<String, String> {
+        [("traefik.http.services.s.loadbalancer.server.port".to_owned(), port.to_owned())].into()
+    }
+
+    /// While replicas serve whose labels Traefik takes, a revision with others does not get their place.
+    #[tokio::test(start_paused = true)]
+    async fn labels_that_traefik_does_not_take_hold_their_own_rollout() {
+        let (board, service, replica) = scene();
+        board.set_health(|health| health.ready = true);
+        board.put_labels(&service, [("old".to_owned(), labels("80")), ("new".to_owned(), labels("eighty"))].into());
+        board.publish(&service, status(&[("a", "old", "Available"), ("bb", "new", "Joining")]));
+        let traefik = Traefik::new(Arc::clone(&board), options(Duration::from_secs(2), true));
+        let (version, number, text) = traefik.render().expect("a configuration");
+        traefik.lock().add(version, number);
+        assert!(text.contains("http://10.0.0.1:80") && !text.contains("10.0.0.2"), "{text}");
+        let standing = |id: &str, revision: &str| {
+            let replica = Replica { id: id.to_owned(), revision: revision.to_owned(), ..replica.clone() };
+            traefik.standing(&service, &replica, true, board.shown(&service, id))
+        };
+        let Standing::Pending { what, .. } = standing("bb", "new") else { panic!("it is let in") };
+        assert!(what.contains("server.port") && what.contains("needs a port") && !what.contains("eighty"), "{what}");
+        assert_eq!(standing("a", "old"), Standing::Settled);
+        let about = traefik.about(&service).expect("a path").detail;
+        assert!(about.contains("left out: its label `traefik.http.services.s.loadbalancer.server.port`"), "{about}");
+        // Without any other there is nothing to protect: it is told only.
+        board.publish(&service, status(&[("bb", "new", "Joining")]));
+        assert_eq!(standing("bb", "new"), Standing::Settled);
+    }
+
+    #[tokio::test]
+    async fn whose_a_name_is_outlives_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("traefik-names.json");
+        let first = |projects: &[&str]| {
+            let board = Arc::<Board>::default();
+            board.set_health(|health| health.ready = true);
+            for project in projects {
+                let service = ServiceName::new(*project, "web");
+                let rule = ("traefik.http.routers.r.rule".to_owned(), format!("Host(`{project}`)"));
+                board.put_labels(&service, [("new".to_owned(), [rule].into())].into());
+                let status = status(&[("a", "new", "Available")]);
+                let status = crd_schema::status::ServiceStatus { project: (*project).to_owned(), ..status };
+                board.publish(&service, status);
+            }
+            let names = Some(file.clone());
+            Traefik::new(board, Options { names, ..options(Duration::ZERO, true) }).render().expect("a configuration").2
+        };
+        assert!(first(&["old"]).contains("Host(`old`)"));
+        let both = first(&["a", "old"]);
+        assert!(both.contains("Host(`old`)") && !both.contains("Host(`a`)"), "{both}");
     }
 }

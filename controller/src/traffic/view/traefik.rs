@@ -143,4 +143,50 @@ mod tests {
         servers(&services, &mut hosts);
         assert_eq!(hosts.into_iter().collect::<Vec<_>>(), ["172.18.0.2", "172.18.0.3", "fd00::2"]);
     }
+
+    /// An API that answers each question with `head` and then with `more` without an end, and what it could send.
+    async fn endless(
+        head: &'static str,
+        more: &'static str,
+    ) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+        use std::sync::atomic::Ordering::SeqCst;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&sent);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let count = std::sync::Arc::clone(&count);
+                tokio::spawn(async move {
+                    drop(stream.read(&mut [0; 8192]).await);
+                    let block = more.repeat(4096);
+                    let mut next = head;
+                    // A bound of its own.
+                    while count.load(SeqCst) < 512 << 20 && stream.write_all(next.as_bytes()).await.is_ok() {
+                        count.fetch_add(next.len(), SeqCst);
+                        next = &block;
+                    }
+                });
+            }
+        });
+        (url, sent)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_read_up_to_its_bound_and_proves_nothing() {
+        for (head, more) in [
+            ("HTTP/1.1 200 OK\r\n\r\n[{}", ", {\"loadBalancer\": {}}"),
+            ("HTTP/1.1 200 OK\r\n\r\n", "          "),
+            ("HTTP/1.1 200 OK\r\nx-a: ", "aaaaaaaaaa"),
+        ] {
+            let (url, sent) = endless(head, more).await;
+            let proof = Proof::new(&url);
+            proof.look().await;
+            assert!(proof.heard.lock().expect("a lock").said.is_none());
+            // What the kernel keeps of a connection comes on top.
+            let sent = sent.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(sent < MAX_ANSWER + (16 << 20), "{sent}");
+        }
+    }
 }
