@@ -11,11 +11,12 @@ mod names;
 mod schema;
 mod taken;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crd_schema::ServiceSpec;
 use crd_schema::status::{Proof, TrafficPath};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ use super::paths::{Path, Standing};
 use super::share::weights;
 use crate::board::{Board, Shown};
 use crate::clock::Clock;
-use crate::model::{Replica, ServiceName};
+use crate::model::{Memory, Replica, ServiceName};
 
 /// From a file's change, or an answer, to Traefik's taking note of it, and from its new configuration to the last request
 /// by the old one.
@@ -68,6 +69,8 @@ pub struct Traefik {
     taken: Mutex<Taken>,
     made: Mutex<Made>,
     loaded: Option<Loaded>,
+    /// The containers of each service that served when this process first heard of it.
+    before: Mutex<BTreeMap<ServiceName, BTreeSet<String>>>,
 }
 
 /// What was made last.
@@ -88,7 +91,7 @@ impl Traefik {
         let made = Mutex::new(Made { claims: Claims::known(owners), ..Made::default() });
         let loaded = options.api.as_deref().map(|url| Loaded::new(url, options.by_file));
         let (clock, began) = (Clock::system(), Instant::now());
-        Arc::new(Self { board, options, clock, began, taken: Mutex::default(), made, loaded })
+        Arc::new(Self { board, options, clock, began, taken: Mutex::default(), made, loaded, before: Mutex::default() })
     }
 
     /// The configuration, for Traefik's HTTP provider. Nothing before all services were looked at: Traefik keeps what it
@@ -226,7 +229,12 @@ impl Traefik {
     }
 
     /// By the word of its API.
-    fn seen(&self, loaded: &Loaded, serves: bool, shown: Option<Shown>) -> Standing {
+    fn seen(&self, loaded: &Loaded, service: &ServiceName, id: &str, shown: (bool, Option<Shown>)) -> Standing {
+        let (serves, shown) = shown;
+        // What was in traffic before this process stays: an API that is away holds rollouts, and takes nothing from anybody.
+        if serves && self.before().get(service).is_some_and(|ids| ids.contains(id)) {
+            return Standing::Settled;
+        }
         let said = loaded.said();
         let wait = |what: String| {
             self.lock().asks = true;
@@ -239,7 +247,7 @@ impl Traefik {
         };
         let Some(shown) = shown else {
             // What is loaded of this process has never named it.
-            return if !serves && said.number.is_some() { Standing::Unused } else { wait(what()) };
+            return if !serves && said.highest.is_some() { Standing::Unused } else { wait(what()) };
         };
         let handed = self.lock().first_with(shown.version).filter(|_| shown.serving == serves);
         let is_loaded =
@@ -266,12 +274,21 @@ impl Traefik {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn before(&self) -> MutexGuard<'_, BTreeMap<ServiceName, BTreeSet<String>>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn made(&self) -> MutexGuard<'_, Made> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Path for Traefik {
+    fn notice(&self, service: &ServiceName, _: Option<&ServiceSpec>, memory: &Memory, _: &[Replica]) {
+        let served = || memory.serving.keys().cloned().collect();
+        self.before().entry(service.clone()).or_insert_with(served);
+    }
+
     /// The one who leaves is waited for: handed over, and then as long as Traefik may take to apply it, or until its API
     /// shows that. The one who comes need not be where no API is given, as long as things can be handed over: until it is
     /// applied, requests go to those who stay.
@@ -292,7 +309,7 @@ impl Path for Traefik {
         let is_stale = self.lock().stale;
         let is_used = self.is_used();
         if let Some(loaded) = self.loaded.as_ref().filter(|_| is_used && !is_stale) {
-            return self.seen(loaded, serves, shown);
+            return self.seen(loaded, service, &replica.id, (serves, shown));
         }
         let Some(shown) = shown else { return before_us() };
         if !is_used {
@@ -466,6 +483,34 @@ mod tests {
         // Without any other there is nothing to protect: it is told only.
         board.publish(&service, status(&[("bb", "new", "Joining")]));
         assert_eq!(standing("bb", "new"), Standing::Settled);
+    }
+
+    #[tokio::test]
+    async fn an_api_that_is_away_holds_rollouts_and_takes_nothing_from_those_who_serve() {
+        let (board, service, replica) = scene();
+        board.put_labels(&service, [("new".to_owned(), labels("80"))].into());
+        board.publish(&service, status(&[("a", "new", "Available"), ("bb", "new", "Joining")]));
+        // Nobody listens there.
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let api = Some(format!("http://{gone}"));
+        let traefik = Traefik::new(Arc::clone(&board), Options { api, ..options(Duration::ZERO, true) });
+        let memory = |id: &str| Memory { serving: [(id.to_owned(), None)].into(), ..Memory::default() };
+        traefik.notice(&service, None, &memory("a"), &[]);
+        traefik.notice(&service, None, &memory("bb"), &[]);
+        traefik.lock().add(*board.version().borrow(), 1);
+        traefik.loaded.as_ref().unwrap().ask().await;
+        let standing = |id: &str, serves| {
+            let replica = Replica { id: id.to_owned(), revision: "new".to_owned(), ..replica.clone() };
+            traefik.standing(&service, &replica, serves, board.shown(&service, id))
+        };
+        assert_eq!(standing("a", true), Standing::Settled, "it served before this process");
+        for (id, serves) in [("bb", true), ("a", false), ("ccc", true), ("ccc", false)] {
+            let Standing::Pending { what, .. } = standing(id, serves) else {
+                panic!("{id} {serves} is not waited for")
+            };
+            assert!(what.contains("does not answer since"), "{what}");
+        }
+        assert_eq!(traefik.about(&service).map(|path| path.proof), Some(Proof::NotApplied));
     }
 
     #[tokio::test]

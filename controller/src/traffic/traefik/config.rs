@@ -145,9 +145,9 @@ pub(super) fn dynamic(services: &[Service], claims: &mut Claims) -> Made {
             for (part, names) in parts.as_object().into_iter().flatten() {
                 for (name, value) in names.as_object().into_iter().flatten() {
                     let definition = Definition::new(&section, part, name);
-                    if !bad.contains(&definition) {
-                        told.entry(definition).or_default().push((service, value.clone()));
-                    }
+                    // A name stays whose it is, though nothing of it is told.
+                    let value = if bad.contains(&definition) { Value::Null } else { value.clone() };
+                    told.entry(definition).or_default().push((service, value));
                 }
             }
         }
@@ -155,6 +155,10 @@ pub(super) fn dynamic(services: &[Service], claims: &mut Claims) -> Made {
     claims.tell(all);
     let mut root = Map::new();
     for (definition, said) in claims.settle(told, &mut problems) {
+        let said: Vec<_> = said.into_iter().filter(|(_, value)| !value.is_null()).collect();
+        if said.is_empty() {
+            continue;
+        }
         let names: Vec<_> = said.iter().map(|(service, _)| service.name.clone()).collect();
         let values = said.into_iter().map(|(_, value)| value);
         // A section without anything in it would be refused.
@@ -488,6 +492,9 @@ mod tests {
         assert!(made.problems[&ServiceName::new("a", "web")][0].contains("belongs to project old"));
         assert!(made.problems[&ServiceName::new("old", "web")][0].contains("also asked for by project a"));
         assert!(made.config["http"]["services"].get("web-a").is_some(), "what is its own stays");
+        // Not even while its owner says it wrongly.
+        let wrong = of("old", "web", &[("traefik.http.routers.shop.bogus", "x")], None);
+        assert_eq!(owner(&super::dynamic(&[new(Some(1)), wrong], &mut claims)), None);
         // The next process knows.
         let mut claims = Claims::known(claims.owners().clone());
         assert_eq!(owner(&super::dynamic(&[new(Some(1)), old()], &mut claims)).as_deref(), Some("web-old"));

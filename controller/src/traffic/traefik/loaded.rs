@@ -36,6 +36,8 @@ pub(super) struct Said {
     pub(super) asked: Option<Instant>,
     /// The number of the configuration that is loaded; nothing if none of this process is, or if it did not answer.
     pub(super) number: Option<u64>,
+    /// The highest number that was ever loaded.
+    pub(super) highest: Option<u64>,
     /// Since when it does not answer, and why.
     pub(super) silent: Option<(Instant, String)>,
 }
@@ -75,7 +77,10 @@ impl Loaded {
         let mut said = self.lock();
         said.asked = Some(asked);
         match answer {
-            Ok(number) => (said.number, said.silent) = (number, None),
+            Ok(number) => {
+                (said.number, said.silent) = (number, None);
+                said.highest = said.highest.max(number);
+            }
             Err(why) => {
                 let since = said.silent.as_ref().map_or(asked, |(since, _)| *since);
                 (said.number, said.silent) = (None, Some((since, why)));

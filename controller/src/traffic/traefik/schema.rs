@@ -32,6 +32,8 @@ enum Kind {
     Texts,
     /// Whatever a plugin takes.
     Anything,
+    /// An address that is the same for all replicas: nobody could be taken out of traffic.
+    Fixed,
     /// Fields; whether it may stand without any.
     Section(&'static str, bool),
     /// By a name that people choose.
@@ -66,6 +68,7 @@ impl Kind {
             "p" => Self::Port,
             "d" => Self::Time,
             "l" => Self::Texts,
+            "x" => Self::Fixed,
             "m" => Self::Named(Box::new(Self::Text)),
             "any" => Self::Named(Box::new(Self::Anything)),
             section => Self::Section(section, is_optional),
@@ -87,7 +90,7 @@ impl Kind {
             Self::Number => text.parse::<i64>().is_ok(),
             Self::Port => text.parse::<u16>().is_ok_and(|port| port > 0),
             Self::Time => text.parse::<i64>().is_ok() || is_time(text),
-            Self::Section(_, false) | Self::Named(_) | Self::List(_) => false,
+            Self::Section(_, false) | Self::Named(_) | Self::List(_) | Self::Fixed => false,
         };
         let needed = match self {
             _ if fits => {
@@ -98,6 +101,7 @@ impl Kind {
             Self::Bool => "true or false",
             Self::Number => "a whole number",
             Self::Port => "a port",
+            Self::Fixed => "to be a port: one address for all replicas cannot be taken out of traffic",
             Self::Time => "a time, such as 10s",
             Self::Named(_) => "a name and a field below it",
             Self::List(_) => "a place, such as [0], and a field below it",
@@ -325,6 +329,7 @@ mod tests {
             ("http.middlewares.x.plugin.p.a", "\u{2551}x", "U+2551"),
             ("http.middlewares.x.plugin.p.[0]", "x", "empty"),
             ("http.services.x.loadbalancer.server.port", "0", "a port"),
+            ("http.services.x.loadbalancer.server.url", "http://a", "one address for all"),
             ("http.serverstransports.x.insecureskipverify", "true", "no field"),
             ("tls.certificates[0].certfile", "/etc/shadow", "no field"),
             ("udp.routers.x.rule", "a", "no field"),
