@@ -7,6 +7,7 @@
 //! question has bounds in bytes, pages, tags and time over all its requests.
 
 mod bodies;
+mod trust;
 mod words;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use crate::transport::reach::Reach;
 use crate::transport::{Answer, Body, Server, Silence, is_this_host};
 
 use self::bodies::{Granted, Manifest, Platform, Tags, is_digest};
+use self::trust::{own_reach, reach, trouble};
 use self::words::{Asks, Challenge, LONGEST_WAIT, challenge, next_page, wait};
 
 /// What a tag may stand for: an index of platforms, or one image.
@@ -331,28 +333,6 @@ impl Ask for Registries {
 
     fn tags<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<Vec<String>, Trouble>> {
         within(image, self.list(image)).boxed()
-    }
-}
-
-/// Where the registry itself may be: people have named it. In plain HTTP nothing leaves this host.
-fn own_reach(server: &Server) -> Reach {
-    if server.plain { Reach::Loopback } else { Reach::Anywhere }
-}
-
-/// Where a server may be that the registry has named from `peer`.
-fn reach(image: &Reference, server: &Server, peer: IpAddr) -> Reach {
-    if server.host == image.host() { own_reach(server) } else { Reach::Beside(peer) }
-}
-
-/// Why a registry, or a server that it has named, has not answered.
-fn trouble(silence: Silence, image: &Reference, server: &Server) -> Trouble {
-    match silence {
-        Silence::Away(why) => Trouble::Away(why),
-        Silence::TooLong => Trouble::TooLong,
-        Silence::Forbidden(addresses) => Trouble::Refused(format!(
-            "{} sends us to {}, which is at {addresses}: only a registry that is itself at such an address may send there",
-            image.domain, server.host
-        )),
     }
 }
 
