@@ -1,5 +1,9 @@
 //! One HTTP request to one server, encrypted unless somebody has asked for plain text: for registries and notifications.
+//! Bounded in time and in bytes, and in the addresses that it may lead to.
 
+pub(crate) mod reach;
+
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,10 +19,14 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use self::reach::Reach;
+
 /// From the connection to the end of the answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The most of an answer that is read: lists of tags are the longest.
-const MOST: usize = 8 * 1024 * 1024;
+/// So many addresses of one name are tried.
+const MAX_ADDRESSES: usize = 16;
+/// The most of the head of an answer that is read.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// A server: `registry.example` or `localhost:5000`, and whether it is spoken to in plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +41,39 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The address that has answered.
+    pub(crate) peer: IpAddr,
+}
+
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// The server is away, or speaks something else.
+    Away(String),
+    /// Its answer is longer than what was asked for.
+    TooLong,
+    /// It has no address that may be connected to; what it has instead.
+    Forbidden(String),
+}
+
+impl Silence {
+    /// For people; `host` is the server.
+    pub(crate) fn words(self, host: &str) -> String {
+        match self {
+            Self::Away(why) => why,
+            Self::TooLong => format!("{host} answered more than is read"),
+            Self::Forbidden(addresses) => format!("{host} is at {addresses}, which is not connected to"),
+        }
+    }
+}
+
+/// How much of the body of an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// All of it; one with more bytes is no answer.
+    UpTo(usize),
+    /// Nothing.
+    Ignored,
 }
 
 impl Answer {
@@ -42,42 +83,59 @@ impl Answer {
 }
 
 impl Server {
-    /// Of `https://host:port/...`, with the path. Plain HTTP only where `may_be_plain` is true or the host is this one.
-    pub(crate) fn of_url(url: &str, may_be_plain: bool) -> Option<(Self, String)> {
+    /// Of `https://host:port/...` or `http://...`, with the path. A name or password in it is not taken.
+    pub(crate) fn of_url(url: &str) -> Option<(Self, String)> {
         let (plain, rest) = match url.split_once("://")? {
             ("https", rest) => (false, rest),
             ("http", rest) => (true, rest),
             _ => return None,
         };
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, path) = rest.split_at_checked(end)?;
+        let path = path.split('#').next().unwrap_or_default();
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let server = Self { host: host.to_owned(), plain };
-        let allowed = !plain || may_be_plain || is_this_host(host);
-        (allowed && !host.is_empty() && !host.contains('@')).then(|| (server, format!("/{path}")))
+        (!host.is_empty() && !host.contains(['@', '\\'])).then_some((server, path))
     }
 
     /// Asks it; `request` has a path only.
-    pub(crate) async fn ask(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    pub(crate) async fn ask(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        reach: Reach,
+        body: Body,
+    ) -> Result<Answer, Silence> {
         if let Ok(host) = self.host.parse() {
             request.headers_mut().insert("host", host);
         }
         let agent = hyper::header::HeaderValue::from_static(concat!("composed/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert("user-agent", agent);
-        tokio::time::timeout(PATIENCE, self.exchange(request))
-            .await
-            .unwrap_or_else(|_| Err(format!("{} did not answer within {} s", self.host, PATIENCE.as_secs())))
+        tokio::time::timeout(PATIENCE, self.exchange(request, reach, body)).await.unwrap_or_else(|_| {
+            Err(Silence::Away(format!("{} did not answer within {} s", self.host, PATIENCE.as_secs())))
+        })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-        let (name, port) = self.address().ok_or_else(|| format!("{} is no address", self.host))?;
-        let stream = TcpStream::connect((name, port)).await.map_err(|error| format!("{}: {error}", self.host))?;
-        if self.plain {
-            return over(stream, request).await.map_err(|why| format!("{}: {why}", self.host));
-        }
-        let named =
-            ServerName::try_from(name.to_owned()).map_err(|_| format!("{} is no name of a server", self.host))?;
-        let stream = TlsConnector::from(trust()?).connect(named, stream).await;
-        let stream = stream.map_err(|error| format!("{}: TLS: {error}", self.host))?;
-        over(stream, request).await.map_err(|why| format!("{}: {why}", self.host))
+    async fn exchange(&self, request: Request<Full<Bytes>>, reach: Reach, body: Body) -> Result<Answer, Silence> {
+        let away = |why: &dyn std::fmt::Display| Silence::Away(format!("{}: {why}", self.host));
+        let (name, port) = self.address().ok_or_else(|| Silence::Away(format!("{} is no address", self.host)))?;
+        let stream = connect(name, port, reach).await.map_err(|silence| match silence {
+            Silence::Away(why) => away(&why),
+            other => other,
+        })?;
+        let peer = stream.peer_addr().map_err(|error| away(&error))?.ip();
+        let answer = if self.plain {
+            over(stream, request, body, peer).await
+        } else {
+            let named = ServerName::try_from(name.to_owned())
+                .map_err(|_| Silence::Away(format!("{} is no name of a server", self.host)))?;
+            let stream = TlsConnector::from(trust().map_err(Silence::Away)?).connect(named, stream).await;
+            let stream = stream.map_err(|error| away(&format!("TLS: {error}")))?;
+            over(stream, request, body, peer).await
+        };
+        answer.map_err(|silence| match silence {
+            Silence::Away(why) => away(&why),
+            other => other,
+        })
     }
 
     fn address(&self) -> Option<(&str, u16)> {
@@ -97,20 +155,41 @@ pub(crate) fn is_this_host(host: &str) -> bool {
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-async fn over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, String>
+/// Connects to an address of `name` that may be connected to: each name is asked for once, so that no other answer counts
+/// than the one that was judged.
+async fn connect(name: &str, port: u16, reach: Reach) -> Result<TcpStream, Silence> {
+    let found = tokio::net::lookup_host((name, port)).await.map_err(|error| Silence::Away(error.to_string()))?;
+    let (allowed, others): (Vec<_>, Vec<_>) = found.take(MAX_ADDRESSES).partition(|address| reach.allows(address.ip()));
+    if allowed.is_empty() && !others.is_empty() {
+        let others: Vec<_> = others.into_iter().map(|address| address.ip().to_string()).collect();
+        return Err(Silence::Forbidden(others.join(", ")));
+    }
+    TcpStream::connect(allowed.as_slice()).await.map_err(|error| Silence::Away(error.to_string()))
+}
+
+async fn over<S>(stream: S, request: Request<Full<Bytes>>, body: Body, peer: IpAddr) -> Result<Answer, Silence>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let away = |error: hyper::Error| Silence::Away(error.to_string());
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder.max_buf_size(MAX_HEAD);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(away)?;
     let _ends_with_this = Connection(tokio::spawn(connection).abort_handle());
-    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let (head, body) = answer.into_parts();
-    let body = Limited::new(body, MOST).collect().await.map_err(|error| error.to_string())?.to_bytes();
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    let answer = sender.send_request(request).await.map_err(away)?;
+    let (head, rest) = answer.into_parts();
+    let body = match body {
+        Body::Ignored => Bytes::new(),
+        Body::UpTo(most) => match Limited::new(rest, most).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(Silence::TooLong),
+            Err(error) => return Err(Silence::Away(error.to_string())),
+        },
+    };
+    Ok(Answer { status: head.status, headers: head.headers, body, peer })
 }
 
 /// A connection's task: it ends with the question, whatever became of that.
@@ -152,12 +231,23 @@ mod tests {
         for host in ["localhost.example", "registry:5000", "10.0.0.1:5000", "128.0.0.1", "[::2]:5000", ""] {
             assert!(!is_this_host(host), "{host}");
         }
-        assert_eq!(Server::of_url("http://registry.example/token", false), None);
-        assert_eq!(Server::of_url("ftp://localhost/token", true), None);
-        assert_eq!(Server::of_url("https://user@registry.example/token", true), None);
-        let of = |url: &str| Server::of_url(url, false).map(|(server, path)| (server.host, server.plain, path));
+        assert_eq!(Server::of_url("ftp://localhost/token"), None);
+        for url in ["https://user@registry.example/token", "https://a.example\\@b.example/", "https://", "https:///x"] {
+            assert_eq!(Server::of_url(url), None, "{url}");
+        }
+        let of = |url: &str| Server::of_url(url).map(|(server, path)| (server.host, server.plain, path));
         assert_eq!(of("http://localhost:5001/token"), Some(("localhost:5001".into(), true, "/token".into())));
         assert_eq!(of("https://auth.example"), Some(("auth.example".into(), false, "/".into())));
+        assert_eq!(of("https://auth.example?a=b#c"), Some(("auth.example".into(), false, "/?a=b".into())));
+    }
+
+    #[tokio::test]
+    async fn what_a_name_stands_for_is_judged_in_every_spelling() {
+        let public = Reach::Beside("1.1.1.1".parse().unwrap());
+        for name in ["localhost", "127.1", "2130706433", "0x7f.0.0.1", "::ffff:127.0.0.1", "0", "169.254.169.254"] {
+            let refused = connect(name, 9, public).await;
+            assert!(matches!(&refused, Err(Silence::Forbidden(_))), "{name}: {refused:?}");
+        }
     }
 
     #[test]

@@ -306,6 +306,8 @@ pub enum Proof {
     Proven,
     /// They must know after a time.
     Bounded,
+    /// They have not taken what they were given.
+    NotApplied,
 }
 
 /// One thing that holds of a service, or does not.
@@ -467,6 +469,7 @@ impl fmt::Display for Proof {
         f.write_str(match self {
             Self::Proven => "proven",
             Self::Bounded => "bounded",
+            Self::NotApplied => "not applied",
         })
     }
 }

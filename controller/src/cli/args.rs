@@ -193,7 +193,7 @@ pub struct Paths {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s", env = "COMPOSED_DNS_CACHE")]
     pub dns_cache: Duration,
     /// Keep this file (.yml) for Traefik's file provider, made of the services' own traefik.* labels.
-    #[arg(long, value_name = "PATH", env = "COMPOSED_TRAEFIK_FILE")]
+    #[arg(long, value_name = "PATH", value_parser = yaml_file, env = "COMPOSED_TRAEFIK_FILE")]
     pub traefik_file: Option<PathBuf>,
     /// Serve the same for Traefik's HTTP provider on this address, at any path.
     #[arg(long, value_name = "ADDRESS", env = "COMPOSED_TRAEFIK_HTTP")]
@@ -208,7 +208,7 @@ pub struct Paths {
     /// Prefixes of labels that proxies may see, beside those of Traefik, Caddy, nginx-proxy and Compose.
     #[arg(long, value_name = "PREFIX", value_delimiter = ',', env = "COMPOSED_VIEW_LABELS")]
     pub view_labels: Vec<String>,
-    /// Where Traefik's API answers, such as <http://127.0.0.1:8080>: then nothing is waited for longer than Traefik takes.
+    /// Where Traefik's API answers, such as <http://127.0.0.1:8080>: then what it has loaded is seen there, and not waited for.
     #[arg(long, value_name = "URL", value_parser = http, env = "COMPOSED_TRAEFIK_API")]
     pub traefik_api: Option<String>,
 }
@@ -404,6 +404,15 @@ fn http(text: &str) -> Result<String, String> {
             Ok(text.to_owned())
         }
         _ => Err("it is to be http://HOST:PORT".to_owned()),
+    }
+}
+
+/// Traefik reads a file by its extension, and what is written is YAML.
+fn yaml_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yml" | "yaml") => Ok(path),
+        _ => Err("it is to end with .yml or .yaml: Traefik reads no other as what is written".to_owned()),
     }
 }
 

@@ -10,7 +10,7 @@ use crd_schema::{EnvFile, MountKind, Object, Project, Service};
 
 use super::args::{Common, Import};
 use super::places;
-use super::session::{CONVERGED, INVALID, fail, print_out, say_notes};
+use super::session::{CONVERGED, INVALID, fail, print_err, print_out, say_notes};
 use super::yaml;
 use crate::model::ServiceName;
 use crate::source::catalog::Catalog;
@@ -74,7 +74,7 @@ pub fn import(args: &Import, common: &Common) -> anyhow::Result<ExitCode> {
         print_out(&format!("{}", args.out.join(&file.name).display()));
     }
     for line in clear {
-        eprintln!("note: {line}");
+        print_err(&format!("note: {line}"));
     }
     let differ = differences(&catalog, &out);
     if !differ.is_empty() {

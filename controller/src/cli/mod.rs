@@ -18,4 +18,5 @@ pub mod run;
 pub mod session;
 pub mod status;
 pub mod table;
+mod terminal;
 mod yaml;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +11,20 @@ use crate::api;
 use crate::board::Board;
 use crate::traffic::names::Names;
 use crate::traffic::paths::Path;
-use crate::traffic::traefik::Traefik;
+use crate::traffic::traefik::{Options, Traefik};
 use crate::traffic::view;
 
 /// An address that is not there yet, such as that of a network to be made, is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// The paths, begun: they serve until the process ends.
-pub(super) fn begin(args: &Paths, board: &Arc<Board>) -> Vec<Arc<dyn Path>> {
+/// The paths, begun: they serve until the process ends. `names` is where it is remembered whose name in Traefik is whose.
+pub(super) fn begin(args: &Paths, board: &Arc<Board>, names: Option<&PathBuf>) -> Vec<Arc<dyn Path>> {
+    let traefik = |by_file| {
+        let (throttle, api, names) = (args.traefik_throttle, args.traefik_api.clone(), names.cloned());
+        let traefik = Traefik::new(Arc::clone(board), Options { throttle, by_file, api, names });
+        tokio::spawn(Arc::clone(&traefik).keep_asking());
+        traefik
+    };
     let mut paths: Vec<Arc<dyn Path>> = Vec::new();
     if !args.dns.is_empty() {
         let names = Names::new(Arc::clone(board), args.dns_cache);
@@ -28,12 +35,12 @@ pub(super) fn begin(args: &Paths, board: &Arc<Board>) -> Vec<Arc<dyn Path>> {
         paths.push(names);
     }
     if let Some(file) = args.traefik_file.clone() {
-        let traefik = Traefik::new(Arc::clone(board), args.traefik_throttle, true);
+        let traefik = traefik(true);
         tokio::spawn(Arc::clone(&traefik).keep_file(file));
         paths.push(traefik);
     }
     if let Some(address) = args.traefik_http {
-        let traefik = Traefik::new(Arc::clone(board), args.traefik_throttle, false);
+        let traefik = traefik(false);
         let answers = Arc::clone(&traefik);
         let serve = move || {
             let answers = Arc::clone(&answers);

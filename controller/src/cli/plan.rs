@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::args::{Common, Read};
 use super::places;
-use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, fail, known, print_data, print_out, say_notes};
+use super::session::{
+    CONVERGED, INVALID, Session, UNREACHABLE, fail, known, print_data, print_err, print_out, say_notes,
+};
 use super::table::by;
 use crate::controller;
 use crate::dependencies::{neighbours, unmet};
@@ -67,7 +69,7 @@ pub fn validate(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
         print_out(&valid(count, catalog.files()));
         elsewhere(&catalog).for_each(|line| print_out(&line));
     } else {
-        eprintln!("{}", catalog.problems.join("\n\n"));
+        print_err(&catalog.problems.join("\n\n"));
     }
     let any = count > 0 || !catalog.elsewhere.is_empty();
     let valid = catalog.problems.is_empty() && any;

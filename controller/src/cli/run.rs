@@ -13,7 +13,7 @@ use super::paths;
 use super::places;
 use super::receivers::receivers;
 use super::repositories::{Repositories, given, repositories};
-use super::session::{CONVERGED, INVALID, Session, UNREACHABLE, Ways, fail};
+use super::session::{self, CONVERGED, INVALID, Session, UNREACHABLE, Ways, fail};
 use crate::api::{self, webhook};
 use crate::board::Board;
 use crate::controller::Controller;
@@ -88,7 +88,9 @@ async fn control(
     board: Arc<Board>,
     stopped: watch::Receiver<bool>,
 ) -> ExitCode {
-    let ways = Ways { paths: paths::begin(&args.paths, &board), view: paths::view(&args.paths) };
+    let names = session::known(common).room("traefik-names.json");
+    let paths = paths::begin(&args.paths, &board, names.as_ref());
+    let ways = Ways { paths, view: paths::view(&args.paths) };
     let session = match open(&ways, common, &board, stopped.clone()).await {
         Ok(Some(session)) => session,
         Ok(None) => return ExitCode::from(CONVERGED),

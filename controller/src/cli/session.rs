@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::{Common, EngineChoice, Format};
 use super::places;
+use super::terminal;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::engine::docker::Docker;
@@ -157,18 +158,15 @@ pub fn simulated(world: World, clock: Clock) -> Arc<Sim> {
 /// Prints an error as the last word of a verb.
 pub fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     let text = error.to_string();
-    if text.starts_with("error") {
-        eprintln!("{text}");
-    } else {
-        eprintln!("error: {text}");
-    }
+    let prefix = if text.starts_with("error") { "" } else { "error: " };
+    print_err(&format!("{prefix}{text}"));
     ExitCode::from(code)
 }
 
 /// Says what is not wrong with the files and yet hardly meant.
 pub fn say_notes(catalog: &Catalog) {
     for note in &catalog.notes {
-        eprintln!("{note}");
+        print_err(note);
     }
 }
 
@@ -182,8 +180,15 @@ pub fn print_data(value: &impl Serialize, format: Format) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Prints a line to standard output; a reader that has gone away, such as `head`, is no error.
+/// Prints lines to standard output, with what would lead a terminal written out; a reader that has gone away, such as
+/// `head`, is no error.
 pub fn print_out(text: &str) {
     use std::io::Write;
-    drop(writeln!(std::io::stdout(), "{text}"));
+    drop(writeln!(std::io::stdout(), "{}", terminal::text(text)));
+}
+
+/// The same, to standard error.
+pub fn print_err(text: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr(), "{}", terminal::text(text)));
 }

@@ -8,7 +8,7 @@ use crd_schema::status::{ConditionType, Event, ServiceStatus};
 use hyper::StatusCode;
 
 use super::args::{Common, History, Output, Pause, Status, Undo};
-use super::session::{CONVERGED, FAILED, UNREACHABLE, fail, print_data, print_out};
+use super::session::{CONVERGED, FAILED, UNREACHABLE, fail, print_data, print_err, print_out};
 use super::table;
 use crate::api::{Overview, client};
 
@@ -69,7 +69,7 @@ fn is_called(status: &ServiceStatus, asked: &str) -> bool {
 }
 
 fn unknown(asked: &str) -> u8 {
-    eprintln!("error: the controller knows no service {asked}");
+    print_err(&format!("error: the controller knows no service {asked}"));
     FAILED
 }
 
@@ -121,7 +121,7 @@ pub async fn pause(args: &Pause, on: bool, common: &Common) -> anyhow::Result<Ex
             // The front of a service goes with it.
             Ok((StatusCode::CONFLICT, _)) if all => {}
             Ok((_, body)) => {
-                eprintln!("error: {}", String::from_utf8_lossy(&body));
+                print_err(&format!("error: {}", String::from_utf8_lossy(&body)));
                 code = FAILED;
             }
             Err(error) => return Ok(fail(UNREACHABLE, &error)),

@@ -3,6 +3,8 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use crd_schema::status::{ConditionType, Event, HookOutcome, RevisionStatus, ServiceStatus, TrafficPath, UpdateStatus};
 
+use super::terminal;
+
 /// One line for each service.
 pub fn overview(statuses: &[ServiceStatus]) -> String {
     let mut table = plain(["SERVICE", "AVAILABLE", "UPDATED", "GEN", "REVISION", "STATE", "DETAIL"]);
@@ -85,21 +87,21 @@ pub fn one(status: &ServiceStatus) -> String {
         text += &format!("\n{}", image(update));
     }
     if let Some(hint) = &status.hint {
-        text += &format!("\nhint: {hint}");
+        text += &format!("\nhint: {}", terminal::line(hint));
     }
     if let Some(record) = status.history.first() {
         text += &hooks_of(record);
     }
     for waiting in &status.waiting {
         let until = waiting.until.map(|until| format!(" (until {} at the latest)", until.strftime("%T")));
-        text += &format!("\nwaits for {}{}", waiting.on, until.unwrap_or_default());
+        text += &format!("\nwaits for {}{}", terminal::line(&waiting.on), until.unwrap_or_default());
     }
     text
 }
 
 /// A way by which requests come.
 pub fn by(path: &TrafficPath) -> String {
-    format!("requests come by {} ({}): {}", path.path, path.proof, path.detail)
+    terminal::line(&format!("requests come by {} ({}): {}", path.path, path.proof, path.detail))
 }
 
 /// Which image is wanted, and what is known of newer ones.
@@ -133,7 +135,7 @@ fn image(update: &UpdateStatus) -> String {
         );
     }
     if let Some(problem) = &update.problem {
-        text += &format!("\nno newer image: {problem}");
+        text += &format!("\nno newer image: {}", terminal::line(problem));
     }
     text
 }
@@ -170,7 +172,7 @@ fn hooks_of(record: &RevisionStatus) -> String {
         let times = if hook.attempts > 1 { format!(", begun {} times", hook.attempts) } else { String::new() };
         text += &format!("\n{key} of {}: {}{code}{took}{times}", record.revision, hook.outcome);
         if hook.outcome != HookOutcome::Succeeded {
-            text += &hook.output.iter().map(|line| format!("\n  {line}")).collect::<String>();
+            text += &hook.output.iter().map(|line| format!("\n  {}", terminal::line(line))).collect::<String>();
         }
     }
     text
@@ -181,7 +183,7 @@ pub fn event(event: &Event) -> String {
     let service =
         if event.service.is_empty() { event.project.clone() } else { format!("{}/{}", event.project, event.service) };
     let outcome = event.outcome.as_ref().map(|why| format!(" FAILED: {why}")).unwrap_or_default();
-    format!("{}  {service}  {}  ({}){outcome}", event.at.strftime("%T%.3f"), event.action, event.cause)
+    terminal::line(&format!("{}  {service}  {}  ({}){outcome}", event.at.strftime("%T%.3f"), event.action, event.cause))
 }
 
 /// A service in a few words, for lines of progress.
@@ -194,7 +196,7 @@ pub fn line(status: &ServiceStatus) -> String {
         }
     }
     let phases: Vec<_> = phases.iter().map(|(phase, count)| format!("{count} {}", phase.to_lowercase())).collect();
-    format!(
+    terminal::line(&format!(
         "{}/{}  {}/{} available, {} updated  [{}]  {}  {}",
         status.project,
         status.name,
@@ -204,7 +206,7 @@ pub fn line(status: &ServiceStatus) -> String {
         phases.join(", "),
         state(status),
         detail(status)
-    )
+    ))
 }
 
 fn state(status: &ServiceStatus) -> String {

@@ -87,6 +87,9 @@ fn sections(port: u16, mode: FrontMode, front: &Front, timeouts: &FrontTimeouts,
     // In a soft stop HAProxy counts no servers, and yet sends to them what is under way.
     let wait = format!("lua.wait_for_server {name} {looks} unless {{ nbsrv({name}) gt 0 }} || {{ stopping }}");
     let sticky = front.sticky.as_ref().filter(|_| mode == FrontMode::Http).map(|sticky| &sticky.cookie);
+    // It was checked when it was read. Here it would be evaluated: `%[env(X)]`, `"`, the end of a line.
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    let sticky = sticky.filter(|cookie| is_word(cookie));
     let (mut incoming, mut onward) = (String::new(), String::new());
     // A share of the requests is exact by turns; connections that last are spread by how many each has.
     let balance = match mode {

@@ -98,3 +98,24 @@ fn only_what_is_the_fronts_changes_it() {
     assert_eq!(revision(PLAIN), revision(&more("  environment: {A: b}\n")));
     assert_ne!(revision(PLAIN), revision(&more("  expose: ['81']\n")));
 }
+
+#[test]
+fn what_haproxy_would_evaluate_is_in_no_configuration() {
+    let plain = of(&service(PLAIN), &DesiredProject::default()).expect("a front");
+    for cookie in ["%[env(SECRET)]", "a\n    stats enable", "a\" if TRUE", "${HOME}", "a b", "a\\", "a#b", "a;b", "a,b"]
+    {
+        let mut hostile = service(PLAIN);
+        if let Some(front) = &mut hostile.spec.front {
+            front.sticky = Some(crd_schema::Sticky { cookie: cookie.to_owned() });
+        }
+        let hostile = of(&hostile, &DesiredProject::default()).expect("a front");
+        assert_eq!(config(&hostile), config(&plain), "{cookie:?}");
+        // And no document may say so.
+        let text = format!(
+            "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: web}}\nspec:\n  image: web:1\n  \
+             expose: [\"80\"]\n  front: {{mode: http, sticky: {{cookie: {}}}}}\n",
+            serde_json::to_string(cookie).expect("JSON")
+        );
+        assert!(crd_schema::parse("web.yaml", &text).is_err(), "{cookie:?}");
+    }
+}

@@ -35,6 +35,11 @@ const JITTER: f64 = 0.1;
 /// A registry that does not answer is asked again after so long, then twice as long, up to the limit.
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
+/// Of so many questions that are not asked any more the answers are remembered, in case they come back.
+const MAX_OLD: usize = 1000;
+/// The longest file of answers that is read: more than 100,000 questions.
+const MAX_FILE: u64 = 64 << 20;
+const MAX_PROBLEM: usize = 500;
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,19 @@ pub enum Trouble {
     Away(String),
     /// It answered no: there is no such image, or not for us.
     Refused(String),
+    /// It answered more than is read.
+    TooLong,
+}
+
+impl Trouble {
+    /// For people, in so many characters at most: much of it are the registry's own words.
+    fn words(self) -> String {
+        let why = match self {
+            Self::Busy { why, .. } | Self::Away(why) | Self::Refused(why) => why,
+            Self::TooLong => "the registry answered more than is read".to_owned(),
+        };
+        why.chars().filter(|c| !c.is_control()).take(MAX_PROBLEM).collect()
+    }
 }
 
 /// Who answers.
@@ -140,10 +158,37 @@ struct Kept {
     images: BTreeMap<String, Remote>,
 }
 
+/// What was kept, if it is no longer than anything that is kept.
+fn read(file: &std::path::Path) -> Option<Vec<u8>> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    std::fs::File::open(file).ok()?.take(MAX_FILE + 1).read_to_end(&mut text).ok()?;
+    if u64::try_from(text.len()).is_ok_and(|length| length <= MAX_FILE) {
+        return Some(text);
+    }
+    tracing::warn!(file = %file.display(), "longer than {MAX_FILE} bytes: what registries said is not read, and asked anew");
+    None
+}
+
+impl Inner {
+    /// Forgets what was known of questions that nobody asks, and of registries that nobody asks.
+    fn forget(&mut self) {
+        let asked: BTreeSet<String> = self.asked.keys().map(Question::key).collect();
+        let mut surplus = self.known.len().saturating_sub(asked.len() + MAX_OLD);
+        self.known.retain(|key, _| {
+            let is_kept = surplus == 0 || asked.contains(key);
+            surplus -= usize::from(!is_kept);
+            is_kept
+        });
+        let hosts: BTreeSet<String> = self.asked.keys().map(|question| question.image().host().to_owned()).collect();
+        self.hosts.retain(|host, _| hosts.contains(host));
+    }
+}
+
 impl Images {
     /// Asks `ask`, and remembers the answers in `file`, if there is one.
     pub fn new(ask: Arc<dyn Ask>, board: Arc<Board>, clock: Clock, file: Option<PathBuf>) -> Arc<Self> {
-        let text = file.as_ref().and_then(|file| std::fs::read(file).ok());
+        let text = file.as_ref().and_then(|file| read(file));
         let kept: Kept = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let (news, _) = broadcast::channel(256);
         let inner = Mutex::new(Inner { known: kept.images, ..Inner::default() });
@@ -166,6 +211,7 @@ impl Images {
             }
         }
         inner.asked = questions;
+        inner.forget();
         drop(inner);
         self.changed.notify_one();
     }
@@ -300,7 +346,7 @@ impl Images {
                     known.answer = Some(answer);
                 }
             }
-            Err(Trouble::Busy { why, .. } | Trouble::Away(why) | Trouble::Refused(why)) => known.problem = Some(why),
+            Err(trouble) => known.problem = Some(trouble.words()),
         }
         let news = before != (known.answer.clone(), known.problem.clone());
         let (answer, problem) = (known.answer.clone(), known.problem.clone());
@@ -329,5 +375,33 @@ impl Images {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_of_old_questions_is_bounded() {
+        let question = |n: usize| Question::Digest(Reference::parse(&format!("r{n}.example/a:1")).expect("a name"));
+        let mut inner = Inner::default();
+        for n in 0..3 * MAX_OLD {
+            inner.known.insert(question(n).key(), Remote::default());
+            let host = Host { failures: 1, until: Timestamp::UNIX_EPOCH };
+            inner.hosts.insert(question(n).image().host().to_owned(), host);
+        }
+        let asked: BTreeMap<_, _> = (0..5).map(|n| (question(n), How::default())).collect();
+        inner.asked = asked;
+        inner.forget();
+        assert_eq!(inner.known.len(), MAX_OLD + 5);
+        assert!((0..5).all(|n| inner.known.contains_key(&question(n).key())), "those that are asked stay");
+        assert_eq!(inner.hosts.len(), 5);
+    }
+
+    #[test]
+    fn problems_are_short_and_one_line() {
+        let words = Trouble::Refused(format!("a\u{1b}[31m\n{}", "b".repeat(10_000))).words();
+        assert!(words.starts_with("a[31mb") && words.chars().count() == MAX_PROBLEM, "{words}");
     }
 }

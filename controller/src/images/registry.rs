@@ -1,7 +1,17 @@
 //! Questions to a registry: what a tag stands for, by one HEAD request, and which tags there are. Source:
 //! distribution/distribution `docs/spec/api.md` and `docs/spec/auth/token.md`.
+//!
+//! A registry names other servers: those that give tokens, and those that it redirects to. It is not trusted with where we
+//! connect: another server than itself is spoken to by HTTPS only, and is at a public address or in the same special range
+//! (loopback, 10.0.0.0/8, ...) as the address from which the registry has answered. Nor with how much it answers: each
+//! question has bounds in bytes, pages, tags and time over all its requests.
+
+mod bodies;
+mod trust;
+mod words;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,29 +22,42 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::{Credentials, Login};
-use super::reference::Reference;
+use super::reference::{Reference, is_tag};
 use super::{Ask, Platforms, Trouble};
 use crate::clock::Clock;
-use crate::transport::{Answer, Server, is_this_host};
+use crate::transport::reach::Reach;
+use crate::transport::{Answer, Body, Server, Silence, is_this_host};
+
+use self::bodies::{Granted, Manifest, Platform, Tags, is_digest};
+use self::trust::{own_reach, reach, trouble};
+use self::words::{Asks, Challenge, LONGEST_WAIT, challenge, next_page, wait};
 
 /// What a tag may stand for: an index of platforms, or one image.
 const KINDS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
                      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 /// What a registry may send us on to.
 const REDIRECTS: usize = 3;
-/// Pages of tags, of so many each.
+/// Pages of tags, of so many each where the registry lets us choose.
 const PAGES: usize = 50;
 const PAGE: usize = 1000;
+const MAX_TAGS: usize = PAGES * PAGE;
 /// A token is good for so long where nothing is said. Source: distribution `token.md`.
 const TOKEN_LIFE: u64 = 60;
 /// A token that ends within so long is not used any more.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
-/// The longest that a registry may make us wait.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// The most that is read for one question: of all pages of tags together, of a manifest or a configuration, of a token.
+const MAX_LIST: usize = 8 << 20;
+const MAX_MANIFEST: usize = 4 << 20;
+const MAX_GRANT: usize = 128 << 10;
+/// The longest token, which becomes part of a head.
+const MAX_TOKEN: usize = 32 << 10;
+/// One question has an answer within so long, with all its pages, tokens and redirections.
+const MAX_TIME: Duration = Duration::from_mins(1);
+/// The platforms of one image.
+const MAX_PLATFORMS: usize = 1000;
 
 /// Registries.
 #[derive(Debug)]
@@ -55,67 +78,13 @@ enum Key {
     /// With name and password.
     Basic,
     /// With a token.
-    Bearer { challenge: Challenge, token: String, until: Timestamp },
+    Bearer { challenge: Challenge, token: String, until: Timestamp, peer: IpAddr },
 }
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Key")
     }
-}
-
-/// Where a token is to be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Challenge {
-    realm: String,
-    service: String,
-    scope: String,
-}
-
-#[derive(Deserialize)]
-struct Granted {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-}
-
-/// An index of images, or one. Source: opencontainers/image-spec `image-index.md`, `manifest.md`.
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    manifests: Vec<Entry>,
-    config: Option<Blob>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    platform: Option<Platform>,
-}
-
-#[derive(Deserialize)]
-struct Blob {
-    digest: String,
-}
-
-#[derive(Deserialize)]
-struct Platform {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
-}
-
-impl Platform {
-    /// What it goes by: with its variant, and without.
-    fn names(self) -> impl Iterator<Item = String> {
-        let name = format!("{}/{}", self.os, self.architecture);
-        let whole = self.variant.map(|variant| format!("{name}/{variant}"));
-        [Some(name), whole].into_iter().flatten()
-    }
-}
-
-#[derive(Deserialize)]
-struct Tags {
-    tags: Option<Vec<String>>,
 }
 
 impl Registries {
@@ -126,63 +95,81 @@ impl Registries {
 
     async fn head(&self, image: &Reference) -> Result<String, Trouble> {
         let path = format!("/v2/{}/manifests/{}", image.repository, image.tag);
-        let answer = self.get(Method::HEAD, image, &path).await?;
-        if let Some(digest) = answer.header("docker-content-digest").filter(|digest| digest.starts_with("sha")) {
+        let answer = self.get(Method::HEAD, image, &path, Body::Ignored).await?;
+        if let Some(digest) = answer.header("docker-content-digest").filter(|digest| is_digest(digest)) {
             return Ok(digest.to_owned());
         }
         // Some registries tell it only of the whole.
-        let answer = self.get(Method::GET, image, &path).await?;
+        let answer = self.get(Method::GET, image, &path, Body::UpTo(MAX_MANIFEST)).await?;
         let hash: String = Sha256::digest(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(format!("sha256:{hash}"))
     }
 
     async fn kinds(&self, image: &Reference, digest: &str) -> Result<Platforms, Trouble> {
         let no = |_| Trouble::Refused(format!("{}: its answer is no image", image.domain));
-        let answer = self.get(Method::GET, image, &format!("/v2/{}/manifests/{digest}", image.repository)).await?;
+        let path = format!("/v2/{}/manifests/{digest}", image.repository);
+        let answer = self.get(Method::GET, image, &path, Body::UpTo(MAX_MANIFEST)).await?;
         let manifest: Manifest = serde_json::from_slice(&answer.body).map_err(no)?;
         if let Some(config) = manifest.config {
+            if !is_digest(&config.digest) {
+                return Err(Trouble::Refused(format!("{}: its answer is no image", image.domain)));
+            }
             // One image for one platform, which only its configuration names.
             let path = format!("/v2/{}/blobs/{}", image.repository, config.digest);
-            let answer = self.get(Method::GET, image, &path).await?;
+            let answer = self.get(Method::GET, image, &path, Body::UpTo(MAX_MANIFEST)).await?;
             let platform: Platform = serde_json::from_slice(&answer.body).map_err(no)?;
             return Ok(platform.names().collect());
         }
-        Ok(manifest.manifests.into_iter().filter_map(|one| one.platform).flat_map(Platform::names).collect())
+        let entries = manifest.manifests.into_iter().filter_map(|one| one.platform);
+        Ok(entries.take(MAX_PLATFORMS).flat_map(Platform::names).collect())
     }
 
     async fn list(&self, image: &Reference) -> Result<Vec<String>, Trouble> {
         let mut all = Vec::new();
         let mut path = format!("/v2/{}/tags/list?n={PAGE}", image.repository);
+        let much = |what: String| {
+            let name = image.familiar();
+            Trouble::Refused(format!("{name}: {} lists more than {what}; the last answer stays in force", image.domain))
+        };
+        let mut left = MAX_LIST;
         for _ in 0..PAGES {
-            let answer = self.get(Method::GET, image, &path).await?;
+            let answer = match self.get(Method::GET, image, &path, Body::UpTo(left)).await {
+                Err(Trouble::TooLong) => return Err(much(format!("{MAX_LIST} bytes of tags"))),
+                answer => answer?,
+            };
+            left = left.saturating_sub(answer.body.len());
             let page: Tags = serde_json::from_slice(&answer.body)
                 .map_err(|_| Trouble::Refused(format!("{}: its answer is no list of tags", image.domain)))?;
-            all.extend(page.tags.unwrap_or_default());
+            // What cannot be a tag is none.
+            all.extend(page.tags.unwrap_or_default().into_iter().filter(|tag| is_tag(tag)));
+            if all.len() > MAX_TAGS {
+                return Err(much(format!("{MAX_TAGS} tags")));
+            }
             match answer.header("link").and_then(next_page) {
                 Some(next) => path = next,
                 None => return Ok(all),
             }
         }
-        Err(Trouble::Refused(format!("{} has more than {} tags", image.familiar(), PAGES * PAGE)))
+        Err(much(format!("{PAGES} pages of tags")))
     }
 
     /// Asks, opening what is closed.
-    async fn get(&self, method: Method, image: &Reference, path: &str) -> Result<Answer, Trouble> {
+    async fn get(&self, method: Method, image: &Reference, path: &str, body: Body) -> Result<Answer, Trouble> {
         let place = format!("{}/{}", image.host(), image.repository);
         let known = lock(&self.keys).get(&place).cloned().unwrap_or(Key::Open);
         let opened = match known {
             Key::Open => None,
             Key::Basic => self.basic(image).await?,
-            Key::Bearer { challenge, token, until } => {
+            Key::Bearer { challenge, token, until, peer } => {
                 if self.clock.now() + TOKEN_MARGIN < until {
                     Some(format!("Bearer {token}"))
                 } else {
-                    Some(self.bearer(image, &place, challenge).await?)
+                    Some(self.bearer(image, &place, challenge, peer).await?)
                 }
             }
         };
         let asked = opened.is_some();
-        let answer = self.send(&method, image, path, opened).await?;
+        let answer = self.send(&method, image, path, opened, body).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return checked(answer, image, asked);
         }
@@ -193,7 +180,7 @@ impl Registries {
                 if challenge.scope.is_empty() {
                     challenge.scope = format!("repository:{}:pull", image.repository);
                 }
-                Some(self.bearer(image, &place, challenge).await?)
+                Some(self.bearer(image, &place, challenge, answer.peer).await?)
             }
             Some(Asks::Password) => {
                 let opened = self.basic(image).await?;
@@ -206,7 +193,7 @@ impl Registries {
         if !asked {
             return checked(answer, image, asked);
         }
-        checked(self.send(&method, image, path, opened).await?, image, asked)
+        checked(self.send(&method, image, path, opened, body).await?, image, asked)
     }
 
     async fn basic(&self, image: &Reference) -> Result<Option<String>, Trouble> {
@@ -217,12 +204,16 @@ impl Registries {
         }))
     }
 
-    /// Fetches a token and keeps it.
-    async fn bearer(&self, image: &Reference, place: &str, challenge: Challenge) -> Result<String, Trouble> {
+    /// Fetches a token and keeps it. `peer` is the address from which the registry has sent us for it.
+    async fn bearer(
+        &self,
+        image: &Reference,
+        place: &str,
+        challenge: Challenge,
+        peer: IpAddr,
+    ) -> Result<String, Trouble> {
         let login = self.credentials.find(image.key()).await.map_err(Trouble::Refused)?;
-        let (server, path) = Server::of_url(&challenge.realm, false).ok_or_else(|| {
-            Trouble::Refused(format!("{}: its token server `{}` is not encrypted", image.domain, challenge.realm))
-        })?;
+        let (server, path) = self.sent_to(image, &challenge.realm, "for a token")?;
         let mut fields = vec![("service", challenge.service.as_str()), ("scope", challenge.scope.as_str())];
         let request = match &login {
             Some(Login::Token(token)) => {
@@ -246,16 +237,19 @@ impl Registries {
         };
         let request =
             request.map_err(|_| Trouble::Refused(format!("{}: its token server has no address", image.domain)))?;
-        let answer = server.ask(request).await.map_err(Trouble::Away)?;
+        let reach = reach(image, &server, peer);
+        let answer = server.ask(request, reach, Body::UpTo(MAX_GRANT)).await;
+        let answer = answer.map_err(|silence| trouble(silence, image, &server))?;
         let answer = checked(answer, image, login.is_some())?;
         let granted: Granted = serde_json::from_slice(&answer.body)
             .map_err(|_| Trouble::Refused(format!("{}: its token server answered no token", image.domain)))?;
         let life = Duration::from_secs(granted.expires_in.unwrap_or(TOKEN_LIFE)).min(LONGEST_WAIT);
-        let token = granted.token.or(granted.access_token).filter(|token| !token.is_empty());
+        let token =
+            granted.token.or(granted.access_token).filter(|token| !token.is_empty() && token.len() <= MAX_TOKEN);
         let token =
             token.ok_or_else(|| Trouble::Refused(format!("{}: its token server answered no token", image.domain)))?;
         let until = self.clock.now() + life;
-        lock(&self.keys).insert(place.to_owned(), Key::Bearer { challenge, token: token.clone(), until });
+        lock(&self.keys).insert(place.to_owned(), Key::Bearer { challenge, token: token.clone(), until, peer });
         Ok(format!("Bearer {token}"))
     }
 
@@ -265,20 +259,24 @@ impl Registries {
         image: &Reference,
         path: &str,
         key: Option<String>,
+        body: Body,
     ) -> Result<Answer, Trouble> {
         let mut server = Server { host: image.host().to_owned(), plain: self.is_plain(image.host()) };
         let (mut path, mut key) = (path.to_owned(), key);
+        let mut may = own_reach(&server);
         for _ in 0..=REDIRECTS {
-            let mut answer = server.ask(request(method, &path, key.as_deref())?).await;
+            let mut answer = server.ask(request(method, &path, key.as_deref())?, may, body).await;
             // As Docker does on this host: encrypted or not, whichever is spoken.
-            let garbled =
-                answer.as_ref().map_or(true, |answer| server.plain && answer.status == StatusCode::BAD_REQUEST);
+            let garbled = match &answer {
+                Ok(answer) => server.plain && answer.status == StatusCode::BAD_REQUEST,
+                Err(silence) => matches!(silence, Silence::Away(_)),
+            };
             if garbled && server.host == image.host() && is_this_host(&server.host) {
                 lock(&self.encrypted).insert(server.host.clone(), server.plain);
                 server.plain = !server.plain;
-                answer = server.ask(request(method, &path, key.as_deref())?).await;
+                answer = server.ask(request(method, &path, key.as_deref())?, own_reach(&server), body).await;
             }
-            let answer = answer.map_err(Trouble::Away)?;
+            let answer = answer.map_err(|silence| trouble(silence, image, &server))?;
             let to = answer.header("location").filter(|_| answer.status.is_redirection());
             let Some(to) = to else {
                 if answer.status == StatusCode::UNAUTHORIZED && server.host != image.host() {
@@ -294,14 +292,29 @@ impl Registries {
                 to.clone_into(&mut path);
                 continue;
             }
-            let (next, at) = Server::of_url(to, false).ok_or_else(|| {
-                Trouble::Refused(format!("{} sends us to a place that is not encrypted", server.host))
-            })?;
-            // What opens one server is nothing to another.
+            let (next, at) = self.sent_to(image, to, "on")?;
+            // What opens one server is nothing to another. Where a third one sends us is judged by who sent us first.
             key = key.filter(|_| next == server);
+            if !matches!(may, Reach::Beside(_)) || next.host == image.host() {
+                may = reach(image, &next, answer.peer);
+            }
             (server, path) = (next, at);
         }
         Err(Trouble::Refused(format!("{} sends us around in circles", image.domain)))
+    }
+
+    /// Another server that a registry names: encrypted, unless it is that registry itself on this host.
+    fn sent_to(&self, image: &Reference, url: &str, what: &str) -> Result<(Server, String), Trouble> {
+        let place = |server: &Server| !server.plain || (server.host == image.host() && self.is_plain(&server.host));
+        Server::of_url(url).filter(|(server, _)| place(server)).ok_or_else(|| {
+            let url: String = url.chars().take(200).collect();
+            let url = url.split_once('@').map_or(url.as_str(), |(_, rest)| rest);
+            Trouble::Refused(format!(
+                "{} sends us {what} to `{url}`, which is not encrypted, or no address: plain HTTP is for a registry on this \
+                 host itself only",
+                image.domain
+            ))
+        })
     }
 
     fn is_plain(&self, host: &str) -> bool {
@@ -311,15 +324,25 @@ impl Registries {
 
 impl Ask for Registries {
     fn digest<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<String, Trouble>> {
-        self.head(image).boxed()
+        within(image, self.head(image)).boxed()
     }
 
     fn platforms<'a>(&'a self, image: &'a Reference, digest: &'a str) -> BoxFuture<'a, Result<Platforms, Trouble>> {
-        self.kinds(image, digest).boxed()
+        within(image, self.kinds(image, digest)).boxed()
     }
 
     fn tags<'a>(&'a self, image: &'a Reference) -> BoxFuture<'a, Result<Vec<String>, Trouble>> {
-        self.list(image).boxed()
+        within(image, self.list(image)).boxed()
+    }
+}
+
+/// One question, with all its requests, has so long.
+async fn within<T>(image: &Reference, question: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let domain = &image.domain;
+    match tokio::time::timeout(MAX_TIME, question).await {
+        Ok(Err(Trouble::TooLong)) => Err(Trouble::Refused(format!("{domain} answered more than is read"))),
+        Ok(answer) => answer,
+        Err(_) => Err(Trouble::Away(format!("{domain} did not answer in full within {} s", MAX_TIME.as_secs()))),
     }
 }
 
@@ -361,100 +384,6 @@ fn checked(answer: Answer, image: &Reference, opened: bool) -> Result<Answer, Tr
     }
 }
 
-/// `Retry-After`: seconds, or a date, which needs a clock that agrees with the server's; it is as good as said nothing.
-fn wait(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs).map(|wait| wait.min(LONGEST_WAIT))
-}
-
-/// What a `WWW-Authenticate` asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Asks {
-    Password,
-    Token(Challenge),
-}
-
-fn challenge(text: &str) -> Option<Asks> {
-    let (scheme, fields) = text.split_once(' ').unwrap_or((text, ""));
-    if scheme.eq_ignore_ascii_case("basic") {
-        return Some(Asks::Password);
-    }
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    let mut challenge = Challenge { realm: String::new(), service: String::new(), scope: String::new() };
-    let mut rest = fields.trim_start();
-    // Values may hold commas: `scope="repository:a:pull,push"`.
-    while let Some((name, after)) = rest.split_once('=') {
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => after.split_once(',').unwrap_or((after, "")),
-        };
-        match name.trim().to_ascii_lowercase().as_str() {
-            "realm" => value.clone_into(&mut challenge.realm),
-            "service" => value.clone_into(&mut challenge.service),
-            "scope" => value.clone_into(&mut challenge.scope),
-            _ => {}
-        }
-        rest = after.trim_start().trim_start_matches(',').trim_start();
-    }
-    (!challenge.realm.is_empty()).then_some(Asks::Token(challenge))
-}
-
-/// The path in `</v2/a/tags/list?n=1&last=b>; rel="next"`.
-fn next_page(link: &str) -> Option<String> {
-    let (target, rel) = link.split_once('>')?;
-    let target = target.trim_start().strip_prefix('<')?;
-    if !rel.contains("next") {
-        return None;
-    }
-    // Some give the whole address; it is the same server's.
-    let path = match target.split_once("://") {
-        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
-        None => target,
-    };
-    path.starts_with("/v2/").then(|| path.to_owned())
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn challenges_are_read() {
-        let read =
-            challenge(r#"Bearer realm="https://a.example/token",service="r, x",scope="repository:a/b:pull,push""#);
-        let expected = Challenge {
-            realm: "https://a.example/token".to_owned(),
-            service: "r, x".to_owned(),
-            scope: "repository:a/b:pull,push".to_owned(),
-        };
-        assert_eq!(read, Some(Asks::Token(expected)));
-        assert_eq!(challenge(r#"Basic realm="registry""#), Some(Asks::Password));
-        assert_eq!(challenge("Negotiate"), None);
-        assert_eq!(challenge("Bearer service=x"), None);
-        assert_eq!(challenge(r#"Bearer realm="unfinished"#), None);
-    }
-
-    #[test]
-    fn pages_follow_each_other_on_one_server() {
-        let next = |link: &str| next_page(link);
-        assert_eq!(next(r#"</v2/a/tags/list?n=1&last=b>; rel="next""#), Some("/v2/a/tags/list?n=1&last=b".to_owned()));
-        assert_eq!(
-            next(r#"<https://r.example/v2/a/tags/list?last=b>; rel="next""#),
-            Some("/v2/a/tags/list?last=b".to_owned())
-        );
-        assert_eq!(next(r#"</v2/a/tags/list>; rel="prev""#), None);
-        assert_eq!(next("</etc/passwd>; rel=next"), None);
-    }
-
-    #[test]
-    fn a_wait_has_a_limit() {
-        assert_eq!(wait("120"), Some(Duration::from_mins(2)));
-        assert_eq!(wait("99999999999"), Some(LONGEST_WAIT));
-        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT"), None);
-    }
 }

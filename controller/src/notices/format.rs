@@ -30,10 +30,13 @@ pub fn message(format: NotifyFormat, notice: &Notice, host: &str) -> Message {
         NotifyFormat::Slack => {
             let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
             let sign = if bad { ":x:" } else { ":white_check_mark:" };
-            json("", json!({"text": format!("{sign} *{}*\n{}", escape(&title), escape(&text))}))
+            let text = format!("{sign} *{}*\n{}", escape(&title), escape(&text));
+            // No link of theirs is fetched, and `@channel` without brackets is a text.
+            json("", json!({"text": text, "link_names": false, "unfurl_links": false, "unfurl_media": false}))
         }
         NotifyFormat::Discord => {
             let sign = if bad { "\u{274c}" } else { "\u{2705}" };
+            let (title, text) = (markdown(&title), markdown(&text));
             let content: String = format!("{sign} **{title}**\n{text}").chars().take(LONGEST).collect();
             json("", json!({"content": content, "allowed_mentions": {"parse": []}}))
         }
@@ -52,6 +55,18 @@ pub fn message(format: NotifyFormat, notice: &Notice, host: &str) -> Message {
             json("/message", json!({"title": title, "message": text, "priority": if bad { 8 } else { 4 }}))
         }
     }
+}
+
+/// A text that Discord shows as it is: no link hides behind other words, no name is mentioned.
+fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\*_~`|<>[]()#@".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 fn title(notice: &Notice) -> String {

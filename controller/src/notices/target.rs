@@ -11,7 +11,8 @@ use hyper::{Request, StatusCode};
 use super::{Failure, Message};
 use crate::model::{Notice, NoticeKind};
 use crate::source::git::secret;
-use crate::transport::Server;
+use crate::transport::reach::Reach;
+use crate::transport::{Body, Server};
 
 /// A receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +119,9 @@ impl Target {
         }
         let request = request.body(Full::new(Bytes::from(message.body.clone())));
         let request = request.map_err(|_| Failure::Refused(format!("{host}: its address cannot be asked")))?;
-        let answer = server.ask(request).await.map_err(|why| Failure::Away(why, None))?;
+        // Nothing of its answer but the status counts, and no redirection is followed: it would have the secrets.
+        let answer = server.ask(request, Reach::Anywhere, Body::Ignored).await;
+        let answer = answer.map_err(|silence| Failure::Away(silence.words(&host), None))?;
         let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let said = format!("{host} answered {}", answer.status);
         match answer.status {
@@ -134,5 +137,5 @@ impl Target {
 
 /// Where an address leads. In plain HTTP only where somebody has written so.
 fn place(url: &str) -> Option<(Server, String)> {
-    Server::of_url(url, true)
+    Server::of_url(url)
 }

@@ -12,6 +12,7 @@ pub mod paths;
 pub mod probe;
 mod share;
 pub mod traefik;
+mod traefik_api;
 pub mod view;
 
 use crd_schema::ServiceSpec;

@@ -321,6 +321,41 @@ mod tests {
         assert!(names.answer(&whole, "10.1.0.99".parse().unwrap()).is_none(), "an answer is no question");
     }
 
+    /// Labels of any bytes, and names that refer to themselves: an answer or none, and never an address.
+    #[tokio::test]
+    async fn hostile_names_are_nobodys() {
+        let names = names(vec![instance(1, "Available")]);
+        let from = "10.1.0.99".parse().unwrap();
+        let question = |labels: &[&[u8]], end: &[u8]| {
+            let mut packet = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            for label in labels {
+                packet.push(u8::try_from(label.len()).unwrap());
+                packet.extend_from_slice(label);
+            }
+            packet.extend_from_slice(end);
+            packet.extend_from_slice(&[0, 1, 0, 1]);
+            packet
+        };
+        let long = [b'a'; 63];
+        for (labels, end) in [
+            (vec![&b"web"[..], b"shop\0"], &[0][..]),
+            (vec![b"web", b"shop\x1b[31m"], &[0]),
+            (vec![b"web", b"shop\n"], &[0]),
+            (vec![b"\xff\xfe", b"shop"], &[0]),
+            (vec![b"../web", b"shop"], &[0]),
+            (vec![b"*", b"shop"], &[0]),
+            (vec![&long, &long, &long, &long, &long], &[0]),
+            (vec![b"web"], &[0xc0, 12]),
+            (vec![], &[0xc0, 12]),
+            (vec![b"web"], &[0xc0, 0xff]),
+        ] {
+            let Some((answer, _)) = names.answer(&question(&labels, end), from) else { continue };
+            assert_eq!(Packet::parse(&answer).map_or(0, |answer| answer.answers.len()), 0, "{labels:?}");
+        }
+        let good = names.answer(&question(&[b"web", b"shop"], &[0]), from).unwrap().0;
+        assert_eq!(Packet::parse(&good).unwrap().answers.len(), 1, "the questions are well made");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_one_who_leaves_is_waited_for_until_the_last_answer_has_ended() {
         let names = names(vec![instance(1, "Available")]);

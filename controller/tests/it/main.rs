@@ -23,6 +23,7 @@ mod registries;
 mod rollout;
 mod senses;
 mod socket;
+mod traefiks;
 mod undo;
 mod verbs;
 mod view;

@@ -119,6 +119,61 @@ fn the_words_are_as_each_receiver_takes_them() {
     assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), text);
 }
 
+/// What others have written is a text to each receiver, and nothing that it does.
+#[test]
+fn what_others_write_is_a_text() {
+    let hostile =
+        "@everyone @here <!channel> <@U1> [a](http://evil.example) **b** `c` {{ env }} $(d)\u{1b}[31m\r\u{9b}";
+    let mut notice = notice(NoticeKind::Failed);
+    hostile.clone_into(&mut notice.message);
+    hostile.clone_into(&mut notice.image);
+    for format in
+        [NotifyFormat::Json, NotifyFormat::Slack, NotifyFormat::Discord, NotifyFormat::Ntfy, NotifyFormat::Gotify]
+    {
+        let message = message(format, &notice, "host-a");
+        // The first format is data: its receiver has each field as it was.
+        let shown = if format == NotifyFormat::Json { "" } else { &message.body };
+        assert!(!shown.contains(['\u{1b}', '\u{9b}', '\r']), "{format:?}: {shown}");
+        for (name, value) in &message.headers {
+            assert!(value.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{format:?} {name}: {value}");
+        }
+        let body: serde_json::Value = serde_json::from_str(&message.body).unwrap_or_default();
+        let text = body["text"].as_str().or(body["content"].as_str()).unwrap_or_default();
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\r']), "{format:?}: {text}");
+        match format {
+            NotifyFormat::Slack => {
+                assert!(!text.contains(['<', '>']) && text.contains("&lt;!channel&gt;"), "{text}");
+                assert_eq!(body["link_names"], false);
+            }
+            NotifyFormat::Discord => {
+                assert!(text.contains("\\@everyone") && text.contains("\\[a\\]\\("), "{text}");
+                assert_eq!(body["allowed_mentions"], serde_json::json!({"parse": []}));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The address and the token of a receiver are for it alone.
+#[tokio::test]
+async fn a_redirection_is_not_followed() {
+    let (elsewhere, there) = receiver(&[]).await;
+    let answer = format!("307 Temporary Redirect\r\nlocation: http://127.0.0.1:{elsewhere}/");
+    let answers: &'static [&'static str] = vec![&*answer.leak()].leak();
+    let (port, texts) = receiver(answers).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notify.json");
+    let notifier = notifier(vec![target(&to(port))], Some(&file));
+    let runs = tokio::spawn(Arc::clone(&notifier).run());
+    notifier.take(&notice(NoticeKind::Failed));
+    arrive(&texts, 1).await;
+    // It is given up: the next one is sent.
+    notifier.take(&notice(NoticeKind::Deployed));
+    arrive(&texts, 2).await;
+    assert_eq!(there.lock().unwrap().len(), 0);
+    runs.abort();
+}
+
 #[tokio::test]
 async fn an_outcome_arrives_once_though_it_is_told_again_and_again() {
     let (port, texts) = receiver(&["503 Busy", "429 Slowly\r\nretry-after: 1"]).await;
@@ -132,9 +187,13 @@ async fn an_outcome_arrives_once_though_it_is_told_again_and_again() {
     }
     let all = arrive(&texts, 3).await;
     assert!(all.iter().all(|text| text.starts_with("POST /hook?key=hunter2 ") && text.contains("\"deployed\"")));
-    // After a restart it is known, too.
+    // After a restart it is known, too: once it is written down that the receiver has it.
     tokio::time::timeout(LONG, async {
-        while !first.knows(&good) {
+        let is_sent = || {
+            let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            kept["jobs"].as_array().unwrap().is_empty()
+        };
+        while !first.knows(&good) || !is_sent() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })

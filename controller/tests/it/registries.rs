@@ -1,5 +1,7 @@
 //! Questions to servers that behave as registries do, for better and for worse. (A real one: e2e.)
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -167,18 +169,58 @@ async fn a_password_goes_nowhere_else() {
     assert!(why.contains("not encrypted"), "{why}");
     assert_eq!(taken(&asks), [MANIFEST]);
 
+    // Nor in plain HTTP to another program of this host.
     let (elsewhere, there) = server(|_, _| digest()).await;
-    let (port, _) = server(move |asked, _| {
-        if asked.key.is_none() {
-            return ("401 Unauthorized", "www-authenticate: Basic realm=x\r\n".to_owned(), String::new());
+    for head in ["HEAD /v2", "none"] {
+        let (port, _) = server(move |asked, _| {
+            let to = format!("http://127.0.0.1:{elsewhere}/blob");
+            if asked.key.is_none() && asked.what.starts_with(head) {
+                let bearer = format!("www-authenticate: Bearer realm=\"{to}\",service=\"r\"\r\n");
+                return ("401 Unauthorized", bearer, String::new());
+            }
+            ("307 Temporary Redirect", format!("location: {to}\r\n"), String::new())
+        })
+        .await;
+        let (known, _dir) = registries(Some(port));
+        let Err(Trouble::Refused(why)) = known.digest(&image(port)).await else { panic!("it was let in") };
+        assert!(why.contains(&format!("127.0.0.1:{elsewhere}/blob")) && why.contains("not encrypted"), "{why}");
+    }
+    assert_eq!(*there.lock().unwrap(), [], "it is not even connected to");
+}
+
+/// A registry on loopback may send to loopback and to public addresses, and to no other network of this host.
+#[tokio::test]
+async fn a_registry_cannot_send_us_into_networks_that_it_is_not_in() {
+    for host in [
+        "10.255.255.1",
+        "192.168.255.1:5000",
+        "169.254.169.254",
+        "100.64.0.1",
+        "[fd00::1]",
+        "[fe80::1]:443",
+        "[::ffff:10.255.255.1]",
+        "[64:ff9b::aff:ff01]",
+        "0.0.0.0",
+        "0",
+        "224.0.0.1",
+    ] {
+        for as_realm in [true, false] {
+            let (port, _) = server(move |asked, _| {
+                let to = format!("https://{host}/secret?a=b");
+                if as_realm && asked.key.is_none() {
+                    let bearer = format!("www-authenticate: Bearer realm=\"{to}\",service=\"r\"\r\n");
+                    return ("401 Unauthorized", bearer, String::new());
+                }
+                ("307 Temporary Redirect", format!("location: {to}\r\n"), String::new())
+            })
+            .await;
+            let (known, _dir) = registries(Some(port));
+            let answer = tokio::time::timeout(Duration::from_secs(5), known.digest(&image(port))).await.unwrap();
+            let Err(Trouble::Refused(why)) = answer else { panic!("{host}: {answer:?}") };
+            assert!(why.contains("only a registry that is itself at such an address"), "{host}: {why}");
+            assert!(why.contains(&format!("127.0.0.1:{port}")) && !why.contains("hunter2"), "{host}: {why}");
         }
-        let to = format!("location: http://127.0.0.1:{elsewhere}/blob\r\n");
-        ("307 Temporary Redirect", to, String::new())
-    })
-    .await;
-    let (known, _dir) = registries(Some(port));
-    assert_eq!(known.digest(&image(port)).await.as_deref(), Ok("sha256:abc"));
-    assert_eq!(*there.lock().unwrap(), [Asked { what: "HEAD /blob".to_owned(), key: None }]);
+    }
 }
 
 #[tokio::test]
@@ -199,7 +241,7 @@ async fn what_a_registry_answers_is_told_apart() {
             Err(Trouble::Busy { wait: Some(wait), .. }) => format!("busy {}", wait.as_secs()),
             Err(Trouble::Busy { .. }) => "busy".to_owned(),
             Err(Trouble::Away(_)) => "away".to_owned(),
-            Err(Trouble::Refused(_)) => "refused".to_owned(),
+            Err(Trouble::Refused(_) | Trouble::TooLong) => "refused".to_owned(),
             Ok(answer) => answer,
         };
         assert_eq!(seen, expected, "{status} {headers}");
@@ -234,5 +276,116 @@ async fn tags_come_by_pages() {
     let (port, _) =
         server(|_, _| ("200 OK", "link: </v2/x>; rel=\"next\"\r\n".into(), r#"{"tags": null}"#.into())).await;
     let endless = tokio::time::timeout(Duration::from_secs(10), registries.tags(&image(port))).await.unwrap();
-    assert!(matches!(endless, Err(Trouble::Refused(why)) if why.contains("more than")));
+    assert!(matches!(endless, Err(Trouble::Refused(why)) if why.contains("more than 50 pages")));
+}
+
+/// A server on loopback that writes `head` and then `more`, again and again, to each connection, until nobody reads any
+/// more. Its count is of what it could write.
+async fn endless(head: &'static str, more: &'static str) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sent = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&sent);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                drop(stream.read(&mut [0; 8192]).await);
+                let block = more.repeat((1 << 16) / more.len() + 1);
+                let mut next = head;
+                // A bound of its own: 512 MiB.
+                while count.load(SeqCst) < 512 << 20 && stream.write_all(next.as_bytes()).await.is_ok() {
+                    count.fetch_add(next.len(), SeqCst);
+                    next = &block;
+                }
+            });
+        }
+    });
+    (port, sent)
+}
+
+/// What the kernel keeps of a connection on loopback, on both sides.
+const BUFFERS: usize = 16 << 20;
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_read_up_to_its_bound() {
+    let (registries, _dir) = registries(None);
+    let list = "HTTP/1.1 200 OK\r\n\r\n{\"tags\": [\"a\"";
+    for (head, more) in [(list, ", \"abcdefgh\""), (list, " "), ("HTTP/1.1 200 OK\r\n\r\n", "\0")] {
+        let (port, sent) = endless(head, more).await;
+        let answer = tokio::time::timeout(Duration::from_secs(30), registries.tags(&image(port))).await.unwrap();
+        let Err(Trouble::Refused(why)) = answer else { panic!("{answer:?}") };
+        assert!(why.contains("lists more than 8388608 bytes of tags; the last answer stays"), "{why}");
+        let sent = sent.load(SeqCst);
+        assert!(sent < (8 << 20) + BUFFERS, "{sent}");
+        let (port, sent) = endless(head, more).await;
+        let answer = registries.platforms(&image(port), "sha256:1").await;
+        assert!(matches!(&answer, Err(Trouble::Refused(why)) if why.contains("more than is read")), "{answer:?}");
+        assert!(sent.load(SeqCst) < (4 << 20) + BUFFERS);
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_read_up_to_its_bound() {
+    let (registries, _dir) = registries(None);
+    for more in ["www-authenticate: Bearer realm=\"https://a.example/\"\r\n", "a"] {
+        let (port, sent) = endless("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer realm=\"", more).await;
+        let answer = tokio::time::timeout(Duration::from_secs(30), registries.digest(&image(port))).await.unwrap();
+        assert!(matches!(answer, Err(Trouble::Away(_))), "{answer:?}");
+        // It is asked in plain text and encrypted.
+        assert!(sent.load(SeqCst) < 2 * BUFFERS, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_are_bounded_together() {
+    // Pages of 1 MB of what can be no tag, and pages of short tags.
+    let long = format!("{{\"tags\": [{}\"z\"]}}", format!("\"{}\", ", "a".repeat(200)).repeat(5_000));
+    let many = format!("{{\"tags\": [{}\"z\"]}}", "\"a\", ".repeat(9_999));
+    for (page, expected, most) in [(long, "bytes of tags", 9), (many, "50000 tags", 6)] {
+        let size = page.len();
+        let (port, asks) = server(move |_, _| {
+            ("200 OK", "link: </v2/shop/web/tags/list?last=z>; rel=\"next\"\r\n".to_owned(), page.clone())
+        })
+        .await;
+        let (registries, _dir) = registries(None);
+        let answer = registries.tags(&image(port)).await;
+        assert!(matches!(&answer, Err(Trouble::Refused(why)) if why.contains(expected)), "{answer:?}");
+        assert!(taken(&asks).len() <= most, "{size} bytes a page");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_tag_or_a_digest_is_none() {
+    let (port, _) = server(|asked, _| {
+        let tags = format!("{{\"tags\": [\"1.2\", \"{}\", \"\\u001b[31m\", \"a b\", \"\"]}}", "9".repeat(100_000));
+        let digest = format!("docker-content-digest: sha256:{}\r\n", "a".repeat(10_000));
+        if asked.what.starts_with("HEAD") { ("200 OK", digest, String::new()) } else { ("200 OK", String::new(), tags) }
+    })
+    .await;
+    let (registries, _dir) = registries(None);
+    assert_eq!(registries.tags(&image(port)).await, Ok(vec!["1.2".to_owned()]));
+    let digest = registries.digest(&image(port)).await.unwrap();
+    assert_eq!(digest.len(), "sha256:".len() + 64, "it was computed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_has_so_long_with_all_its_pages() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            drop(stream.read(&mut [0; 8192]).await);
+            // Each page is just in time.
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n";
+            let page = format!("{head}link: </v2/x>; rel=\"next\"\r\n\r\n{{\"tags\": []}} ");
+            drop(stream.write_all(page.trim_end().as_bytes()).await);
+        }
+    });
+    let (registries, _dir) = registries(None);
+    let begin = tokio::time::Instant::now();
+    let answer = registries.tags(&image(port)).await;
+    assert!(matches!(&answer, Err(Trouble::Away(why)) if why.contains("within 60 s")), "{answer:?}");
+    assert!(begin.elapsed() < Duration::from_secs(62));
 }

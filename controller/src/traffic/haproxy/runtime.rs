@@ -62,6 +62,10 @@ impl Runtime {
     }
 
     async fn exchange(&mut self, command: &str) -> io::Result<String> {
+        // Each of them ends a command and begins another one.
+        if command.contains(|c: char| c == ';' || c.is_control()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "that would be more than one command"));
+        }
         self.stream.write_all(format!("{command}\n").as_bytes()).await?;
         let mut answer = Vec::new();
         while !answer.ends_with(PROMPT) {
@@ -105,7 +109,7 @@ impl Runtime {
 
 /// A line of an answer that was not expected, fit for a message.
 pub(super) fn first_line(answer: &str) -> String {
-    answer.lines().next().unwrap_or("nothing").chars().take(200).collect()
+    answer.lines().next().unwrap_or("nothing").chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// Reads `show servers state`, version 1: columns are found by their names, so later ones change nothing.
@@ -200,6 +204,48 @@ mod tests {
     fn an_answer_that_is_none_is_told() {
         let why = parse_servers("Permission denied\n").expect_err("no servers");
         assert!(why.contains("Permission denied"), "{why}");
+    }
+
+    /// What a HAProxy that answers `more` without an end could send, and the answer to one question.
+    async fn endless(more: &'static [u8]) -> (usize, io::Result<Vec<Server>>) {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let haproxy = tokio::spawn(async move {
+            let mut sent = 0;
+            let mut asked = [0; 64];
+            drop(theirs.read(&mut asked).await);
+            drop(theirs.write_all(PROMPT).await);
+            drop(theirs.read(&mut asked).await);
+            // A bound of its own.
+            while sent < 8 * LONGEST && theirs.write_all(more).await.is_ok() {
+                sent += more.len();
+            }
+            sent
+        });
+        let mut runtime = Runtime::over(ours).await.expect("a prompt");
+        let answer = runtime.servers().await;
+        drop(runtime);
+        (haproxy.await.expect("its end"), answer)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_read_up_to_its_bound() {
+        let (sent, answer) = endless(&[b'a'; 4096]).await;
+        assert!(answer.is_err() && sent < 2 * LONGEST, "{sent}: {answer:?}");
+    }
+
+    #[tokio::test]
+    async fn one_question_is_one_command() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        theirs.write_all(PROMPT).await.expect("heard");
+        let mut runtime = Runtime::over(ours).await.expect("a prompt");
+        for command in ["show info; shutdown sessions", "show info\nquit", "show info\rquit", "a\0b"] {
+            let refused = runtime.ask(command).await.expect_err(command);
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{command:?}");
+        }
+        drop(runtime);
+        let mut asked = String::new();
+        theirs.read_to_string(&mut asked).await.expect("its end");
+        assert_eq!(asked, "prompt\n", "nothing of them was sent");
     }
 
     #[tokio::test]

@@ -4,14 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::super::traefik_api::{self, AnyError};
 use crate::model::Replica;
 
 /// It is asked so often while something is pending.
@@ -20,8 +16,9 @@ pub(super) const PERIOD: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A host that it has not named for so long is forgotten.
 const MEMORY: Duration = Duration::from_hours(1);
-/// No page is larger.
-const MAX_PAGE: usize = 16 << 20;
+/// No more is read for one question, over all pages, and of no more hosts.
+const MAX_ANSWER: usize = 32 << 20;
+const MAX_HOSTS: usize = 100_000;
 /// So many services a page.
 const PAGE: &str = "per_page=1000";
 
@@ -47,13 +44,10 @@ struct Said {
     hosts: BTreeSet<String>,
 }
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
 impl Proof {
     /// An API at an `http://host:port`.
     pub(super) fn new(url: &str) -> Self {
-        let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Self { authority, heard: Mutex::default() }
+        Self { authority: traefik_api::authority(url), heard: Mutex::default() }
     }
 
     /// Asks. Answers whether it says something new.
@@ -70,6 +64,10 @@ impl Proof {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.named.retain(|_, last| asked < *last + MEMORY);
         heard.named.extend(hosts.iter().flatten().map(|host| (host.clone(), asked)));
+        // Those of its last answer are kept: others are forgotten, and proven by nothing then.
+        if heard.named.len() > MAX_HOSTS {
+            heard.named.retain(|_, last| *last == asked);
+        }
         let news = heard.said.as_ref().map(|said| &said.hosts) != hosts.as_ref();
         heard.said = hosts.map(|hosts| Said { asked, hosts });
         news
@@ -85,22 +83,22 @@ impl Proof {
     }
 
     async fn hosts(&self) -> Result<BTreeSet<String>, AnyError> {
-        let stream = TcpStream::connect(&self.authority).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
         let mut hosts = BTreeSet::new();
+        let mut left = MAX_ANSWER;
         for kind in ["http", "tcp"] {
             let mut page = "1".to_owned();
             loop {
-                let request = Request::get(format!("/api/{kind}/services?{PAGE}&page={page}"));
-                let request = request.header("host", &self.authority).body(Empty::<Bytes>::new())?;
-                let response = sender.send_request(request).await?;
-                if !response.status().is_success() {
-                    return Err(format!("status {}", response.status()).into());
+                let path = format!("/api/{kind}/services?{PAGE}&page={page}");
+                let answer = traefik_api::get(&self.authority, &path, left).await?;
+                if !answer.status.is_success() {
+                    return Err(format!("status {}", answer.status).into());
                 }
-                let next = response.headers().get("x-next-page").and_then(|next| next.to_str().ok()).map(str::to_owned);
-                let body = Limited::new(response.into_body(), MAX_PAGE).collect().await?.to_bytes();
-                servers(&serde_json::from_slice(&body)?, &mut hosts);
+                left = left.saturating_sub(answer.body.len());
+                let next = answer.headers.get("x-next-page").and_then(|next| next.to_str().ok()).map(str::to_owned);
+                servers(&serde_json::from_slice(&answer.body)?, &mut hosts);
+                if hosts.len() > MAX_HOSTS {
+                    return Err(format!("it names more than {MAX_HOSTS} servers").into());
+                }
                 // The last page names the first as the next.
                 match next.filter(|next| {
                     next.parse::<u32>().is_ok_and(|next| page.parse().is_ok_and(|page: u32| next > page))
@@ -110,7 +108,6 @@ impl Proof {
                 }
             }
         }
-        connection.abort();
         Ok(hosts)
     }
 }
@@ -145,5 +142,51 @@ mod tests {
         let mut hosts = BTreeSet::new();
         servers(&services, &mut hosts);
         assert_eq!(hosts.into_iter().collect::<Vec<_>>(), ["172.18.0.2", "172.18.0.3", "fd00::2"]);
+    }
+
+    /// An API that answers each question with `head` and then with `more` without an end, and what it could send.
+    async fn endless(
+        head: &'static str,
+        more: &'static str,
+    ) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+        use std::sync::atomic::Ordering::SeqCst;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&sent);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let count = std::sync::Arc::clone(&count);
+                tokio::spawn(async move {
+                    drop(stream.read(&mut [0; 8192]).await);
+                    let block = more.repeat(4096);
+                    let mut next = head;
+                    // A bound of its own.
+                    while count.load(SeqCst) < 512 << 20 && stream.write_all(next.as_bytes()).await.is_ok() {
+                        count.fetch_add(next.len(), SeqCst);
+                        next = &block;
+                    }
+                });
+            }
+        });
+        (url, sent)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_read_up_to_its_bound_and_proves_nothing() {
+        for (head, more) in [
+            ("HTTP/1.1 200 OK\r\n\r\n[{}", ", {\"loadBalancer\": {}}"),
+            ("HTTP/1.1 200 OK\r\n\r\n", "          "),
+            ("HTTP/1.1 200 OK\r\nx-a: ", "aaaaaaaaaa"),
+        ] {
+            let (url, sent) = endless(head, more).await;
+            let proof = Proof::new(&url);
+            proof.look().await;
+            assert!(proof.heard.lock().expect("a lock").said.is_none());
+            // What the kernel keeps of a connection comes on top.
+            let sent = sent.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(sent < MAX_ANSWER + (16 << 20), "{sent}");
+        }
     }
 }
