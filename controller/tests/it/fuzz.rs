@@ -4,6 +4,7 @@
 mod documents;
 mod engine;
 mod mutate;
+mod registry;
 
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
@@ -18,13 +19,14 @@ const USUAL: u64 = 5;
 const LONGEST: Duration = Duration::from_secs(45);
 
 /// Where hostile input comes in.
-const SURFACES: [&str; 2] = ["documents", "engine"];
+const SURFACES: [&str; 3] = ["documents", "engine", "registry"];
 
 async fn play(surface: &str, seed: u64) {
     let rng = fastrand::Rng::with_seed(seed);
     match surface {
         "documents" => documents::play(rng),
         "engine" => engine::play(rng).await,
+        "registry" => registry::play(rng).await,
         other => panic!("there is no surface {other}"),
     }
 }
