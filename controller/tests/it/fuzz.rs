@@ -8,7 +8,9 @@ mod registry;
 
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// What the process may take for all that it writes to, in kilobytes.
 const MEMORY: &str = "262144";
@@ -64,8 +66,8 @@ async fn child() {
     let share = Duration::from_secs(seconds) / u32::try_from(SURFACES.len()).expect("few");
     let last = std::env::var("FUZZ_LAST").map(|path| std::fs::File::create(path).expect("a file")).ok();
     let first = fastrand::u64(..1 << 40);
-    let begun = std::sync::Arc::new(std::sync::Mutex::new(Instant::now()));
-    let watched = std::sync::Arc::clone(&begun);
+    let current = std::sync::Arc::new(std::sync::Mutex::new(Instant::now()));
+    let watched = std::sync::Arc::clone(&current);
     // What never ends is no better than what dies: nothing else can end it.
     std::thread::spawn(move || {
         while watched.lock().expect("no panic").elapsed() < LONGEST {
@@ -81,7 +83,7 @@ async fn child() {
             if let Some(last) = &last {
                 last.write_all_at(format!("{surface}:{seed:<20}\n").as_bytes(), 0).expect("written");
             }
-            *begun.lock().expect("no panic") = Instant::now();
+            *current.lock().expect("no panic") = Instant::now();
             play(surface, seed).await;
             inputs += 1;
         }

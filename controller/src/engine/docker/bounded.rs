@@ -104,16 +104,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let (Poll::Ready(Ok(())), Some(left)) = (&read, self.left) else { return read };
-        match left.checked_sub(buf.filled().len() - before) {
-            Some(left) => {
-                self.left = Some(left);
-                read
-            }
-            None => {
-                let why = format!("the engine's answer has more than {} MiB", MAX_ANSWER >> 20);
-                Poll::Ready(Err(io::Error::other(why)))
-            }
-        }
+        let Some(left) = left.checked_sub(buf.filled().len() - before) else {
+            let why = format!("the engine's answer has more than {} MiB", MAX_ANSWER >> 20);
+            return Poll::Ready(Err(io::Error::other(why)));
+        };
+        self.left = Some(left);
+        read
     }
 }
 
