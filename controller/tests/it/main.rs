@@ -11,6 +11,7 @@ mod hooks;
 mod hostile;
 mod images;
 mod imports;
+mod listeners;
 mod memory;
 mod notifications;
 mod order;
