@@ -139,6 +139,8 @@ impl Drop for Program {
 
 /// Strangers that hold idle connections: one that is closed is opened again, at a bounded rate.
 struct Strangers {
+    // The descriptors of the test's own process are enough for one test's strangers.
+    _alone: tokio::sync::MutexGuard<'static, ()>,
     tasks: Vec<JoinHandle<()>>,
     opened: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -146,7 +148,9 @@ struct Strangers {
 
 impl Strangers {
     async fn on(program: &Program) -> Self {
-        let mut strangers = Self { tasks: Vec::new(), opened: Arc::default(), stop: Arc::default() };
+        static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let alone = ALONE.lock().await;
+        let mut strangers = Self { _alone: alone, tasks: Vec::new(), opened: Arc::default(), stop: Arc::default() };
         for address in [program.listen, program.traefik, program.dns, program.webhooks] {
             strangers.hold(move || async move { TcpStream::connect(address).await.ok() });
         }
