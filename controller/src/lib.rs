@@ -2,7 +2,7 @@
 //!
 //! Rooms, in the order data walks through them: `source` (desired state comes in; `front` adds to it), `model` (nouns), `plan` (decisions),
 //! `reconcile` and `act` (the loop), `engine` (the door out), `traffic` (who gets requests), `api` (status goes out),
-//! `cli` (verbs for people).
+//! `listen` (connections come in, for all of them), `cli` (verbs for people).
 
 pub mod act;
 pub mod api;
@@ -14,11 +14,13 @@ mod dependencies;
 pub mod engine;
 pub mod front;
 pub mod images;
+pub mod listen;
 pub mod model;
 pub mod notices;
 pub mod orders;
 pub mod plan;
 pub mod reconcile;
+mod secret;
 pub mod source;
 pub mod state;
 pub mod traffic;

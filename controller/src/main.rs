@@ -42,6 +42,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let quiet = !matches!(cli.verb, Verb::Run(_));
     log_to_stderr(cli.common.log_format, quiet);
+    composed::listen::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match cli.verb {

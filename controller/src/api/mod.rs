@@ -11,16 +11,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use crd_schema::status::ServiceStatus;
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::board::{Board, Health};
+use crate::listen::{Connections, Door, Hosts, Http, Listener, Slot, serve_http};
 use crate::model::{RolloutOptions, ServiceName};
 use crate::orders::{Pause, RollOut, Undo};
 
@@ -49,30 +52,64 @@ pub async fn serve_unix(board: Arc<Board>, path: &Path) -> std::io::Result<()> {
         .route("/v1/services/{project}/{name}/resume", post(async |state, service| pause(state, service, false).await))
         .route("/v1/services/{project}/{name}/rollout", post(roll_out))
         .with_state(Arc::clone(&board));
-    axum::serve(listener, router(board).merge(orders)).await
+    let connections = Connections::new("the API socket", Listener::Socket.limits());
+    match serve(listener, connections, Http::local(), router(board).merge(orders)).await {}
 }
 
-/// Serves the board on a loopback address: there is no authentication, so no other address is taken.
-pub async fn serve_tcp(board: Arc<Board>, address: SocketAddr) -> std::io::Result<()> {
+/// Serves the board on a loopback address, to those who ask for one of `hosts`: there is no authentication, so no other
+/// address is taken, and no page in a browser may read it under a name of its own.
+///
+/// # Errors
+/// The address is not a loopback address, or cannot be listened on.
+pub async fn serve_tcp(board: Arc<Board>, address: SocketAddr, hosts: Hosts) -> std::io::Result<()> {
     if !address.ip().is_loopback() {
         let message = format!("{address} is not a loopback address, and the status has no authentication");
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
     }
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    axum::serve(listener, router(board)).await
+    serve_tcp_on(TcpListener::bind(address).await?, board, hosts).await
 }
 
-/// Serves one JSON text on an address, whatever the path; 503 while there is none.
+/// Serves the board to those who connect.
+///
+/// # Errors
+/// None: it serves until it is dropped.
+pub async fn serve_tcp_on(listener: TcpListener, board: Arc<Board>, hosts: Hosts) -> std::io::Result<()> {
+    let connections = Connections::new("the status address", Listener::Status.limits());
+    match serve(listener, connections, Http::named(hosts), router(board)).await {}
+}
+
+/// Serves one JSON text on an address, whatever the path, to those who ask for one of `hosts`; 503 while there is none.
+///
+/// # Errors
+/// The address cannot be listened on.
 pub async fn serve_json(
     address: SocketAddr,
+    hosts: Hosts,
+    text: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+) -> std::io::Result<()> {
+    serve_json_on(TcpListener::bind(address).await?, hosts, text).await
+}
+
+/// Serves one JSON text to those who connect.
+///
+/// # Errors
+/// None: it serves until it is dropped.
+pub async fn serve_json_on(
+    listener: TcpListener,
+    hosts: Hosts,
     text: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 ) -> std::io::Result<()> {
     let answer = async move || match text() {
         Some(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "the first look is not done yet\n").into_response(),
     };
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    axum::serve(listener, Router::new().fallback(get(answer))).await
+    let connections = Connections::new("Traefik's configuration", Listener::Traefik.limits());
+    match serve(listener, connections, Http::named(hosts), Router::new().fallback(get(answer))).await {}
+}
+
+async fn serve(door: impl Door, connections: Arc<Connections>, http: Http, routes: Router) -> std::convert::Infallible {
+    let service = TowerToHyperService::new(routes);
+    serve_http(door, connections, http, move |_| service.clone()).await
 }
 
 fn router(board: Arc<Board>) -> Router {
@@ -148,6 +185,7 @@ async fn metrics(State(board): State<Arc<Board>>) -> Response {
 async fn services(
     State(board): State<Arc<Board>>,
     Query(query): Query<BTreeMap<String, String>>,
+    Extension(slot): Extension<Arc<Slot>>,
     headers: HeaderMap,
 ) -> Json<Overview> {
     let mut version = board.version();
@@ -158,6 +196,7 @@ async fn services(
     };
     note();
     if let Some(after) = query.get("after").and_then(|text| text.parse::<u64>().ok()) {
+        let _lasting = slot.last();
         // Time out or news: both are answered with what is there.
         drop(tokio::time::timeout(LONG_POLL, version.wait_for(|now| *now != after)).await);
     }

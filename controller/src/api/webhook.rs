@@ -11,21 +11,19 @@ use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use ring::hmac;
 use sha2::{Digest as _, Sha256};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::listen::{Connections, Http, Listener, Slot, serve_http};
+use crate::secret::Secret;
 
 /// The largest body in bytes.
 const MAX_BODY: usize = 1 << 20;
 /// The largest head in bytes.
 const MAX_HEAD: usize = 16 << 10;
-/// A connection lasts no longer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// So many connections are served at once; more are closed.
-const AT_ONCE: usize = 32;
 /// A repository is looked at so often by webhooks within a `MINUTE`; its interval does the rest.
 const LOOKS: usize = 10;
 const MINUTE: Duration = Duration::from_mins(1);
@@ -50,7 +48,7 @@ pub struct Hook {
     name: String,
     provider: Provider,
     key: hmac::Key,
-    secret: hmac::Tag,
+    secret: Secret,
     nudge: Arc<Notify>,
     seen: Mutex<Seen>,
 }
@@ -79,7 +77,7 @@ impl Hook {
     /// The webhook at the path `/name`. A delivery wakes `nudge`.
     pub fn new(name: &str, provider: Provider, secret: &str, nudge: Arc<Notify>) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let secret = hmac::sign(&key, secret.as_bytes());
+        let secret = Secret::new(secret.as_bytes());
         Self { name: name.to_owned(), provider, key, secret, nudge, seen: Mutex::default() }
     }
 
@@ -116,7 +114,7 @@ impl Hook {
     fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         let Some(given) = header(headers, self.provider.words().0) else { return false };
         match self.provider {
-            Provider::Gitlab => hmac::verify(&self.key, given, self.secret.as_ref()).is_ok(),
+            Provider::Gitlab => self.secret.is(given),
             Provider::Github => match given.strip_prefix(b"sha256=") {
                 Some(given) => self.verify(given, body),
                 None => false,
@@ -159,44 +157,35 @@ fn bytes(hexadecimal: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Serves webhooks on an address.
+///
+/// # Errors
+/// The address cannot be listened on.
 pub async fn serve(address: SocketAddr, hooks: Arc<Vec<Hook>>) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "webhooks are taken");
     serve_on(listener, hooks).await
 }
 
-/// Serves webhooks to those who connect.
+/// Serves webhooks to those who connect. They come through public names, so any `Host` will do: what is asked for is
+/// proved by its signature, and nothing can be read here.
+///
+/// # Errors
+/// None: it serves until it is dropped.
 pub async fn serve_on(listener: TcpListener, hooks: Arc<Vec<Hook>>) -> std::io::Result<()> {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a webhook's connection cannot be taken");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+    let connections = Connections::new("webhooks", Listener::Webhooks.limits());
+    let http = Http { max_head: MAX_HEAD, keep_alive: false, hosts: None };
+    let make = move |slot: &Arc<Slot>| {
+        let (hooks, slot) = (Arc::clone(&hooks), Arc::clone(slot));
+        service_fn(move |request| {
+            let (hooks, slot) = (Arc::clone(&hooks), Arc::clone(&slot));
+            async move {
+                // Until the signature was checked: a body that comes byte by byte keeps nobody out.
+                let _stranger = slot.distrust();
+                Ok::<_, Infallible>(answer(&hooks, request).await)
             }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let hooks = Arc::clone(&hooks);
-        tokio::spawn(async move {
-            // Who is slow has had its time: nothing is owed to it.
-            drop(tokio::time::timeout(PATIENCE, connection(stream, hooks)).await);
-            drop(place);
-        });
-    }
-}
-
-async fn connection(stream: TcpStream, hooks: Arc<Vec<Hook>>) {
-    let service = service_fn(|request| {
-        let hooks = Arc::clone(&hooks);
-        async move { Ok::<_, Infallible>(answer(&hooks, request).await) }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    let ended = http.keep_alive(false).max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service).await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a webhook's connection has ended");
-    }
+        })
+    };
+    match serve_http(listener, connections, http, make).await {}
 }
 
 async fn answer(hooks: &[Hook], request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -2,12 +2,12 @@
 
 pub mod git;
 pub mod notices;
+pub mod paths;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -164,9 +164,14 @@ pub struct Run {
     /// Desired state from git instead.
     #[command(flatten)]
     pub git: Box<git::Git>,
-    /// Serve the status on this loopback address too, such as 127.0.0.1:9797.
+    /// Serve the status on this loopback address too, such as 127.0.0.1:9797. Every process on this host can read it there:
+    /// the status, events and metrics of all services.
     #[arg(long, value_name = "ADDRESS", env = "COMPOSED_LISTEN")]
     pub listen: Option<SocketAddr>,
+    /// A host name by which --listen and --traefik-http may be asked, beside IP addresses, localhost and this machine's own
+    /// name. Requests for other names are refused: a web page could read the answers by them.
+    #[arg(long = "allow-host", value_name = "NAME", value_parser = crate::listen::allowed_name, value_delimiter = ',', env = "COMPOSED_ALLOW_HOSTS")]
+    pub allow_hosts: Vec<String>,
     /// Remove services whose documents are gone even if they are more than half of all, or the directory is empty.
     #[arg(long, env = "COMPOSED_CONFIRM_DELETION")]
     pub confirm_deletion: bool,
@@ -179,38 +184,7 @@ pub struct Run {
     pub notify: Box<notices::NotifyArgs>,
     /// How proxies learn who serves.
     #[command(flatten)]
-    pub paths: Box<Paths>,
-}
-
-/// The ways by which proxies learn who serves, beside the status.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Proxies")]
-pub struct Paths {
-    /// Answer DNS for SERVICE.PROJECT on these addresses, such as 172.18.0.1:53, with the replicas that serve.
-    #[arg(long, value_name = "ADDRESS", env = "COMPOSED_DNS", value_delimiter = ',')]
-    pub dns: Vec<SocketAddr>,
-    /// How long proxies use a DNS answer at most (nginx: `valid`, Caddy: `refresh`).
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s", env = "COMPOSED_DNS_CACHE")]
-    pub dns_cache: Duration,
-    /// Keep this file (.yml) for Traefik's file provider, made of the services' own traefik.* labels.
-    #[arg(long, value_name = "PATH", value_parser = yaml_file, env = "COMPOSED_TRAEFIK_FILE")]
-    pub traefik_file: Option<PathBuf>,
-    /// Serve the same for Traefik's HTTP provider on this address, at any path.
-    #[arg(long, value_name = "ADDRESS", env = "COMPOSED_TRAEFIK_HTTP")]
-    pub traefik_http: Option<SocketAddr>,
-    /// How long after one configuration Traefik takes the next: its providers.providersThrottleDuration.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s", env = "COMPOSED_TRAEFIK_THROTTLE")]
-    pub traefik_throttle: Duration,
-    /// Serve Docker's API for proxies on this unix socket: read-only, and of composed's replicas only those that serve.
-    /// A proxy mounts it in place of Docker's own socket.
-    #[arg(long, value_name = "PATH", env = "COMPOSED_VIEW", value_parser = clap::builder::NonEmptyStringValueParser::new().map(PathBuf::from))]
-    pub view: Option<PathBuf>,
-    /// Prefixes of labels that proxies may see, beside those of Traefik, Caddy, nginx-proxy and Compose.
-    #[arg(long, value_name = "PREFIX", value_delimiter = ',', env = "COMPOSED_VIEW_LABELS")]
-    pub view_labels: Vec<String>,
-    /// Where Traefik's API answers, such as <http://127.0.0.1:8080>: then what it has loaded is seen there, and not waited for.
-    #[arg(long, value_name = "URL", value_parser = http, env = "COMPOSED_TRAEFIK_API")]
-    pub traefik_api: Option<String>,
+    pub paths: Box<paths::Paths>,
 }
 
 /// What is asked of Compose projects, in Compose's own words.
@@ -394,25 +368,6 @@ fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("it is to be NAME=VALUE: composed's own environment is never looked at".to_owned()),
-    }
-}
-
-fn http(text: &str) -> Result<String, String> {
-    let authority = text.strip_prefix("http://").unwrap_or_default().trim_end_matches('/');
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => {
-            Ok(text.to_owned())
-        }
-        _ => Err("it is to be http://HOST:PORT".to_owned()),
-    }
-}
-
-/// Traefik reads a file by its extension, and what is written is YAML.
-fn yaml_file(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yml" | "yaml") => Ok(path),
-        _ => Err("it is to end with .yml or .yaml: Traefik reads no other as what is written".to_owned()),
     }
 }
 

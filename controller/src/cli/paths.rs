@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::Paths;
+use super::args::paths::Paths;
 use crate::api;
 use crate::board::Board;
+use crate::listen::{Exposed, Hosts, warn_if_wide};
 use crate::traffic::names::Names;
 use crate::traffic::paths::Path;
 use crate::traffic::traefik::{Options, Traefik};
@@ -18,7 +19,12 @@ use crate::traffic::view;
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// The paths, begun: they serve until the process ends. `names` is where it is remembered whose name in Traefik is whose.
-pub(super) fn begin(args: &Paths, board: &Arc<Board>, names: Option<&PathBuf>) -> Vec<Arc<dyn Path>> {
+pub(super) fn begin(
+    args: &Paths,
+    allow_hosts: &[String],
+    board: &Arc<Board>,
+    names: Option<&PathBuf>,
+) -> Vec<Arc<dyn Path>> {
     let traefik = |by_file| {
         let (throttle, api, names) = (args.traefik_throttle, args.traefik_api.clone(), names.cloned());
         let traefik = Traefik::new(Arc::clone(board), Options { throttle, by_file, api, names });
@@ -30,6 +36,7 @@ pub(super) fn begin(args: &Paths, board: &Arc<Board>, names: Option<&PathBuf>) -
         let names = Names::new(Arc::clone(board), args.dns_cache);
         for address in args.dns.iter().copied() {
             let names = Arc::clone(&names);
+            warn_if_wide(address, Exposed::Names);
             tokio::spawn(again("DNS answers", address, move || Arc::clone(&names).serve(address)));
         }
         paths.push(names);
@@ -41,10 +48,11 @@ pub(super) fn begin(args: &Paths, board: &Arc<Board>, names: Option<&PathBuf>) -
     }
     if let Some(address) = args.traefik_http {
         let traefik = traefik(false);
-        let answers = Arc::clone(&traefik);
+        let (answers, hosts) = (Arc::clone(&traefik), Hosts::new(allow_hosts));
+        warn_if_wide(address, Exposed::Routing);
         let serve = move || {
             let answers = Arc::clone(&answers);
-            api::serve_json(address, Arc::new(move || answers.poll()))
+            api::serve_json(address, hosts.clone(), Arc::new(move || answers.poll()))
         };
         tokio::spawn(again("Traefik's configuration", address, serve));
         paths.push(traefik);

@@ -18,6 +18,7 @@ use crate::api::{self, webhook};
 use crate::board::Board;
 use crate::controller::Controller;
 use crate::engine::EngineError;
+use crate::listen::{Exposed, Hosts, warn_if_wide};
 use crate::notices::{Http, Notifier, Target};
 use crate::source::files::{Reading, Source};
 use crate::source::git;
@@ -59,9 +60,10 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
     on_signal(stop)?;
     let socket = tokio::spawn(serve_unix(Arc::clone(&board), common.socket.clone()));
     if let Some(address) = args.listen {
-        let board = Arc::clone(&board);
+        let (board, hosts) = (Arc::clone(&board), Hosts::new(&args.allow_hosts));
+        warn_if_wide(address, Exposed::Status);
         tokio::spawn(async move {
-            if let Err(error) = api::serve_tcp(board, address).await {
+            if let Err(error) = api::serve_tcp(board, address, hosts).await {
                 tracing::error!(%address, %error, "the status is not served there");
             }
         });
@@ -89,7 +91,7 @@ async fn control(
     stopped: watch::Receiver<bool>,
 ) -> ExitCode {
     let names = session::known(common).room("traefik-names.json");
-    let paths = paths::begin(&args.paths, &board, names.as_ref());
+    let paths = paths::begin(&args.paths, &args.allow_hosts, &board, names.as_ref());
     let ways = Ways { paths, view: paths::view(&args.paths) };
     let session = match open(&ways, common, &board, stopped.clone()).await {
         Ok(Some(session)) => session,

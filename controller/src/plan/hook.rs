@@ -12,6 +12,7 @@ use super::Scene;
 use super::action::{Blueprint, Plan, Target, Verb, how};
 use super::cast::Cast;
 use super::gate;
+use super::redact::redact;
 use super::shared;
 use super::target::{Goal, GoalKind};
 
@@ -23,8 +24,6 @@ const ATTEMPTS: u32 = 3;
 const FROM_OUTSIDE: [i64; 3] = [137, 143, 255];
 /// So much of each line is remembered (characters).
 const WIDTH: usize = 300;
-/// Shorter values are no secrets, and would be found everywhere.
-const SECRET: usize = 4;
 
 /// The pre-deploy hook that `goal` has to pass before its first replica is made. A revision that has run before has.
 pub fn due<'a>(scene: &Scene<'_>, goal: &Goal<'a>) -> Option<&'a DeployHook> {
@@ -115,14 +114,10 @@ fn shown(output: &[String], spec: &ServiceSpec, kind: HookKind) -> Vec<String> {
     let files = spec.files.iter().flat_map(|file| file.content.lines());
     // One of several lines may come as several, or as one.
     let lines = values.flat_map(|value| value.lines()).chain(files);
-    let mut secrets: Vec<String> = lines.map(|line| plain(line).trim().to_owned()).collect();
-    secrets.retain(|secret| secret.len() >= SECRET);
-    // One may be part of another.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.dedup();
-    let hide = |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret, "***"));
-    let said = output.iter().map(|line| plain(line)).filter(|line| !line.trim().is_empty());
-    said.map(|line| hide(line).chars().take(WIDTH).collect()).collect()
+    let secrets: Vec<String> = lines.map(|line| plain(line).trim().to_owned()).collect();
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    let said: Vec<String> = output.iter().map(|line| plain(line)).filter(|line| !line.trim().is_empty()).collect();
+    redact(&said, &secrets).into_iter().map(|line| line.chars().take(WIDTH).collect()).collect()
 }
 
 /// A line without what would move a terminal's cursor.

@@ -19,6 +19,7 @@ mod names;
 pub mod phase;
 pub mod policy;
 pub mod project;
+mod redact;
 pub mod rollout;
 pub mod shared;
 pub mod status;

@@ -2,6 +2,7 @@
 //! again and again: Caddy's `dynamic a`, nginx's `resolver`, HAProxy's `resolvers`, gRPC. The only user of simple-dns.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +14,11 @@ use simple_dns::rdata::{A, AAAA, RData};
 use simple_dns::{CLASS, OPCODE, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::paths::{Path, Standing};
 use crate::board::{Board, Shown};
+use crate::listen::{Connections, Listener, Seldom, Slot, Watched, accept};
 use crate::model::{Replica, ServiceName};
 
 /// Answers are good for so long.
@@ -30,9 +31,10 @@ const ASKED: Duration = Duration::from_mins(5);
 const ZONE: &str = "composed";
 /// A UDP answer is no longer than this (RFC 1035); a longer one is asked for again by TCP.
 const UDP: usize = 512;
-/// TCP questions at a time, and how long one may take.
-const CONNECTIONS: usize = 256;
-const PATIENCE: Duration = Duration::from_secs(5);
+/// After an error of the system UDP is read again after so long.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Such errors are said at most so often.
+static ERRORS: Seldom = Seldom::new(Duration::from_secs(10));
 
 /// A server of names.
 pub struct Names {
@@ -42,6 +44,8 @@ pub struct Names {
     began: Instant,
     asked: Mutex<BTreeMap<ServiceName, Instant>>,
     turn: AtomicUsize,
+    // By TCP, of all addresses.
+    connections: Arc<Connections>,
 }
 
 /// What is known of a name.
@@ -61,27 +65,51 @@ impl Names {
     /// is a second.
     pub fn new(board: Arc<Board>, cache: Duration) -> Arc<Self> {
         let life = cache.max(TTL) + MARGIN;
-        Arc::new(Self { board, life, began: Instant::now(), asked: Mutex::default(), turn: AtomicUsize::new(0) })
+        let connections = Connections::new("DNS over TCP", Listener::Dns.limits());
+        let (asked, turn) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { board, life, began: Instant::now(), asked, turn, connections })
     }
 
     /// Answers on this address, by UDP and TCP, until it is dropped.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
     pub async fn serve(self: Arc<Self>, address: SocketAddr) -> io::Result<()> {
         let udp = UdpSocket::bind(address).await?;
         let tcp = TcpListener::bind(udp.local_addr()?).await?;
+        self.serve_on(udp, tcp).await
+    }
+
+    /// Answers on these sockets, until it is dropped.
+    ///
+    /// # Errors
+    /// None: an error of the system is waited out.
+    pub async fn serve_on(self: Arc<Self>, udp: UdpSocket, tcp: TcpListener) -> io::Result<()> {
+        let by_tcp = {
+            let names = Arc::clone(&self);
+            let one = move |stream, slot: Arc<Slot>| Arc::clone(&names).one_by_tcp(stream, slot);
+            accept(tcp, Arc::clone(&self.connections), one)
+        };
         tokio::select! {
-            end = Arc::clone(&self).by_udp(udp) => end,
-            end = self.by_tcp(tcp) => end,
+            end = self.by_udp(udp) => match end {},
+            end = by_tcp => match end {},
         }
     }
 
-    async fn by_udp(self: Arc<Self>, socket: UdpSocket) -> io::Result<()> {
+    async fn by_udp(&self, socket: UdpSocket) -> Infallible {
         let mut question = [0; UDP];
         loop {
             let (length, from) = match socket.recv_from(&mut question).await {
                 Ok(received) => received,
                 // A client's port was closed before our answer came: its business.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if let Some(times) = ERRORS.count() {
+                        tracing::warn!(%error, times, "DNS: no question can be received; trying again");
+                    }
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                    continue;
+                }
             };
             let whole = question.get(..length).and_then(|question| self.answer(question, from.ip()));
             let Some((answer, cut)) = whole else { continue };
@@ -91,25 +119,19 @@ impl Names {
         }
     }
 
-    async fn by_tcp(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let (stream, from) = listener.accept().await?;
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-            let names = Arc::clone(&self);
-            tokio::spawn(async move {
-                // Whoever is too slow, or goes away, has no answer.
-                drop(timeout(PATIENCE, names.one_by_tcp(stream, from.ip())).await);
-                drop(place);
-            });
-        }
+    /// The questions of one connection, to its end.
+    async fn one_by_tcp(self: Arc<Self>, mut stream: Watched<TcpStream>, slot: Arc<Slot>) {
+        // A client that goes away has no answer.
+        drop(self.questions(&mut stream, &slot).await);
     }
 
-    async fn one_by_tcp(&self, mut stream: TcpStream, from: IpAddr) -> io::Result<()> {
+    async fn questions(&self, stream: &mut Watched<TcpStream>, slot: &Arc<Slot>) -> io::Result<()> {
+        let from = stream.get_ref().peer_addr()?.ip();
         loop {
             let length = stream.read_u16().await?;
             let mut question = vec![0; length.into()];
             stream.read_exact(&mut question).await?;
+            let _begun = slot.begin();
             let Some((answer, _)) = self.answer(&question, from) else { return Ok(()) };
             let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
             stream.write_u16(length).await?;

@@ -13,6 +13,7 @@ mod hooks;
 mod hostile;
 mod images;
 mod imports;
+mod listeners;
 mod memory;
 mod notifications;
 mod order;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use composed::api;
 use composed::board::Board;
+use composed::listen::Hosts;
 use composed::model::{Replica, ServiceName, State};
 use composed::traffic::paths::{Path as _, Standing};
 use composed::traffic::traefik::{Options, Traefik};
@@ -173,7 +174,7 @@ impl Scene {
             tokio::spawn(Arc::clone(&scene.path).keep_file(file));
         } else {
             let answers = Arc::clone(&scene.path);
-            tokio::spawn(api::serve_json(address, Arc::new(move || answers.poll())));
+            tokio::spawn(api::serve_json(address, Hosts::new(&[]), Arc::new(move || answers.poll())));
         }
         tokio::spawn(Arc::clone(&scene.path).keep_asking());
         scene.proxy.serves("first", "its first route").await;

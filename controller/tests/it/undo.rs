@@ -10,6 +10,7 @@ use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::sim::{Behaviour, Sim, World};
 use composed::images::Images;
+use composed::listen::Hosts;
 use composed::model::ServiceName;
 use composed::orders::Undo;
 use composed::source::files::Reading;
@@ -213,21 +214,11 @@ async fn what_is_not_wanted_cannot_be_undone() {
 #[tokio::test]
 async fn an_address_only_shows() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    tokio::spawn(composed::api::serve_tcp(Arc::new(Board::default()), address));
-    let reached = tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            match tokio::net::TcpStream::connect(address).await {
-                Ok(stream) => break stream,
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-    });
-    let mut stream = reached.await.expect("it is served");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    tokio::spawn(composed::api::serve_tcp_on(listener, Arc::new(Board::default()), Hosts::default()));
     let request =
-        "POST /v1/services/shop/web/undo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        "POST /v1/services/shop/web/undo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed::api::webhook::{Hook, Provider, serve_on};
+use composed::listen::Listener;
 use ring::hmac;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -123,24 +124,65 @@ async fn ten_a_minute_are_enough_and_none_is_too_large() {
     assert!(!server.nudged().await);
 }
 
-#[tokio::test]
-async fn who_is_slow_holds_nobody_up() {
-    let server = Server::new(Provider::Gitlab).await;
+/// Slow clients that complete their heads and send their bodies byte by byte, and others that send no head, more of them
+/// than there are slots.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_keep_no_webhook_out() {
+    let server = Server::new(Provider::Github).await;
+    let most = Listener::Webhooks.limits().connections;
     let mut slow = Vec::new();
-    for _ in 0..32 {
+    for nth in 0..most + 40 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(b"POST /shop HTTP/1.1\r\n").await.unwrap();
+        let head = if nth % 2 == 0 {
+            "POST /shop HTTP/1.1\r\n"
+        } else {
+            "POST /shop HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+        };
+        // One that was closed for a later one does no more harm.
+        drop(stream.write_all(head.as_bytes()).await);
         slow.push(stream);
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let mut full = TcpStream::connect(server.address).await.unwrap();
-    drop(full.write_all(b"POST /shop HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await);
-    let mut answer = Vec::new();
-    drop(full.read_to_end(&mut answer).await);
-    assert!(answer.is_empty(), "every place is taken, so it is closed");
-    for mut stream in slow {
-        let ended = tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut answer)).await;
-        assert!(ended.is_ok(), "a slow one is closed in the end");
+    let drips = tokio::spawn(async move {
+        let mut byte = [0; 256];
+        while !slow.is_empty() {
+            for mut stream in std::mem::take(&mut slow) {
+                let open = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut byte)).await.is_err();
+                if open && stream.write_all(b"a").await.is_ok() {
+                    slow.push(stream);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    for number in 0..10 {
+        let body = format!("{number}");
+        let signed = format!("sha256={}", signature(SECRET, body.as_bytes()));
+        assert_eq!(server.send("/shop", &[("X-Hub-Signature-256", &signed)], body.as_bytes()).await, 202);
     }
-    assert_eq!(server.send("/shop", &[("X-Gitlab-Token", SECRET)], b"").await, 202);
+    let ended = tokio::time::timeout(Duration::from_secs(40), drips).await;
+    assert!(ended.is_ok(), "the slow ones are closed in the end");
+}
+
+/// Webhooks come through public names: any will do. Nothing can be read there by any.
+#[tokio::test]
+async fn a_webhook_s_host_is_not_asked_for_and_nothing_else_is_served() {
+    let server = Server::new(Provider::Gitlab).await;
+    let ask = async |request: &str| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let signed = format!(
+        "POST /shop HTTP/1.1\r\nhost: hooks.example.org\r\nx-gitlab-token: {SECRET}\r\ncontent-length: 0\r\n\r\n"
+    );
+    assert!(ask(&signed).await.starts_with("HTTP/1.1 202"));
+    for path in ["/", "/v1/services", "/metrics", "/healthz", "/shop/x"] {
+        for host in ["localhost", "evil.example"] {
+            let answer = ask(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 404") && answer.ends_with("there is no such webhook\n"), "{answer}");
+        }
+    }
+    assert!(ask("GET /shop HTTP/1.1\r\nhost: evil.example\r\n\r\n").await.starts_with("HTTP/1.1 405"));
 }

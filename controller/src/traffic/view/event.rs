@@ -16,8 +16,10 @@ pub(super) struct Event {
     pub(super) action: String,
     /// Of what.
     pub(super) id: String,
-    /// All its attributes, for filters; not all are told.
+    /// All its attributes, for this program's own use; not all are told.
     pub(super) attributes: BTreeMap<String, String>,
+    /// Those that are told, for filters: they must not answer what is hidden.
+    pub(super) shown: BTreeMap<String, String>,
     /// `local` or `swarm`.
     pub(super) scope: String,
     /// When, in nanoseconds since 1970.
@@ -53,7 +55,8 @@ impl Event {
         if kind == "container" {
             old_form(fields, &action, &id, attributes.get("image"));
         }
-        Some(Self { line: line(&value), kind, action, id, attributes, scope, nano })
+        let shown = shown(&attributes, mask);
+        Some(Self { line: line(&value), kind, action, id, attributes, shown, scope, nano })
     }
 
     /// One of this view's own, about a container.
@@ -84,6 +87,7 @@ impl Event {
             action: action.to_owned(),
             id: id.to_owned(),
             attributes: attributes.clone(),
+            shown: shown(attributes, mask),
             scope: "local".to_owned(),
             nano,
             line: line(&Value::Object(fields)),
@@ -94,6 +98,11 @@ impl Event {
     pub(super) fn is_exec(&self) -> bool {
         self.kind == "container" && self.action.starts_with("exec_")
     }
+}
+
+fn shown(attributes: &BTreeMap<String, String>, mask: &Mask) -> BTreeMap<String, String> {
+    let told = attributes.iter().filter(|(name, _)| mask.tells(name));
+    told.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The form before API 1.22, which engines wrote beside the new one until 1.51.
@@ -129,7 +138,8 @@ mod tests {
             "scope": "local", "time": 1_700_000_000, "timeNano": 1_700_000_000_000_000_005_i64,
         });
         assert_eq!(told(&event), expected);
-        assert!(event.attributes.contains_key("secret"), "filters may name what is not told");
+        assert!(event.attributes.contains_key("secret"), "this program may use what is not told");
+        assert!(!event.shown.contains_key("secret") && event.shown.contains_key("traefik.enable"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A client's `filters` of events, with Docker's own meaning. Source: moby `daemon/events/filter.go`.
+//! A client's `filters` of events, with Docker's own meaning, evaluated on what is told. Source: moby
+//! `daemon/events/filter.go`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +51,7 @@ impl Filter {
 
 /// Whether an event has one of these values, or of labels all.
 fn matches(key: &str, values: &BTreeSet<String>, event: &Event) -> bool {
-    let attribute = |name: &str| event.attributes.get(name).map_or("", String::as_str);
+    let attribute = |name: &str| event.shown.get(name).map_or("", String::as_str);
     let begins = |text: &str| values.iter().any(|value| text.starts_with(value.as_str()));
     match key {
         "event" if WITH_TAIL.iter().any(|action| values.contains(*action)) => begins(&event.action),
@@ -58,8 +59,8 @@ fn matches(key: &str, values: &BTreeSet<String>, event: &Event) -> bool {
         "type" => values.contains(&event.kind),
         "scope" => values.contains(&event.scope),
         "label" => values.iter().all(|value| match value.split_once('=') {
-            Some((name, value)) => event.attributes.get(name).is_some_and(|has| has == value),
-            None => event.attributes.contains_key(value),
+            Some((name, value)) => event.shown.get(name).is_some_and(|has| has == value),
+            None => event.shown.contains_key(value),
         }),
         "image" => {
             let named = |name: &str| !name.is_empty() && (values.contains(name) || values.contains(repository(name)));
@@ -105,7 +106,8 @@ mod tests {
     use serde_json::json;
 
     fn event(action: &str) -> Event {
-        let attributes = json!({"name": "shop-web-1", "image": "shop/web:2", "traefik.enable": "true"});
+        let attributes = json!({"name": "shop-web-1", "image": "shop/web:2", "traefik.enable": "true",
+            "secret": "canary", "dev.composed.key": "canary"});
         let value = json!({"Type": "container", "Action": action, "scope": "local", "timeNano": 5,
             "Actor": {"ID": "0123456789abcdef", "Attributes": attributes}});
         Event::read(value, &super::super::mask::Mask::default()).expect("an event")
@@ -132,6 +134,10 @@ mod tests {
             (r#"{"label":["traefik.enable=true"]}"#, true),
             (r#"{"label":["traefik.enable=true","other"]}"#, false),
             (r#"{"event":[]}"#, true),
+            // What is not told is not there.
+            (r#"{"label":["secret"]}"#, false),
+            (r#"{"label":["secret=canary"]}"#, false),
+            (r#"{"label":["dev.composed.key=canary"]}"#, false),
         ] {
             assert_eq!(Filter::parse(Some(filter)).expect(filter).wants(&start), wanted, "{filter}");
         }

@@ -4,16 +4,17 @@
 use serde_json::{Map, Value, json};
 
 /// Labels that proxies read, and those that say whose a container is.
-const LABELS: [&str; 8] = [
+const LABELS: [&str; 7] = [
     "traefik.",
     "caddy",
     "com.docker.compose.",
     "com.docker.swarm.",
     "com.docker.network.",
-    "dev.composed.",
     "com.github.nginx-proxy.",
     "com.github.jrcs.letsencrypt_nginx_proxy_companion.",
 ];
+/// The controller's own memory, which no proxy reads: files of containers are in it, and secrets may be. Never shown.
+const OWN: &str = "dev.composed.";
 /// Environment variables that are nginx-proxy's and its companion's labels. Sources: nginx-proxy's docs/README.md,
 /// acme-companion's docs.
 const ENVIRONMENT: [&str; 10] = [
@@ -54,7 +55,8 @@ pub(super) struct Mask {
 impl Mask {
     /// Whether a label may be seen.
     pub(super) fn shows(&self, label: &str) -> bool {
-        LABELS.iter().any(|prefix| label.starts_with(prefix)) || self.labels.iter().any(|own| label.starts_with(own))
+        let mut prefixes = LABELS.into_iter().chain(self.labels.iter().map(String::as_str));
+        !label.starts_with(OWN) && prefixes.any(|prefix| label.starts_with(prefix))
     }
 
     /// Masks a container as the list has it.
@@ -115,7 +117,12 @@ impl Mask {
 
     /// The attributes of an event that may be seen.
     pub(super) fn attributes(&self, attributes: &mut Map<String, Value>) {
-        attributes.retain(|name, _| ATTRIBUTES.contains(&name.as_str()) || self.shows(name));
+        attributes.retain(|name, _| self.tells(name));
+    }
+
+    /// Whether an attribute of an event may be seen.
+    pub(super) fn tells(&self, attribute: &str) -> bool {
+        ATTRIBUTES.contains(&attribute) || self.shows(attribute)
     }
 
     /// Masks what the engine says of itself.
@@ -222,6 +229,28 @@ mod tests {
         assert_eq!(container["Novelty"]["of"], 2030);
         assert_eq!(container["State"]["Health"]["Status"], "healthy");
         assert_eq!(container["NetworkSettings"]["Networks"]["web"]["IPAddress"], "172.18.0.2");
+    }
+
+    /// Whatever is let through: the controller's own labels are not, of containers, networks, events and images.
+    #[test]
+    fn own_labels_are_never_shown() {
+        for labels in [vec![], vec![String::new()], vec!["dev.".to_owned()], vec!["dev.composed.".to_owned()]] {
+            let mask = Mask { labels };
+            let own =
+                || json!({"dev.composed.files": "canary", "dev.composed.key": "canary", "traefik.enable": "true"});
+            let mut values = [
+                json!({"Labels": own()}),
+                json!({"Config": {"Labels": own()}, "ImageManifestDescriptor": {"annotations": own()}}),
+                json!({"Name": "web", "Labels": own()}),
+            ];
+            mask.listed(&mut values[0]);
+            mask.inspected(&mut values[1]);
+            mask.network(&mut values[2], |_| false);
+            let mut attributes = own().as_object().unwrap().clone();
+            mask.attributes(&mut attributes);
+            let told = format!("{values:?} {attributes:?}");
+            assert!(!told.contains("canary") && told.contains("traefik.enable"), "{told}");
+        }
     }
 
     #[test]

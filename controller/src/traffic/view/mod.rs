@@ -10,6 +10,7 @@ mod filter;
 mod mask;
 mod own;
 mod reads;
+mod select;
 mod server;
 mod traefik;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use crd_schema::status::{Proof, TrafficPath};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::Instant;
 
 use self::clients::{Change, Clients, Taken};
@@ -36,6 +37,9 @@ use crate::model::{Key, Replica, ServiceName};
 const QUIET: Duration = Duration::from_millis(300);
 /// Those who read when the controller ends have so long.
 const LAST_READINGS: Duration = Duration::from_secs(3);
+
+/// So many requests of clients are with the engine at once: each takes a connection to it.
+const READS: usize = 32;
 
 /// What people may say of the view.
 #[derive(Clone, Debug)]
@@ -58,6 +62,7 @@ pub struct View {
     proof: Option<Api>,
     pending: Mutex<Pending>,
     changes: broadcast::Sender<ServiceName>,
+    reads: Semaphore,
 }
 
 /// Services that wait for a client.
@@ -83,6 +88,7 @@ impl View {
             proof: options.traefik.as_deref().map(Api::new),
             pending: Mutex::default(),
             changes,
+            reads: Semaphore::new(READS),
         })
     }
 

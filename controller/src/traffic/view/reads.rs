@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::View;
 use super::ask::{Ask, What};
 use super::feed::{encoded, json as parsed};
-use super::filter;
 use super::mask::{self, Mask};
+use super::select::Selection;
 use crate::engine::docker::Refusal;
 use crate::model::ServiceName;
 
@@ -25,23 +25,31 @@ impl View {
         match &ask.what {
             What::Ping | What::Events => Ok(Value::Null),
             What::Swarm => Err((503, NO_SWARM.to_owned())),
-            What::Version => self.engine(ask, "/version", &ask.query).await,
+            What::Version => self.engine(ask, "/version", &[]).await,
             What::Info => {
-                let mut info = self.engine(ask, "/info", &ask.query).await?;
+                let mut info = self.engine(ask, "/info", &[]).await?;
                 Mask::info(&mut info);
                 Ok(info)
             }
             What::List => self.list(ask).await,
             What::Inspect(name) => self.inspect(ask, name).await,
             What::Networks => {
-                let mut networks = self.engine(ask, "/networks", &ask.query).await?;
-                for network in networks.as_array_mut().into_iter().flatten() {
-                    self.mask_network(network);
+                let selection = Selection::of_networks(ask.query.get("filters").map(String::as_str))?;
+                let query: Vec<_> = selection.query().map(|filters| ("filters", filters)).into_iter().collect();
+                let mut networks = self.engine(ask, "/networks", &query).await?;
+                if let Some(networks) = networks.as_array_mut() {
+                    for network in networks.iter_mut() {
+                        self.mask_network(network);
+                    }
+                    selection.apply(networks, &[])?;
                 }
                 Ok(networks)
             }
             What::Network(name) => {
-                let mut network = self.engine(ask, &format!("/networks/{name}"), &ask.query).await?;
+                // With `verbose` it would tell of tasks.
+                let scope = ask.query.get("scope").map(|scope| ("scope", scope.clone()));
+                let query: Vec<_> = scope.into_iter().collect();
+                let mut network = self.engine(ask, &format!("/networks/{name}"), &query).await?;
                 self.mask_network(&mut network);
                 Ok(network)
             }
@@ -49,34 +57,42 @@ impl View {
     }
 
     async fn list(&self, ask: &Ask) -> Reply {
-        let mut query = ask.query.clone();
+        let selection = Selection::of_containers(ask.query.get("filters").map(String::as_str))?;
         // Counted after some are left out; the engine shows the stopped ones, too, if it is asked for so many.
-        let limit = query.remove("limit").and_then(|text| text.parse::<usize>().ok()).filter(|limit| *limit > 0);
-        if limit.is_some() {
-            query.insert("all".to_owned(), "1".to_owned());
+        let limit = ask.query.get("limit").and_then(|text| text.parse::<usize>().ok()).filter(|limit| *limit > 0);
+        let all = limit.map(|_| "1".to_owned()).or_else(|| ask.query.get("all").cloned());
+        let mut containers = self.containers(ask, all, selection.query()).await?;
+        let mut compared = Vec::new();
+        if selection.compares() {
+            compared = self.containers(ask, Some("1".to_owned()), None).await?;
         }
-        // A filter by health is about the health that is shown.
-        let wanted = filter::parse(query.get("filters").map(String::as_str), None).map_err(|why| (400, why))?;
-        let healths = wanted.get("health").cloned();
-        if healths.is_some() {
-            let others: BTreeMap<_, _> = wanted.into_iter().filter(|(key, _)| key != "health").collect();
-            query.insert("filters".to_owned(), json!(others).to_string());
-        }
-        let mut list = self.engine(ask, "/containers/json", &query).await?;
+        selection.apply(&mut containers, &compared)?;
+        containers.truncate(limit.unwrap_or(usize::MAX));
+        Ok(Value::Array(containers))
+    }
+
+    /// The containers that are shown, masked.
+    async fn containers(
+        &self,
+        ask: &Ask,
+        all: Option<String>,
+        filters: Option<String>,
+    ) -> Result<Vec<Value>, (u16, String)> {
+        let query: Vec<_> =
+            [("all", all), ("filters", filters)].into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let Value::Array(mut containers) = self.engine(ask, "/containers/json", &query).await? else {
+            return Ok(Vec::new());
+        };
         let (serving, _) = self.board.serving();
-        if let Some(containers) = list.as_array_mut() {
-            containers.retain_mut(|container| self.show(container, "/Labels", &serving));
-            containers.retain(|one| healths.as_ref().is_none_or(|all| all.is_empty() || all.contains(health(one))));
-            containers.truncate(limit.unwrap_or(usize::MAX));
-            for container in containers {
-                self.mask.listed(container);
-            }
+        containers.retain_mut(|container| self.show(container, "/Labels", &serving));
+        for container in &mut containers {
+            self.mask.listed(container);
         }
-        Ok(list)
+        Ok(containers)
     }
 
     async fn inspect(&self, ask: &Ask, name: &str) -> Reply {
-        let mut container = self.engine(ask, &format!("/containers/{name}/json"), &ask.query).await?;
+        let mut container = self.engine(ask, &format!("/containers/{name}/json"), &[]).await?;
         let (serving, _) = self.board.serving();
         if !self.show(&mut container, "/Config/Labels", &serving) {
             return Err((404, format!("No such container: {name}")));
@@ -107,9 +123,12 @@ impl View {
         self.mask.network(network, |id| own.has(id) && !serving.contains_key(id));
     }
 
-    async fn engine(&self, ask: &Ask, path: &str, query: &BTreeMap<String, String>) -> Reply {
-        let pairs: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    /// Asks the engine. What else a client's query says is not passed on: `size` has the engine walk through its disks.
+    async fn engine(&self, ask: &Ask, path: &str, query: &[(&str, String)]) -> Reply {
+        let pairs: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let query = if pairs.is_empty() { String::new() } else { format!("?{}", encoded(&pairs)) };
+        // Never closed.
+        let _turn = self.reads.acquire().await;
         let body = self.docker.get(&format!("{}{path}{query}", ask.prefix)).await.map_err(refused)?;
         Ok(parsed(&body))
     }
@@ -120,20 +139,5 @@ pub(super) fn refused(refusal: Refusal) -> (u16, String) {
     match refusal {
         Refusal::Said(status, words) => (status, words),
         Refusal::Away(why) => (503, format!("composed: the engine does not answer: {why}")),
-    }
-}
-
-/// The health of a listed container. Engines before API 1.52 tell it in the status text only.
-fn health(container: &Value) -> &'static str {
-    let status = container.get("Status").and_then(Value::as_str).unwrap_or_default();
-    let named = container.pointer("/Health/Status").and_then(Value::as_str).unwrap_or_default();
-    match named {
-        "healthy" => "healthy",
-        "unhealthy" => "unhealthy",
-        "starting" => "starting",
-        _ if status.contains("(healthy)") => "healthy",
-        _ if status.contains("(unhealthy)") => "unhealthy",
-        _ if status.contains("(health: starting)") => "starting",
-        _ => "none",
     }
 }

@@ -1,9 +1,8 @@
-//! The socket: HTTP/1 by hyper itself, because a client is known by its connection, and an idle one shall cost nothing.
+//! The socket: a client is known by its connection, and an idle one costs nothing.
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -13,11 +12,8 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 use tokio::sync::broadcast;
-use tokio::task::JoinSet;
 
 use super::View;
 use super::ask::{ANSWERED, Ask, What};
@@ -27,66 +23,66 @@ use super::feed::Ear;
 use super::filter::Filter;
 use super::reads::refused;
 use crate::api::socket;
+use crate::listen::{Connections, Http, Lasting, Listener, Peer, Slot, serve_http};
 
 /// A request is held so long until the controller has looked and the engine answers.
 const HOLD: Duration = Duration::from_secs(10);
-/// When no more connections can be taken, one is tried again after so long.
-const FULL: Duration = Duration::from_millis(100);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves the view on a unix socket that only its owner and group may use.
 pub(super) async fn serve(view: Arc<View>, path: &Path) -> std::io::Result<()> {
-    static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     let (listener, _own) = socket::bind(path, "--view").await?;
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-                connections.spawn(connection(Arc::clone(&view), stream, number));
+    let connections = Connections::new("the view", Listener::View.limits());
+    let make = move |slot: &Arc<Slot>| {
+        let known = Arc::new(Known { view: Arc::clone(&view), caller: OnceLock::new() });
+        let slot = Arc::clone(slot);
+        service_fn(move |request: Request<Incoming>| {
+            let (view, slot) = (Arc::clone(&known.view), Arc::clone(&slot));
+            let caller = known.caller(&slot, &request);
+            // The connection lasts as long as its requests do.
+            let known = Arc::clone(&known);
+            async move {
+                let answer = answer(view, caller, &slot, request).await;
+                drop(known);
+                Ok::<_, Infallible>(answer)
             }
-            Err(error) => {
-                tracing::warn!(%error, "view: a connection cannot be taken");
-                tokio::time::sleep(FULL).await;
-            }
+        })
+    };
+    match serve_http(listener, connections, Http::local(), make).await {}
+}
+
+/// The client at the other end of a connection, from its first request to the connection's end.
+struct Known {
+    view: Arc<View>,
+    caller: OnceLock<Caller>,
+}
+
+impl Known {
+    fn caller(&self, slot: &Slot, request: &Request<Incoming>) -> Caller {
+        let begun = self.caller.get_or_init(|| {
+            let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+            let name = match slot.peer {
+                Peer::Process(pid) => Name::Process(pid, agent.to_owned()),
+                Peer::Address(_) | Peer::Unknown => Name::Agent(agent.to_owned()),
+            };
+            let caller = Caller { name, connection: slot.number };
+            self.view.clients().connected(&caller);
+            caller
+        });
+        begun.clone()
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        if let Some(caller) = self.caller.get() {
+            self.view.clients().disconnected(caller);
         }
     }
 }
 
-/// One connection, to its end.
-async fn connection(view: Arc<View>, stream: UnixStream, number: u64) {
-    // A process in another pid namespace is 0 here.
-    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
-    let known = Arc::new(std::sync::OnceLock::new());
-    let seen = Arc::clone(&known);
-    let answered = Arc::clone(&view);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        let view = Arc::clone(&answered);
-        let caller = seen.get_or_init(|| {
-            let name = match pid {
-                Some(pid) => Name::Process(pid, agent.to_owned()),
-                None => Name::Agent(agent.to_owned()),
-            };
-            let caller = Caller { name, connection: number };
-            view.clients().connected(&caller);
-            caller
-        });
-        let caller = caller.clone();
-        async move { Ok::<_, Infallible>(answer(view, caller, request).await) }
-    });
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "view: a connection has ended");
-    }
-    if let Some(caller) = known.get() {
-        view.clients().disconnected(caller);
-    }
-}
-
-async fn answer(view: Arc<View>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
+async fn answer(view: Arc<View>, caller: Caller, slot: &Arc<Slot>, request: Request<Incoming>) -> Response<Body> {
     let (method, uri) = (request.method(), request.uri());
     let ask = Ask::parse(uri.path(), uri.query().unwrap_or_default());
     let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -105,7 +101,7 @@ async fn answer(view: Arc<View>, caller: Caller, request: Request<Incoming>) -> 
     }
     match ask.what {
         What::Ping => ping(&view, &ask).await,
-        What::Events if *method == Method::GET => events(view, caller, &ask).await,
+        What::Events if *method == Method::GET => events(view, caller, slot, &ask).await,
         What::List => {
             let version = *view.board.version().borrow();
             view.clients().lists(&caller, version);
@@ -150,7 +146,7 @@ async fn ping(view: &View, ask: &Ask) -> Response<Body> {
 }
 
 /// An event stream. Whoever has its head hears of everything that happens from then on.
-async fn events(view: Arc<View>, caller: Caller, ask: &Ask) -> Response<Body> {
+async fn events(view: Arc<View>, caller: Caller, slot: &Arc<Slot>, ask: &Ask) -> Response<Body> {
     let filter = match Filter::parse(ask.query.get("filters").map(String::as_str)) {
         Ok(filter) => filter,
         Err(why) => return error(400, &why),
@@ -165,7 +161,7 @@ async fn events(view: Arc<View>, caller: Caller, ask: &Ask) -> Response<Body> {
         Err(text) => return error(400, &format!("invalid since: {text}")),
     };
     let ear = view.feed.listen(filter.asks_for_execs());
-    let listening = Listening::begin(Arc::clone(&view), caller);
+    let listening = Listening::begin(Arc::clone(&view), caller, slot);
     let now = view.feed.now();
     let before = match since {
         Some((text, from)) => match view.feed.past(text, from, until.unwrap_or(now).min(now)).await {
@@ -238,12 +234,13 @@ struct Listening {
     caller: Caller,
     /// The board's version of the client's last list, if there was one.
     missed: Option<u64>,
+    _lasting: Lasting,
 }
 
 impl Listening {
-    fn begin(view: Arc<View>, caller: Caller) -> Self {
+    fn begin(view: Arc<View>, caller: Caller, slot: &Arc<Slot>) -> Self {
         let missed = view.clients().listens(&caller);
-        Self { view, caller, missed }
+        Self { view, caller, missed, _lasting: slot.last() }
     }
 }
 
