@@ -76,7 +76,18 @@ pub fn import(args: &Import, common: &Common) -> anyhow::Result<ExitCode> {
     for line in clear {
         print_err(&format!("note: {line}"));
     }
-    let differ = differences(&catalog, &out);
+    let mut again = Source::from(out.as_path());
+    again.compose.allowed = args.compose.allowed.iter().cloned().chain([full(&reading.dir(main))]).collect();
+    let again = again.read();
+    let elsewhere: BTreeSet<PathBuf> = again.env_files.keys().map(|path| full(path)).collect();
+    let elsewhere = elsewhere.iter().filter(|path| !path.starts_with(&out)).filter_map(|path| path.parent());
+    for dir in elsewhere.collect::<BTreeSet<_>>() {
+        print_err(&format!(
+            "note: environment files stay in {dir}: give `--allow {dir}` with the new files",
+            dir = dir.display()
+        ));
+    }
+    let differ = differences(&catalog, &again);
     if !differ.is_empty() {
         let why = format!(
             "what was written does not come to what the Compose file says; this is a bug in composed, please report it: {}",
@@ -104,9 +115,9 @@ fn write(path: &Path, file: &New) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The services of a catalog that do not come out of a directory as they are.
-fn differences(catalog: &Catalog, out: &Path) -> Vec<String> {
-    let again = Catalog::new(&Source::from(out).read(), &Catalog::empty(false));
+/// The services of a catalog that do not come out of a reading as they are.
+fn differences(catalog: &Catalog, reading: &Reading) -> Vec<String> {
+    let again = Catalog::new(reading, &Catalog::empty(false));
     let mut found: Vec<String> = again.problems.clone();
     for name in catalog.names() {
         let revision = |catalog: &Catalog| catalog.service(name).map(|service| service.revision.clone());

@@ -5,6 +5,7 @@ mod documents;
 mod engine;
 mod mutate;
 mod registry;
+mod requests;
 
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
@@ -21,7 +22,7 @@ const USUAL: u64 = 5;
 const LONGEST: Duration = Duration::from_secs(45);
 
 /// Where hostile input comes in.
-const SURFACES: [&str; 3] = ["documents", "engine", "registry"];
+const SURFACES: [&str; 5] = ["documents", "engine", "registry", "webhooks", "view"];
 
 async fn play(surface: &str, seed: u64) {
     let rng = fastrand::Rng::with_seed(seed);
@@ -29,6 +30,8 @@ async fn play(surface: &str, seed: u64) {
         "documents" => documents::play(rng),
         "engine" => engine::play(rng).await,
         "registry" => registry::play(rng).await,
+        "webhooks" => requests::webhooks(rng).await,
+        "view" => requests::view(rng).await,
         other => panic!("there is no surface {other}"),
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// No plain answer is larger: 10,000 containers are some 20 MB.
-pub(super) const MAX_ANSWER: usize = 64 << 20;
+pub(super) const MAX_ANSWER: usize = 32 << 20;
 /// How the paths end of calls whose answers go on as long as something happens.
 const STREAMS: [&str; 5] = ["/events", "/logs", "/attach", "/start", "/images/create"];
 
@@ -168,7 +168,7 @@ mod tests {
         let client = unix(&path, 60).expect("a client");
         let answer = client.list_containers(None::<bollard::query_parameters::ListContainersOptions>).await;
         let why = super::super::errors::chain(&answer.expect_err("no answer"));
-        assert!(why.contains("more than 64 MiB"), "{why}");
+        assert!(why.contains("more than 32 MiB"), "{why}");
         assert!(engine.await.expect("the engine") >= MAX_ANSWER - (8 << 20));
     }
 }

@@ -42,6 +42,7 @@ use bollard::{
     query_parameters::{CreateImageOptions, RemoveImageOptions},
 };
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream::BoxStream};
+use tokio::sync::Semaphore;
 
 use self::{background::Background, connect::Api, lease::Lease, observe::Observer, ownership::Ownership, seen::Seen};
 use super::{Claim, Context, Engine, EngineError, Scope};
@@ -59,6 +60,8 @@ pub struct Docker {
     ownership: Arc<Ownership>,
     background: Arc<Background>,
     seen: Arc<Seen>,
+    /// What answers may have that are passed on as they are, in KiB.
+    room: Semaphore,
 }
 
 impl Docker {
@@ -94,6 +97,7 @@ impl Docker {
             instance,
             background: Background::new(clock),
             seen: Arc::default(),
+            room: Semaphore::new(raw::ROOM),
         })
     }
 

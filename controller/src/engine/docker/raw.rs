@@ -21,16 +21,16 @@ pub enum Refusal {
 }
 
 impl Docker {
-    /// `GET target`, a path with its query, as it stands: no API version is put before it. Within 30 s.
+    /// `GET target`, a path with its query, as it stands: no API version is put before it. Within 30 s. All answers that are
+    /// being read at one moment have 32 MiB together; what comes beyond that is refused.
     pub async fn get(&self, target: &str) -> Answer {
         let whole = async {
             let mut pieces = self.follow(target);
-            let mut body = Vec::new();
+            let (mut body, mut room) = (Vec::new(), Vec::new());
             while let Some(piece) = pieces.try_next().await? {
+                let more = self.room.try_acquire_many(kibibytes(piece.len()));
+                room.push(more.map_err(|_| Refusal::Away("its answers are too large to be read at once".to_owned()))?);
                 body.extend_from_slice(&piece);
-                if body.len() > MAX_ANSWER {
-                    return Err(Refusal::Away("its answer does not end".to_owned()));
-                }
             }
             Ok(body)
         };
@@ -54,6 +54,13 @@ impl Docker {
     pub fn own_label(&self) -> String {
         format!("{}={}", labels::INSTANCE, self.instance)
     }
+}
+
+/// What all answers that are read at one moment may have together, in KiB.
+pub(super) const ROOM: usize = MAX_ANSWER >> 10;
+
+fn kibibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
 }
 
 fn refusal(error: &Error) -> Refusal {

@@ -117,19 +117,39 @@ async fn answer(mut stream: UnixStream, mut rng: Rng) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
+/// An engine whose answers are wrong, until it is dropped.
+pub(super) struct Wrong {
+    /// For `Docker::connect`.
+    pub(super) host: String,
+    serving: tokio::task::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+impl Wrong {
+    pub(super) fn begin(rng: &mut Rng) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("engine.sock");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let mut answers = rng.fork();
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(tokio::spawn(answer(stream, answers.fork())));
+            }
+        });
+        Self { host: format!("unix://{}", path.display()), serving, _dir: dir }
+    }
+}
+
+impl Drop for Wrong {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
 /// An engine, and everything that is asked of it in its life.
 pub(super) async fn play(mut rng: Rng) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("engine.sock");
-    let listener = UnixListener::bind(&path).expect("a socket");
-    let mut answers = rng.fork();
-    let engine = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            drop(tokio::spawn(answer(stream, answers.fork())));
-        }
-    });
-    let host = format!("unix://{}", path.display());
-    let docker = Docker::connect(Some(&host), "fuzz").await.expect("the version is right");
+    let engine = Wrong::begin(&mut rng);
+    let docker = Docker::connect(Some(&engine.host), "fuzz").await.expect("the version is right");
     let (web, db) = (ServiceName::new("shop", "web"), ServiceName::new("shop", "db"));
     let spec = ServiceSpec { image: "shop/web:1".to_owned(), ..ServiceSpec::default() };
     let context = Context { project: "shop".to_owned(), ..Context::default() };
@@ -180,5 +200,4 @@ pub(super) async fn play(mut rng: Rng) {
     };
     // An answer that is cut is waited for: that is no fault here.
     drop(tokio::time::timeout(Duration::from_secs(2), talk).await);
-    engine.abort();
 }
