@@ -1,6 +1,8 @@
 //! The loop: keys come due, the engine is looked at once for all of them, and each has its pass. Values move right,
 //! only keys come back.
 
+mod commands;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::commands::Commands;
 use crate::act::{self, Deed};
 use crate::board::{Board, LabelsOf};
 use crate::clock::Clock;
@@ -20,11 +23,10 @@ use crate::front;
 use crate::images::reference::Reference;
 use crate::images::{How, Images, Question, updates};
 use crate::model::{
-    Desired, DesiredService, Key, Memory, Observed, Remote, Replica, RevisionRecord, RolloutOptions, ServiceName,
-    Snapshot, follows,
+    Desired, DesiredService, Key, Memory, Observed, Remote, Replica, RevisionRecord, ServiceName, Snapshot, follows,
 };
 use crate::notices::Notifier;
-use crate::orders::{Order, Pause, RollOut, Undo};
+use crate::orders::Order;
 use crate::plan;
 use crate::reconcile::{self, Pass, Said};
 use crate::source::catalog::Catalog;
@@ -96,12 +98,8 @@ struct Shared {
     adopted: Mutex<BTreeSet<ServiceName>>,
     // Those, and all that are wanted: the services of which what Compose made counts.
     compose: Mutex<Arc<BTreeSet<ServiceName>>>,
-    // What is to be undone in the next pass: to which revision.
-    undone: Mutex<BTreeMap<ServiceName, Option<String>>>,
-    // What is to be paused in the next pass, or not any more.
-    paused: Mutex<BTreeMap<ServiceName, bool>>,
-    // What is to be rolled out in the next pass, and how.
-    rolled_out: Mutex<BTreeMap<ServiceName, RolloutOptions>>,
+    // What people have asked for and the next pass does.
+    commands: Arc<Commands>,
     // Memories that could not be saved, and why.
     unsaved: Mutex<BTreeMap<ServiceName, String>>,
     // Why the state directory takes nothing, as far as it was tried.
@@ -115,6 +113,7 @@ impl Controller {
     pub async fn run(self, mut readings: mpsc::Receiver<Reading>, mut shutdown: watch::Receiver<bool>) {
         let shared = Arc::new(Shared {
             adopted: Mutex::new(self.state.adopted()),
+            commands: Arc::new(Commands::open(self.state.room(commands::FILE))),
             compose: Mutex::default(),
             turns: Turns::new(self.max_rollouts),
             c: self,
@@ -124,9 +123,6 @@ impl Controller {
             woken: Mutex::default(),
             refused: Mutex::default(),
             missed: Mutex::default(),
-            undone: Mutex::default(),
-            paused: Mutex::default(),
-            rolled_out: Mutex::default(),
             unsaved: Mutex::default(),
             unwritable: Mutex::default(),
             open: Mutex::default(),
@@ -560,22 +556,10 @@ impl Shared {
         let before = self.c.board.status(name).or_else(|| self.c.state.load_status(name));
         let mut memory = lock(&self.memories).get(name).cloned().unwrap_or_default();
         let remembered = memory.clone();
-        let undone = lock(&self.undone).remove(name);
-        if let Some(to) = undone
-            && let Err(why) = memory.undo(to.as_deref(), self.c.clock.now())
-        {
-            tracing::warn!(service = %name, why, "it was not undone");
-        }
-        let paused = lock(&self.paused).remove(name);
-        if let Some(on) = paused {
-            memory.pause(on, self.c.clock.now());
-        }
-        let desired = if_paused(desired, &memory);
         let replicas = snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice);
-        if let (Some(options), Desired::Run(desired)) = (lock(&self.rolled_out).remove(name), &desired) {
-            memory.roll_out(desired, replicas, options, self.c.clock.now());
-        }
-        let desired = memory.marked(desired, replicas);
+        let commands = self.commands.of(name);
+        self.apply_commands(&commands, name, &desired, replicas, &mut memory);
+        let desired = memory.marked(if_paused(desired, &memory), replicas);
         let lone = !catalog.knows(&front::name(name));
         let mut unmet = unmet(&self.c.board, &catalog, name, &desired);
         unmet.extend(in_the_way(&self.c.board, name, &desired, lone));
@@ -598,6 +582,9 @@ impl Shared {
         self.c.board.put_labels(name, labels(&memory, &decision.observed.replicas));
         // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
         self.save(name, &remembered, &memory);
+        if !lock(&self.unsaved).contains_key(name) {
+            self.commands.done(name, &commands);
+        }
         let decided = memory.clone();
         let mut news = self.publish(name, &decision.status);
         let outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
@@ -632,105 +619,6 @@ impl Shared {
             notifier.take(&notice);
             !notifier.knows(&notice)
         });
-    }
-
-    /// Answers whether a service can be undone; its next pass does it.
-    fn undo(&self, undo: Undo) {
-        let Undo { service, to, answer } = undo;
-        // Whoever asked was told that it came to nothing.
-        if answer.is_closed() {
-            return;
-        }
-        self.recall(&service);
-        let mut memory = lock(&self.memories).get(&service).cloned().unwrap_or_default();
-        let catalog = self.catalog();
-        let result = match catalog.service(&service) {
-            None => Err(format!("{service} is not wanted, or its document is not valid")),
-            Some(desired) => memory.undo(to.as_deref(), self.c.clock.now()).map(|(present, earlier)| {
-                let (from, to, source) = (&present.revision, &earlier.revision, &desired.source);
-                let asked = earlier.commit.as_ref().map(|commit| format!(", asked for by commit {commit}"));
-                format!(
-                    "{service} goes back from revision {from} to {to} ({}{}). {source} still asks for {from}: it has \
-                     its way again with its next change",
-                    earlier.spec.image,
-                    asked.unwrap_or_default()
-                )
-            }),
-        };
-        if result.is_ok() {
-            tracing::info!(%service, "undone by hand");
-            lock(&self.undone).insert(service, to);
-        }
-        // Whoever asked may have gone away.
-        answer.send(result).ok();
-    }
-
-    /// Answers whether a service can be paused, or resumed; its next pass does it, and that of its front.
-    fn pause(&self, pause: Pause) {
-        let Pause { service, on, answer } = pause;
-        if answer.is_closed() {
-            return;
-        }
-        self.recall(&service);
-        let catalog = self.catalog();
-        let now = self.c.clock.now();
-        let is_paused = lock(&self.memories).get(&service).is_some_and(|memory| {
-            // What is left alone because others keep changing it goes on by the same word.
-            memory.paused.is_some() || (!on && memory.contended(now).is_some())
-        });
-        let will_be = lock(&self.paused).get(&service).copied().unwrap_or(is_paused);
-        let desired = catalog.service(&service);
-        let result = match (on, will_be, desired.filter(|desired| desired.spec.paused)) {
-            _ if !catalog.knows(&service) && !lock(&self.owned).contains(&service) => {
-                Err(format!("there is no service {service}"))
-            }
-            (true, true, _) => Err(format!("{service} is paused already")),
-            (false, false, None) => Err(format!("{service} is not paused")),
-            (false, false, Some(desired)) => {
-                Err(format!("{service} is paused by {}: remove `paused: true` there", desired.source))
-            }
-            (true, false, _) => Ok(format!("{service} is left alone until `composed resume {service}`")),
-            (false, true, Some(desired)) => {
-                Ok(format!("{service} is not paused by hand any more, but by {}", desired.source))
-            }
-            (false, true, None) => Ok(format!("{service} goes on")),
-        };
-        if result.is_ok() {
-            tracing::info!(%service, on, "paused by hand");
-            let front = front::name(&service);
-            let both = [service, front];
-            for name in both.into_iter().filter(|name| catalog.knows(name) || lock(&self.owned).contains(name)) {
-                self.wake([Key::Service(name.clone())]);
-                lock(&self.paused).insert(name, on);
-            }
-        }
-        // Whoever asked may have gone away.
-        answer.send(result).ok();
-    }
-
-    /// Answers whether a service can be rolled out anew; its next pass begins it.
-    fn roll_out(&self, order: RollOut) {
-        let RollOut { service, options, answer } = order;
-        if answer.is_closed() {
-            return;
-        }
-        self.recall(&service);
-        let catalog = self.catalog();
-        let by_hand = lock(&self.memories).get(&service).is_some_and(|memory| memory.paused.is_some());
-        let result = match catalog.service(&service) {
-            None => Err(format!("{service} is not wanted, or its document is not valid")),
-            Some(desired) if desired.spec.paused => {
-                Err(format!("{service} is paused by {}: remove `paused: true` there", desired.source))
-            }
-            Some(_) if by_hand => Err(format!("{service} is paused: `composed resume {service}` ends that")),
-            Some(_) => Ok(format!("{service} is rolled out anew")),
-        };
-        if result.is_ok() {
-            tracing::info!(%service, "rolled out by hand");
-            lock(&self.rolled_out).insert(service, options);
-        }
-        // Whoever asked may have gone away.
-        answer.send(result).ok();
     }
 
     async fn project(&self, name: &str, snapshot: &Snapshot) -> Next {
@@ -778,6 +666,7 @@ impl Shared {
         self.wake(self.turns.freed().into_iter().map(Key::Service));
         lock(&self.missed).remove(name);
         lock(&self.unsaved).remove(name);
+        self.commands.done(name, &self.commands.of(name));
         self.note_adopted(name, &Memory::default());
         self.c.state.forget(name);
         let catalog = self.catalog();

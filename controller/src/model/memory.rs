@@ -122,7 +122,13 @@ pub struct Memory {
     /// What people are to be told, until that was handed over.
     #[serde(default)]
     pub outbox: Vec<Notice>,
+    /// The last commands of people that were applied, by their ids: each is applied once.
+    #[serde(default)]
+    pub applied: Vec<u64>,
 }
+
+/// So many commands are known to have been applied.
+const MAX_APPLIED: usize = 32;
 
 /// How far the post-start hooks of a container are. Each step is written down before it is taken, so that they run once at
 /// most, whatever happens to the controller.
@@ -394,6 +400,7 @@ impl Memory {
             waited: _,
             looked_at: _,
             back_since: _,
+            applied,
         } = self;
         let timers = (cautious_until, progress_since, withdrawn, serving);
         let images = (pulled, tag, fetched, brought);
@@ -404,7 +411,7 @@ impl Memory {
             failure,
             trouble,
             foreign_names,
-            (images, cut, adopted, (paused, post_start, deeds, (mark, outbox))),
+            (images, cut, adopted, (paused, post_start, deeds, (mark, outbox, applied))),
             timers,
         )
     }
@@ -493,6 +500,18 @@ impl Memory {
         }
         let found = self.record(&present).zip(self.record(&earlier));
         found.ok_or_else(|| "no revision of it is remembered".to_owned())
+    }
+
+    /// Whether a command was applied.
+    pub fn has_applied(&self, command: u64) -> bool {
+        self.applied.contains(&command)
+    }
+
+    /// Notes that a command was applied.
+    pub fn note_applied(&mut self, command: u64) {
+        self.applied.push(command);
+        let over = self.applied.len().saturating_sub(MAX_APPLIED);
+        self.applied.drain(..over);
     }
 
     /// Pauses it by hand, or ends that: then a rollout has the whole of its time again. Whether that changes anything.

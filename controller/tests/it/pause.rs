@@ -144,3 +144,62 @@ async fn the_command_line_pauses_and_resumes() {
     running.until(|status| !is_paused(status)).await;
     running.end().await;
 }
+
+/// A command that was answered is kept whatever comes next, and is carried out once. `MOMENTS=n` tries n of them.
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_outlives_a_crash_at_any_moment() {
+    let moments = std::env::var("MOMENTS").map_or(15, |text| text.parse().unwrap());
+    for moment in 0..moments {
+        let (sim, clock) = engine();
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let running = Running::on(&sim, clock, state.clone());
+        running.wants("web:1", "").await;
+        let one = running.converged("web:1").await;
+        running.wants("web:2", "").await;
+        running.converged("web:2").await;
+        match moment % 3 {
+            0 => drop(pause(&running, true).await.unwrap()),
+            1 => drop(running.undo(None).await.unwrap()),
+            _ => drop(roll_out(&running).await.unwrap()),
+        }
+        // So many steps of the loop later.
+        for _ in 0..moment / 3 {
+            tokio::task::yield_now().await;
+        }
+        running.crash().await;
+
+        let running = Running::on(&sim, clock, state);
+        running.wants("web:2", "").await;
+        match moment % 3 {
+            0 => drop(running.until(is_paused).await),
+            1 => {
+                let back = |status: &ServiceStatus| {
+                    status
+                        .instances
+                        .iter()
+                        .filter(|one_of| one_of.revision == one && one_of.phase == "Available")
+                        .count()
+                        == 2
+                };
+                running.until(back).await;
+            }
+            _ => {
+                let again =
+                    |status: &ServiceStatus| status.revision.ends_with("-1") && standing(status) == Standing::Converged;
+                running.until(again).await;
+                tokio::time::sleep(Duration::from_secs(90)).await;
+                let status = running.board.status(&web()).unwrap();
+                assert!(status.revision.ends_with("-1"), "once: {}", status.revision);
+            }
+        }
+        running.end().await;
+    }
+}
+
+async fn roll_out(running: &Running) -> Result<String, String> {
+    let (answer, answered) = oneshot::channel();
+    let options = composed::model::RolloutOptions::default();
+    running.board.orders.give(composed::orders::RollOut { service: web(), options, answer });
+    tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
+}

@@ -75,7 +75,7 @@ impl Running {
         self.readings.send(reading(image, more)).await.unwrap();
     }
 
-    async fn undo(&self, to: Option<&str>) -> Result<String, String> {
+    pub(crate) async fn undo(&self, to: Option<&str>) -> Result<String, String> {
         let (answer, answered) = oneshot::channel();
         self.board.orders.give(Undo { service: web(), to: to.map(str::to_owned), answer });
         tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
