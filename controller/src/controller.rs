@@ -89,6 +89,12 @@ struct Shared {
     catalog: Mutex<Option<Arc<Catalog>>>,
     memories: Mutex<BTreeMap<ServiceName, Memory>>,
     owned: Mutex<BTreeSet<ServiceName>>,
+    // When the look began that says so: what an older one saw, and has told later, is not true any more.
+    owned_as_of: Mutex<Option<Instant>>,
+    // Images that a look was not asked for and a pass needs, by service: the next look is.
+    unasked: Mutex<BTreeMap<ServiceName, BTreeSet<String>>>,
+    // When services went for which no document is left.
+    gone: Mutex<BTreeMap<ServiceName, Instant>>,
     woken: Mutex<BTreeSet<Key>>,
     // Why what a project needs could not be made, by project.
     refused: Mutex<BTreeMap<String, String>>,
@@ -120,6 +126,9 @@ impl Controller {
             catalog: Mutex::default(),
             memories: Mutex::default(),
             owned: Mutex::default(),
+            owned_as_of: Mutex::default(),
+            unasked: Mutex::default(),
+            gone: Mutex::default(),
             woken: Mutex::default(),
             refused: Mutex::default(),
             missed: Mutex::default(),
@@ -377,6 +386,7 @@ impl Shared {
 
     /// Looks at the engine once for all `keys`, and gives each its pass.
     async fn look(&self, keys: Vec<Key>) -> Vec<(Key, Next)> {
+        let begun = Instant::now();
         let snapshot = match self.snapshot(&keys).await {
             Ok(snapshot) => snapshot,
             Err(blocked) => {
@@ -392,7 +402,7 @@ impl Shared {
             tracing::info!("acting on {}", self.c.engine.describe());
         }
         self.tell_of_foreign(&snapshot);
-        let found = self.take_stock(&snapshot);
+        let found = self.take_stock(&snapshot, begun);
         self.catalog().take_stock(&snapshot.owned);
         self.open(found.into_iter().map(Key::Service));
         if !self.c.board.health().ready {
@@ -402,7 +412,7 @@ impl Shared {
             let snapshot = &snapshot;
             async move {
                 let next = match &key {
-                    Key::Service(name) => self.service(name, snapshot).await,
+                    Key::Service(name) => self.service(name, snapshot, begun).await,
                     Key::Project(name) => self.project(name, snapshot).await,
                 };
                 (key, next)
@@ -471,6 +481,7 @@ impl Shared {
                 let history = failed.into_iter().flat_map(|memory| &memory.history);
                 scope.images.extend(history.flat_map(images));
             }
+            scope.images.extend(lock(&self.unasked).remove(name).unwrap_or_default());
             scope.services.get_or_insert_default().insert(name.clone());
         }
         self.c.engine.observe(&scope).await.map_err(|error| error.to_string())
@@ -512,8 +523,15 @@ impl Shared {
         self.c.board.set_health(|health| health.foreign = foreign);
     }
 
-    /// Notes which services have containers; returns those that were not known before.
-    fn take_stock(&self, snapshot: &Snapshot) -> Vec<ServiceName> {
+    /// Notes which services have containers, as a look that began at `begun` has seen it; returns those that were not known
+    /// before.
+    fn take_stock(&self, snapshot: &Snapshot, begun: Instant) -> Vec<ServiceName> {
+        let mut as_of = lock(&self.owned_as_of);
+        if as_of.is_some_and(|as_of| as_of > begun) {
+            return Vec::new();
+        }
+        *as_of = Some(begun);
+        lock(&self.gone).retain(|_, at| at.elapsed() < RESYNC);
         let mut owned = lock(&self.owned);
         let new = snapshot.owned.difference(&owned).cloned().collect();
         owned.clone_from(&snapshot.owned);
@@ -538,8 +556,12 @@ impl Shared {
         }
     }
 
-    async fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> Next {
+    async fn service(&self, name: &ServiceName, snapshot: &Snapshot, begun: Instant) -> Next {
         let catalog = self.catalog();
+        if !catalog.knows(name) && lock(&self.gone).get(name).is_some_and(|gone| *gone >= begun) {
+            // This look has seen what has gone meanwhile.
+            return Next::At(Some(Instant::now()));
+        }
         let desired = match catalog.desired(name, &snapshot.owned, self.missed_since(name, &catalog)) {
             Desired::Run(desired) => {
                 let replicas = snapshot.replicas.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -551,6 +573,21 @@ impl Shared {
             // Nothing of it is left to be probed or counted.
             self.c.senses.sense(name, None, &Memory::default(), &mut []).await;
             return self.forget(name);
+        }
+        if !catalog.knows(name) && !snapshot.owned.contains(name) && !catalog.may_ask_for(name) {
+            // An event of what has gone, of a service that none of these files is about.
+            self.c.board.withdraw(name);
+            return Next::At(None);
+        }
+        if let Desired::Run(desired) = &desired {
+            // The document has changed since the look was asked for: that an image was not asked for does not mean that it is
+            // not here.
+            let named = std::iter::once(&desired.spec.image).chain(desired.spec.hook_images());
+            let unasked: BTreeSet<_> = named.filter(|image| !snapshot.images.contains_key(*image)).cloned().collect();
+            if !unasked.is_empty() {
+                lock(&self.unasked).insert(name.clone(), unasked);
+                return Next::At(Some(Instant::now()));
+            }
         }
         let project = catalog.project(&name.project);
         let before = self.c.board.status(name).or_else(|| self.c.state.load_status(name));
@@ -661,6 +698,7 @@ impl Shared {
 
     // Removal is no special path: when the last replica is gone, so is everything else.
     fn forget(&self, name: &ServiceName) -> Next {
+        lock(&self.gone).insert(name.clone(), Instant::now());
         lock(&self.memories).remove(name);
         self.turns.forget(name);
         self.wake(self.turns.freed().into_iter().map(Key::Service));

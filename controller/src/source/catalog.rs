@@ -157,6 +157,12 @@ impl Catalog {
         self.minded.is_some() && !self.orphans_go && !self.knows(name) && !here
     }
 
+    /// Whether a service without a document here may be one of these files' all the same: an orphan, or one of a project that
+    /// is described elsewhere, is not.
+    pub fn may_ask_for(&self, name: &ServiceName) -> bool {
+        self.minds(name) && !self.is_orphan(name)
+    }
+
     /// Whether a document claims this name, valid or not.
     pub fn knows(&self, name: &ServiceName) -> bool {
         self.services.contains_key(name)

@@ -14,10 +14,12 @@ mod hostile;
 mod images;
 mod imports;
 mod listeners;
+mod looks;
 mod memory;
 mod notifications;
 mod order;
 mod pause;
+
 mod promises;
 mod questions;
 mod registries;

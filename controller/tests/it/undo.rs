@@ -8,6 +8,7 @@ use composed::cli::progress::{Standing, standing};
 use composed::cli::session::simulated;
 use composed::clock::Clock;
 use composed::controller::Controller;
+use composed::engine::Engine;
 use composed::engine::sim::{Behaviour, Sim, World};
 use composed::images::Images;
 use composed::listen::Hosts;
@@ -54,8 +55,24 @@ impl Running {
     }
 
     fn begin(sim: &Arc<Sim>, clock: Clock, state: StateDir, board: Arc<Board>, images: Option<Arc<Images>>) -> Self {
+        Self::before(Arc::clone(sim) as Arc<dyn Engine>, sim, clock, state, board, images)
+    }
+
+    /// With an engine before the simulated one.
+    pub(crate) fn behind(engine: Arc<dyn Engine>, sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Self {
+        Self::before(engine, sim, clock, state, Arc::default(), None)
+    }
+
+    fn before(
+        engine: Arc<dyn Engine>,
+        sim: &Arc<Sim>,
+        clock: Clock,
+        state: StateDir,
+        board: Arc<Board>,
+        images: Option<Arc<Images>>,
+    ) -> Self {
         let controller = Controller {
-            engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
+            engine,
             senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
             clock,
             state,

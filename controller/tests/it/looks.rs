@@ -1,0 +1,160 @@
+//! What is true is newer than a look that began before it: a service that is gone stays gone, and an image that a look was
+//! not asked for is not missing. On the simulated engine, its time stopped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use composed::engine::sim::{Behaviour, Sim};
+use composed::engine::{Claim, Context, Engine, EngineError, Scope};
+use composed::model::{Key, ServiceName, Snapshot};
+use composed::orders::Pause;
+use composed::plan::action::Verb;
+use composed::source::files::Source;
+use composed::state::StateDir;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::sync::{Notify, oneshot};
+
+use crate::undo::{Running, engine, web};
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_left_a_compose_file_leaves_the_status_for_good() {
+    let (sim, clock) = engine();
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let running = Running::on(&sim, clock, StateDir::open(kept.path()).unwrap());
+    let compose = |services: &str| {
+        std::fs::write(dir.path().join("compose.yaml"), format!("name: shop\nservices:\n{services}")).unwrap();
+        Source::from(dir.path()).read()
+    };
+    let web = "  web: {image: \"web:1\", restart: unless-stopped}\n";
+    let db = "  db: {image: \"db:1\", restart: unless-stopped}\n";
+    let name = ServiceName::new("shop", "db");
+    for _ in 0..3 {
+        running.readings.send(compose(&format!("{web}{db}"))).await.unwrap();
+        running.converged("web:1").await;
+        let there = |board: &composed::board::Board| board.status(&name).is_some_and(|status| status.available == 1);
+        until(&running, there).await;
+
+        running.readings.send(compose(web)).await.unwrap();
+        until(&running, |board| board.status(&name).is_none()).await;
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            let status = running.board.status(&name);
+            assert!(status.is_none(), "{status:#?}");
+        }
+        assert!(StateDir::existing(kept.path()).load_status(&name).is_none(), "nor is it kept");
+    }
+    running.end().await;
+}
+
+async fn until(running: &Running, done: impl Fn(&composed::board::Board) -> bool) {
+    let mut version = running.board.version();
+    let wait = async {
+        while !done(&running.board) {
+            version.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(10), wait).await.expect("in time");
+}
+
+/// The simulated engine, whose answer to one look comes late: what it says was true when it was asked.
+struct Late {
+    sim: Arc<Sim>,
+    hold: AtomicBool,
+    held: Notify,
+    release: Notify,
+}
+
+impl Engine for Late {
+    fn describe(&self) -> String {
+        self.sim.describe()
+    }
+
+    fn watch(&self) -> BoxStream<'static, Option<Key>> {
+        self.sim.watch()
+    }
+
+    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+        Box::pin(async move {
+            let seen = self.sim.observe(scope).await;
+            if self.hold.swap(false, Ordering::SeqCst) {
+                self.held.notify_one();
+                self.release.notified().await;
+            }
+            seen
+        })
+    }
+
+    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
+        self.sim.apply(verb, context)
+    }
+
+    fn claim(&self) -> BoxFuture<'_, Result<Claim, EngineError>> {
+        self.sim.claim()
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.sim.release()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_began_before_a_service_went_brings_nothing_of_it_back() {
+    let (sim, clock) = engine();
+    let (hold, held, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
+    let late = Arc::new(Late { sim: Arc::clone(&sim), hold, held, release });
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = Arc::clone(&late) as Arc<dyn Engine>;
+    let running = Running::behind(engine, &sim, clock, StateDir::open(kept.path()).unwrap());
+    let compose = |services: &str| {
+        std::fs::write(dir.path().join("compose.yaml"), format!("name: shop\nservices:\n{services}")).unwrap();
+        Source::from(dir.path()).read()
+    };
+    let name = ServiceName::new("shop", "db");
+    let (one, other) = ("  web: {image: \"web:1\"}\n", "  db: {image: \"db:1\"}\n");
+    running.readings.send(compose(&format!("{one}{other}"))).await.unwrap();
+    running.converged("web:1").await;
+    until(&running, |board| board.status(&name).is_some_and(|status| status.available == 1)).await;
+
+    // A look for the other service alone, which sees this one, too.
+    late.hold.store(true, Ordering::SeqCst);
+    let (answer, answered) = oneshot::channel();
+    running.board.orders.give(Pause { service: web(), on: true, answer });
+    answered.await.unwrap().unwrap();
+    late.held.notified().await;
+    running.readings.send(compose(one)).await.unwrap();
+    until(&running, |board| board.status(&name).is_none()).await;
+    late.release.notify_one();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let status = running.board.status(&name);
+        assert!(status.is_none(), "{status:#?}");
+    }
+    running.end().await;
+}
+
+/// `docker tag` and a changed file in one moment: the look that was under way knows nothing of the image, which says nothing
+/// of the image.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_a_look_was_not_asked_for_is_not_fetched() {
+    let (sim, clock) = engine();
+    let (hold, held, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
+    let late = Arc::new(Late { sim: Arc::clone(&sim), hold, held, release });
+    let running = Running::behind(Arc::clone(&late) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+    running.wants("web:1", "").await;
+    running.converged("web:1").await;
+    sim.with(|world, _| world.images.insert("web:2".to_owned(), Behaviour::default()));
+    late.hold.store(true, Ordering::SeqCst);
+    running.wants("web:1", "  environment: {A: '1'}\n").await;
+    late.held.notified().await;
+    running.wants("web:2", "").await;
+    // The loop has read it before the answer comes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    late.release.notify_one();
+    running.converged("web:2").await;
+    let pulled: Vec<_> = running.board.events().into_iter().filter(|event| event.action.contains("web:2")).collect();
+    assert!(pulled.iter().all(|event| !event.action.starts_with("pull")), "{pulled:#?}");
+    running.end().await;
+}
