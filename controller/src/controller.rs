@@ -2,6 +2,7 @@
 //! only keys come back.
 
 mod commands;
+mod repeats;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::commands::Commands;
+use self::repeats::Repeats;
 use crate::act::{self, Deed};
 use crate::board::{Board, LabelsOf};
 use crate::clock::Clock;
@@ -93,6 +95,8 @@ struct Shared {
     owned_as_of: Mutex<Option<Instant>>,
     // Images that a look was not asked for and a pass needs, by service: the next look is.
     unasked: Mutex<BTreeMap<ServiceName, BTreeSet<String>>>,
+    // What was done and not seen since.
+    repeats: Repeats,
     // When services went for which no document is left.
     gone: Mutex<BTreeMap<ServiceName, Instant>>,
     woken: Mutex<BTreeSet<Key>>,
@@ -128,6 +132,7 @@ impl Controller {
             owned: Mutex::default(),
             owned_as_of: Mutex::default(),
             unasked: Mutex::default(),
+            repeats: Repeats::default(),
             gone: Mutex::default(),
             woken: Mutex::default(),
             refused: Mutex::default(),
@@ -613,7 +618,7 @@ impl Shared {
             spared: reconcile::spared(name, &memory, &lock(&self.memories), snapshot),
             now: self.c.clock.now(),
         };
-        let decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
+        let mut decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
         self.wake(self.turns.freed().into_iter().map(Key::Service));
         self.hand_over(name, &mut memory);
         self.c.board.put_labels(name, labels(&memory, &decision.observed.replicas));
@@ -624,7 +629,13 @@ impl Shared {
         }
         let decided = memory.clone();
         let mut news = self.publish(name, &decision.status);
-        let outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
+        let key = Key::Service(name.clone());
+        let held = self.repeats.hold_back(&key, &mut decision.plan, Instant::now());
+        let mut outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
+        self.repeats.note(&key, &outcome.deeds, Instant::now());
+        if let Some(unseen) = self.repeats.unseen(&key) {
+            outcome.status.error = Some(unseen);
+        }
         self.hand_over(name, &mut memory);
         self.save(name, &decided, &memory);
         self.note_adopted(name, &memory);
@@ -632,7 +643,7 @@ impl Shared {
         self.report(name, &outcome.deeds);
         let error = outcome.error().cloned();
         let acted = !outcome.deeds.is_empty();
-        let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at));
+        let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at)).into_iter().chain(held).min();
         news |= self.publish(name, &outcome.status);
         if news {
             self.wake(catalog.dependants(name).cloned().chain(catalog.hosts(name)).map(Key::Service));
@@ -664,7 +675,9 @@ impl Shared {
         let specs = catalog.specs(name);
         let wanted = catalog.names().any(|service| service.project == name);
         let empty = !wanted && !snapshot.owned.iter().any(|service| service.project == name) && !name.is_empty();
-        let plan = plan::project::plan(name, &desired, &specs, snapshot, empty);
+        let mut plan = plan::project::plan(name, &desired, &specs, snapshot, empty);
+        let key = Key::Project(name.to_owned());
+        let held = self.repeats.hold_back(&key, &mut plan, Instant::now());
         let context = reconcile::context(name, &desired, specs.into_iter());
         let mut none = Memory::default();
         let about = (&context, &Observed::default());
@@ -675,7 +688,9 @@ impl Shared {
             let services = catalog.names().filter(|service| service.project == name);
             self.wake(services.cloned().map(Key::Service));
         }
+        self.repeats.note(&key, &deeds, Instant::now());
         let refused = deeds.iter().find_map(|deed| Some(format!("{}: {}", deed.action.verb, deed.error.as_ref()?)));
+        let refused = refused.or_else(|| self.repeats.unseen(&key));
         let news = match refused {
             Some(why) => lock(&self.refused).insert(name.to_owned(), why.clone()) != Some(why),
             None => lock(&self.refused).remove(name).is_some(),
@@ -683,7 +698,7 @@ impl Shared {
         if news {
             self.wake(catalog.names().filter(|service| service.project == name).cloned().map(Key::Service));
         }
-        next(reconcile::worst(&deeds), !deeds.is_empty(), None)
+        next(reconcile::worst(&deeds), !deeds.is_empty(), held)
     }
 
     fn missed_since(&self, name: &ServiceName, catalog: &Catalog) -> jiff::Timestamp {
@@ -701,6 +716,7 @@ impl Shared {
         lock(&self.gone).insert(name.clone(), Instant::now());
         lock(&self.memories).remove(name);
         self.turns.forget(name);
+        self.repeats.forget(&Key::Service(name.clone()));
         self.wake(self.turns.freed().into_iter().map(Key::Service));
         lock(&self.missed).remove(name);
         lock(&self.unsaved).remove(name);

@@ -243,6 +243,14 @@ impl Verb {
             Self::RemoveNetwork { .. } => "remove_network",
         }
     }
+
+    /// Whether it is a call to the engine, and no record of the loop's own.
+    pub fn is_call(&self) -> bool {
+        !matches!(
+            self,
+            Self::Withdraw(_) | Self::Readmit(_) | Self::Adopt { .. } | Self::Conclude { .. } | Self::EndHook { .. }
+        )
+    }
 }
 
 impl fmt::Display for Verb {

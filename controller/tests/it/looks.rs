@@ -2,7 +2,7 @@
 //! not asked for is not missing. On the simulated engine, its time stopped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use composed::engine::sim::{Behaviour, Sim};
@@ -59,12 +59,21 @@ async fn until(running: &Running, done: impl Fn(&composed::board::Board) -> bool
     tokio::time::timeout(Duration::from_mins(10), wait).await.expect("in time");
 }
 
-/// The simulated engine, whose answer to one look comes late: what it says was true when it was asked.
+/// The simulated engine, whose answer to one look comes late: what it says was true when it was asked. If it is to be blind,
+/// it makes no volume, and says that it has.
 struct Late {
     sim: Arc<Sim>,
+    blind: AtomicUsize,
     hold: AtomicBool,
     held: Notify,
     release: Notify,
+}
+
+impl Late {
+    fn new(sim: &Arc<Sim>) -> Self {
+        let (hold, held, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
+        Self { sim: Arc::clone(sim), blind: AtomicUsize::new(0), hold, held, release }
+    }
 }
 
 impl Engine for Late {
@@ -88,6 +97,10 @@ impl Engine for Late {
     }
 
     fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
+        if matches!(verb, Verb::CreateVolume { .. }) && self.blind.load(Ordering::SeqCst) > 0 {
+            self.blind.fetch_add(1, Ordering::SeqCst);
+            return Box::pin(std::future::ready(Ok(())));
+        }
         self.sim.apply(verb, context)
     }
 
@@ -103,8 +116,7 @@ impl Engine for Late {
 #[tokio::test(start_paused = true)]
 async fn a_look_that_began_before_a_service_went_brings_nothing_of_it_back() {
     let (sim, clock) = engine();
-    let (hold, held, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
-    let late = Arc::new(Late { sim: Arc::clone(&sim), hold, held, release });
+    let late = Arc::new(Late::new(&sim));
     let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let engine = Arc::clone(&late) as Arc<dyn Engine>;
     let running = Running::behind(engine, &sim, clock, StateDir::open(kept.path()).unwrap());
@@ -140,8 +152,7 @@ async fn a_look_that_began_before_a_service_went_brings_nothing_of_it_back() {
 #[tokio::test(start_paused = true)]
 async fn an_image_that_a_look_was_not_asked_for_is_not_fetched() {
     let (sim, clock) = engine();
-    let (hold, held, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
-    let late = Arc::new(Late { sim: Arc::clone(&sim), hold, held, release });
+    let late = Arc::new(Late::new(&sim));
     let running = Running::behind(Arc::clone(&late) as Arc<dyn Engine>, &sim, clock, StateDir::default());
     running.wants("web:1", "").await;
     running.converged("web:1").await;
@@ -156,5 +167,30 @@ async fn an_image_that_a_look_was_not_asked_for_is_not_fetched() {
     running.converged("web:2").await;
     let pulled: Vec<_> = running.board.events().into_iter().filter(|event| event.action.contains("web:2")).collect();
     assert!(pulled.iter().all(|event| !event.action.starts_with("pull")), "{pulled:#?}");
+    running.end().await;
+}
+
+/// An engine that says yes and does something else was asked 944 times in a minute.
+#[tokio::test(start_paused = true)]
+async fn what_succeeds_and_is_not_seen_is_repeated_ever_more_slowly_and_told() {
+    let (sim, clock) = engine();
+    let late = Arc::new(Late::new(&sim));
+    late.blind.store(1, Ordering::SeqCst);
+    let running = Running::behind(Arc::clone(&late) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+    let dir = tempfile::tempdir().unwrap();
+    let text = "name: shop\nservices:\n  web: {image: \"web:1\", volumes: [\"data:/data\"]}\nvolumes: {data: {}}\n";
+    std::fs::write(dir.path().join("compose.yaml"), text).unwrap();
+    running.readings.send(Source::from(dir.path()).read()).await.unwrap();
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Whatever wakes it.
+        running.readings.send(Source::from(dir.path()).read()).await.unwrap();
+    }
+    let calls = late.blind.load(Ordering::SeqCst) - 1;
+    assert!((4..=10).contains(&calls), "{calls} in a minute");
+    let told = running.until(|status| format!("{status:?}").contains("does not show")).await;
+    assert!(format!("{told:?}").contains("shop_data"), "{told:#?}");
+    late.blind.store(0, Ordering::SeqCst);
+    running.converged("web:1").await;
     running.end().await;
 }

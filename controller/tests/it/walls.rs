@@ -23,7 +23,7 @@ const WALLS: [(&str, &[&str]); 18] = [
     ("prometheus_client", &["api/metrics.rs"]),
     ("comfy_table", &["cli/table.rs"]),
     ("Timestamp::now", &["clock.rs"]),
-    ("backon", &["plan/backoff.rs", "source/queue.rs", "engine/docker/"]),
+    ("backon", &["plan/backoff.rs", "source/queue.rs", "controller/repeats.rs", "engine/docker/"]),
 ];
 
 /// Rooms that decide may not do, and rooms that hold nouns may not decide.

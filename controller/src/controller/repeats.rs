@@ -1,0 +1,75 @@
+//! Actions that succeed and are not seen: an engine that says yes and does something else, a name that means another thing to
+//! it. No action on one object is repeated faster than its back-off, whatever wakes its key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::time::Instant;
+
+use super::lock;
+use crate::act::Deed;
+use crate::model::Key;
+use crate::plan::action::{Plan, Verb};
+
+/// The first wait; it doubles with each repetition.
+const FIRST: Duration = Duration::from_millis(250);
+/// The longest wait.
+const CAP: Duration = Duration::from_mins(1);
+/// What was done so often and is asked for again is told.
+const TOLD: usize = 4;
+
+/// What was done of the last plans, by key and by the action's own words.
+#[derive(Debug, Default)]
+pub(super) struct Repeats(Mutex<BTreeMap<Key, BTreeMap<String, Repeat>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Repeat {
+    times: usize,
+    next: Instant,
+}
+
+impl Repeats {
+    /// Takes those actions out of a plan whose time has not come; when it comes. What is not planned any more has been seen.
+    pub(super) fn hold_back(&self, key: &Key, plan: &mut Plan, now: Instant) -> Option<Instant> {
+        let mut all = lock(&self.0);
+        let done = all.get_mut(key)?;
+        let planned: BTreeSet<String> = plan.actions.iter().map(|action| action.verb.to_string()).collect();
+        done.retain(|what, _| planned.contains(what));
+        let held = |verb: &Verb| done.get(&verb.to_string()).map(|repeat| repeat.next).filter(|next| *next > now);
+        let wake = plan.actions.iter().filter_map(|action| held(&action.verb)).min();
+        plan.actions.retain(|action| held(&action.verb).is_none());
+        if done.is_empty() {
+            all.remove(key);
+        }
+        wake
+    }
+
+    /// Notes what was done. Records of the loop itself are seen at once.
+    pub(super) fn note(&self, key: &Key, deeds: &[Deed], now: Instant) {
+        let mut all = lock(&self.0);
+        for deed in deeds.iter().filter(|deed| deed.error.is_none() && deed.action.verb.is_call()) {
+            let done = all.entry(key.clone()).or_default();
+            let repeat = done.entry(deed.action.verb.to_string()).or_insert(Repeat { times: 0, next: now });
+            let waits = ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(CAP).without_max_times().build();
+            repeat.next = now + waits.into_iter().nth(repeat.times).unwrap_or(CAP);
+            repeat.times += 1;
+        }
+    }
+
+    /// What was done again and again and is not seen, in words.
+    pub(super) fn unseen(&self, key: &Key) -> Option<String> {
+        let all = lock(&self.0);
+        let (what, repeat) = all.get(key)?.iter().find(|(_, repeat)| repeat.times >= TOLD)?;
+        Some(format!(
+            "`{what}` has succeeded {} times, and the engine does not show what it was for: it is tried ever more slowly",
+            repeat.times
+        ))
+    }
+
+    /// The key is of no more interest.
+    pub(super) fn forget(&self, key: &Key) {
+        lock(&self.0).remove(key);
+    }
+}
