@@ -65,14 +65,14 @@ struct Late {
     sim: Arc<Sim>,
     blind: AtomicUsize,
     hold: AtomicBool,
-    held: Notify,
+    arrived: Notify,
     release: Notify,
 }
 
 impl Late {
     fn new(sim: &Arc<Sim>) -> Self {
-        let (hold, held, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
-        Self { sim: Arc::clone(sim), blind: AtomicUsize::new(0), hold, held, release }
+        let (hold, arrived, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
+        Self { sim: Arc::clone(sim), blind: AtomicUsize::new(0), hold, arrived, release }
     }
 }
 
@@ -89,7 +89,7 @@ impl Engine for Late {
         Box::pin(async move {
             let seen = self.sim.observe(scope).await;
             if self.hold.swap(false, Ordering::SeqCst) {
-                self.held.notify_one();
+                self.arrived.notify_one();
                 self.release.notified().await;
             }
             seen
@@ -135,7 +135,7 @@ async fn a_look_that_began_before_a_service_went_brings_nothing_of_it_back() {
     let (answer, answered) = oneshot::channel();
     running.board.orders.give(Pause { service: web(), on: true, answer });
     answered.await.unwrap().unwrap();
-    late.held.notified().await;
+    late.arrived.notified().await;
     running.readings.send(compose(one)).await.unwrap();
     until(&running, |board| board.status(&name).is_none()).await;
     late.release.notify_one();
@@ -159,7 +159,7 @@ async fn an_image_that_a_look_was_not_asked_for_is_not_fetched() {
     sim.with(|world, _| world.images.insert("web:2".to_owned(), Behaviour::default()));
     late.hold.store(true, Ordering::SeqCst);
     running.wants("web:1", "  environment: {A: '1'}\n").await;
-    late.held.notified().await;
+    late.arrived.notified().await;
     running.wants("web:2", "").await;
     // The loop has read it before the answer comes.
     tokio::time::sleep(Duration::from_secs(1)).await;
