@@ -32,6 +32,9 @@ pub struct Health {
     /// Why what is remembered is lost with a restart: the state directory takes nothing.
     #[serde(default)]
     pub state: Option<String>,
+    /// Memories that could not be read, and where they are kept.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
     /// Containers whose labels name this instance or a service of it, without proof: they are not touched.
     #[serde(default)]
     pub foreign: Vec<String>,

@@ -558,6 +558,8 @@ impl Shared {
         let mut memories = lock(&self.memories);
         if !memories.contains_key(name) {
             memories.insert(name.clone(), self.c.state.load(name));
+            let unreadable = self.c.state.unreadable();
+            self.c.board.set_health(|health| health.unreadable = unreadable);
         }
     }
 

@@ -1,9 +1,11 @@
 //! The state directory: what is remembered of each service and what was last shown of it, one JSON file each. Losing it
-//! makes the controller slower, never unsafe; a file that cannot be read is as good as lost, and said so once.
+//! makes the controller slower, never unsafe. A memory that cannot be read is begun anew, and kept beside: it is told, and
+//! never written over.
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crd_schema::status::ServiceStatus;
 
@@ -19,14 +21,19 @@ const MADE_OF: &str = "compose.json";
 #[derive(Clone, Debug, Default)]
 pub struct StateDir {
     root: Option<PathBuf>,
+    /// What could not be read, in words.
+    unreadable: Arc<Mutex<BTreeSet<String>>>,
 }
+
+/// What a file that cannot be read is kept as, beside its name.
+const UNREADABLE: &str = "unreadable";
 
 impl StateDir {
     /// Keeps memories under `root`, which is made if it is not there (mode 0700: specifications may hold secrets).
     pub fn open(root: &Path) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
-        Ok(Self { root: Some(root.to_owned()) })
+        Ok(Self { root: Some(root.to_owned()), ..Self::default() })
     }
 
     /// As [`Self::open`], and an error if nothing can be written there.
@@ -38,7 +45,7 @@ impl StateDir {
 
     /// Memories under `root`, to be read: nothing is made.
     pub fn existing(root: &Path) -> Self {
-        Self { root: Some(root.to_owned()) }
+        Self { root: Some(root.to_owned()), ..Self::default() }
     }
 
     /// A room for what others keep; none without a directory.
@@ -51,13 +58,38 @@ impl StateDir {
         let Some(path) = self.path("services", service) else {
             return Memory::default();
         };
-        let Ok(text) = std::fs::read(&path) else {
-            return Memory::default();
+        let why = match std::fs::read(&path) {
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(memory) => return memory,
+                Err(error) => error.to_string(),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Memory::default(),
+            Err(error) => error.to_string(),
         };
-        serde_json::from_slice(&text).unwrap_or_else(|error| {
-            tracing::warn!(%service, path = %path.display(), %error, "the memory cannot be read and is begun anew");
-            Memory::default()
-        })
+        self.set_aside(service, &path, &why);
+        Memory::default()
+    }
+
+    /// What could not be read since this was opened, in words.
+    pub fn unreadable(&self) -> Vec<String> {
+        lock(&self.unreadable).iter().cloned().collect()
+    }
+
+    /// Keeps a memory that cannot be read from being written over: a newer version may have written it, and its pause and
+    /// history are in it.
+    fn set_aside(&self, service: &ServiceName, path: &Path, why: &str) {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{UNREADABLE}"));
+        let kept = match std::fs::rename(path, &beside) {
+            Ok(()) => format!("it is kept as {}", Path::new(&beside).display()),
+            Err(error) => format!("it could not be kept as {}: {error}", Path::new(&beside).display()),
+        };
+        let told = format!(
+            "the memory of {service} cannot be read and is begun anew, without its history and without a pause by hand \
+             ({why}); {kept}"
+        );
+        tracing::error!("{told}");
+        lock(&self.unreadable).insert(told);
     }
 
     /// The services with containers that Docker Compose made and that were adopted: their labels do not tell.
@@ -171,6 +203,10 @@ impl StateDir {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Replaces a file whole or not at all; with `lasting`, it outlives a crash of the machine.
 pub(crate) fn replace(path: &Path, text: &[u8], lasting: bool) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
@@ -202,6 +238,27 @@ mod tests {
         state.forget(&wild);
         assert_eq!(std::fs::read_to_string(&victim).expect("it is there"), "{}");
         assert!(state.load_status(&wild).is_none());
+    }
+
+    #[test]
+    fn a_memory_that_cannot_be_read_is_kept_beside_and_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(dir.path()).expect("opened");
+        let web = ServiceName::new("shop", "web");
+        let path = dir.path().join("services/shop/web.json");
+        assert_eq!(state.load(&web), Memory::default());
+        assert_eq!(state.unreadable(), Vec::<String>::new(), "none is none");
+        state.save(&web, &Memory { generation: 7, ..Memory::default() }).expect("saved");
+        let newer =
+            std::fs::read_to_string(&path).expect("a file").replace("\"generation\":7", "\"generation\":\"vii\"");
+        std::fs::write(&path, &newer).expect("written");
+        assert_eq!(state.load(&web), Memory::default());
+        state.save(&web, &Memory::default()).expect("saved");
+        let beside = dir.path().join("services/shop/web.json.unreadable");
+        assert_eq!(std::fs::read_to_string(beside).expect("kept"), newer);
+        assert!(state.unreadable().iter().all(|told| told.contains("shop/web") && told.contains(".unreadable")));
+        assert_eq!(state.unreadable().len(), 1);
+        assert!(state.adopted().is_empty(), "it is no service");
     }
 
     #[test]

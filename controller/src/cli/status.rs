@@ -51,6 +51,9 @@ fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
     if let Some(why) = &overview.health.state {
         print_out(&format!("{why}\n"));
     }
+    for told in &overview.health.unreadable {
+        print_out(&format!("{told}\n"));
+    }
     for foreign in &overview.health.foreign {
         print_out(&format!("{foreign}\n"));
     }
