@@ -266,6 +266,83 @@ async fn ownership_outlives_the_state_directory_or_the_engines_key() {
     assert!(format!("{refused:?}").contains(&format!("docker volume rm {key}")), "{refused:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_both_keys_lost_what_carries_a_seal_is_still_ours() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+    let own = started(&stage, Kind::Serves, 1).await;
+    let network = format!("{}_default", stage.project());
+    apply(&stage, Verb::CreateNetwork { key: "default".to_owned(), name: network.clone() }).await.expect("a network");
+    let image = format!("{}:commit", run.image.trim_end_matches(":app"));
+    docker(&["commit", &own.id, &image]).await.expect("commit");
+    let committed = run_container(&stage, "commit", &image, &[]).await;
+    let copied = run_container(&stage, "copied", &run.image, &labels_of(&own.id).await).await;
+    // What an older version made after a newer one: README says to remove the key.
+    let late = run_container(&stage, "late", &run.image, &unsealed(&stage, 2)).await;
+    stage.engine().release().await.expect("release");
+    docker(&["volume", "rm", &format!("composed-key-{}", stage.project())]).await.expect("volume rm");
+
+    let again = Docker::connect(None, stage.project()).await.expect("connect");
+    let ours = BTreeSet::from([own.id.clone(), late]);
+    assert_eq!(ids(&look(&again, &stage).await, &stage), ours, "a mere look");
+    assert_eq!(again.claim().await.expect("claim"), Claim::Held);
+    let seen = look(&again, &stage).await;
+    assert_eq!(ids(&seen, &stage), ours, "{:?}", seen.foreign);
+    assert_eq!(seen.networks[&network].as_deref(), Some(stage.project()));
+    assert!(why(&seen, &committed).contains("commit"), "{:?}", seen.foreign);
+    assert!(why(&seen, &copied).contains("copy of"), "{:?}", seen.foreign);
+    let target = Target { id: own.id, name: own.name };
+    again.apply(&Verb::Stop { target, cut: 0 }, &context(&stage)).await.expect("it can be stopped");
+    again.release().await.expect("release");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_stops_nothing_while_the_engine_has_the_key() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+    let own = started(&stage, Kind::Serves, 1).await;
+    stage.engine().release().await.expect("release");
+    // Reading a directory is an error, for root too.
+    let directory = tempfile::tempdir().expect("a directory");
+    let connect =
+        async || Docker::connect_with(None, stage.project(), Some(directory.path().to_owned())).await.expect("connect");
+    let engine = connect().await;
+    assert_eq!(engine.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(ids(&look(&engine, &stage).await, &stage), BTreeSet::from([own.id]));
+    engine.release().await.expect("release");
+    // Without the engine's key nothing is done: a new one would be none of its containers'.
+    docker(&["volume", "rm", &format!("composed-key-{}", stage.project())]).await.expect("volume rm");
+    let refused = connect().await.claim().await;
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_companion_of_an_image_that_compose_has_built_is_ours() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let own = started(&stage, Kind::Serves, 1).await;
+    // As `docker compose build` labels what it builds.
+    let built = format!("{}:built", run.image.trim_end_matches(":app"));
+    let base = docker(&["create", "--name", &format!("{}-base", stage.project()), &run.image]).await.expect("create");
+    let change = |label: &str| format!("LABEL com.docker.compose.{label}");
+    let changes = [change(&format!("project={}", stage.project())), change("service=web"), change("version=2.30.0")];
+    docker(&["commit", "-c", &changes[0], "-c", &changes[1], "-c", &changes[2], &base, &built]).await.expect("commit");
+    let companion = stage
+        .docker()
+        .start_companion(&built, &["/composed".to_owned(), "demo-app".to_owned()], &own.id)
+        .await
+        .expect("a companion");
+    let scope = Scope { compose: Arc::new([web(&stage)].into()), ..Scope::default() };
+    let seen = observe(&stage, scope).await;
+    assert!(seen.foreign.is_empty(), "{:?}", seen.foreign);
+    assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]));
+    // Of one that has died without removing it.
+    stage.docker().sweep_companions().await;
+    assert!(stage.peek(&companion).await.is_none_or(|(_, state)| state == "removing"), "it is swept away");
+}
+
 fn mode_of(path: &std::path::Path) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
