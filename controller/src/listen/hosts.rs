@@ -6,6 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::Request;
 use hyper::header::HOST;
 
+/// What Docker and Podman call their own host within containers, where a Traefik or Prometheus asks from. The top-level name
+/// `internal` is reserved: no page can have such a name.
+const OF_ENGINES: [&str; 3] = ["host.docker.internal", "gateway.docker.internal", "host.containers.internal"];
 /// A name that is told back is no longer than this.
 const MAX_SHOWN: usize = 100;
 
@@ -16,11 +19,11 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// These names, and the machine's own.
+    /// These names, and the machine's own, also those that engines give it.
     pub fn new(allowed: &[String]) -> Self {
         let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let names = allowed.iter().chain([&own]).map(|name| normal(name.as_str())).filter(|name| !name.is_empty());
-        Self { names: names.collect() }
+        let names = allowed.iter().chain([&own]).map(String::as_str).chain(OF_ENGINES);
+        Self { names: names.map(normal).filter(|name| !name.is_empty()).collect() }
     }
 
     /// Whether a request may be answered; if not, what to tell its sender. All names in it count: the `Host` header, which
@@ -119,6 +122,8 @@ mod tests {
             "LOCALHOST",
             "localhost.",
             "composed.example.org:443",
+            "host.docker.internal:9797",
+            "host.containers.internal",
             &own,
             &format!("{own}:9797"),
         ] {
@@ -134,6 +139,7 @@ mod tests {
             "[::1].evil.example",
             "[evil]",
             "x.composed.example.org",
+            "host.docker.internal.evil.example",
             "localhost:",
             ":9797",
             "",
