@@ -436,9 +436,7 @@ struct Volumes {
 
 impl Volumes {
     fn answer(&mut self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
-        let volume = |name: &str, labels: &serde_json::Value| {
-            json!({"Name": name, "Driver": "local", "Mountpoint": "/x", "Labels": labels, "Scope": "local", "Options": {}})
-        };
+        let volume = |name: &str, labels: &serde_json::Value| json!({"Name": name, "Driver": "local", "Mountpoint": "/x", "Labels": labels, "Scope": "local", "Options": {}});
         let name = path.rsplit('/').next().unwrap_or_default();
         match (method, path) {
             (_, "/version") => (200, json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"})),
@@ -466,7 +464,8 @@ async fn serve(listener: tokio::net::UnixListener, volumes: Arc<Mutex<Volumes>>)
             let read = stream.read_buf(&mut asked).await.expect("a request");
             let text = String::from_utf8_lossy(&asked).into_owned();
             let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length =
+                head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
             if read == 0 || body.len() >= length.unwrap_or(0) {
                 break (head.to_owned(), body.to_owned());
             }
