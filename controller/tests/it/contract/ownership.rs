@@ -432,12 +432,15 @@ async fn two_instances_do_not_prove_for_each_other() {
 struct Volumes {
     labels: BTreeMap<String, serde_json::Value>,
     fails: Option<String>,
+    /// How often it was asked for the key.
+    asked: usize,
 }
 
 impl Volumes {
     fn answer(&mut self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
         let volume = |name: &str, labels: &serde_json::Value| json!({"Name": name, "Driver": "local", "Mountpoint": "/x", "Labels": labels, "Scope": "local", "Options": {}});
         let name = path.rsplit('/').next().unwrap_or_default();
+        self.asked += usize::from(name == "composed-key-i");
         match (method, path) {
             (_, "/version") => (200, json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"})),
             ("POST", "/volumes/create") => {
@@ -447,6 +450,7 @@ impl Volumes {
                 (201, volume(&name, labels))
             }
             _ if self.fails.as_deref() == Some(name) => (500, json!({"message": "the disk is busy"})),
+            ("DELETE", _) => (if self.labels.remove(name).is_some() { 204 } else { 404 }, json!({})),
             ("GET", _) if path.starts_with("/volumes/") => match self.labels.get(name) {
                 Some(labels) => (200, volume(name, labels)),
                 None => (404, json!({"message": format!("get {name}: no such volume")})),
@@ -503,5 +507,31 @@ async fn a_failed_answer_loses_no_key() {
     with(&|volumes| volumes.fails = None);
     assert_eq!(docker.claim().await.expect("claim"), Claim::Held);
     assert_eq!(key(), first, "the engine has it again");
+    engine.abort();
+}
+
+/// One that had the lock meanwhile may have made another key: after `docker volume prune`, with a state directory of its own.
+#[tokio::test]
+async fn whoever_takes_the_lock_over_learns_the_key_of_the_one_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("engine.sock");
+    let volumes = Arc::new(Mutex::new(Volumes::default()));
+    let engine = tokio::spawn(serve(tokio::net::UnixListener::bind(&path).expect("a socket"), Arc::clone(&volumes)));
+    let docker = Docker::connect(Some(&format!("unix://{}", path.display())), "i").await.expect("connect");
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held);
+    let asked = || volumes.lock().expect("no panic").asked;
+    let before = asked();
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(asked(), before, "one call while it is held");
+    {
+        let mut volumes = volumes.lock().expect("no panic");
+        let lock = volumes.labels.get_mut("composed-lock-i").expect("a lock");
+        lock["dev.composed.holder"] = json!("another");
+        // No process has this number.
+        lock["dev.composed.pid"] = json!("4194305");
+        volumes.labels.get_mut("composed-key-i").expect("a key")["dev.composed.key"] = json!("1".repeat(64));
+    }
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held, "the other one is dead");
+    assert!(asked() > before, "the key of the other one is known");
     engine.abort();
 }
