@@ -88,6 +88,11 @@ impl Board {
         self.lock().statuses.values().cloned().collect()
     }
 
+    /// Those statuses that are wanted: the others are not copied, however many there are.
+    pub fn statuses_where(&self, wanted: impl Fn(&ServiceStatus) -> bool) -> Vec<ServiceStatus> {
+        self.lock().statuses.values().filter(|status| wanted(status)).cloned().collect()
+    }
+
     /// The status of one service.
     pub fn status(&self, name: &ServiceName) -> Option<ServiceStatus> {
         self.lock().statuses.get(name).cloned()

@@ -87,8 +87,11 @@ fn hosts_of(desired: &DesiredService, other: &str, status: &ServiceStatus) -> Ho
 /// The replicas of others in the namespaces of a service's, by container id.
 fn guests(board: &Board, name: &ServiceName) -> BTreeMap<String, Vec<Guest>> {
     let mut guests: BTreeMap<String, Vec<Guest>> = BTreeMap::new();
-    let statuses = board.statuses();
-    for status in statuses.iter().filter(|status| status.project == name.project && status.name != name.name) {
+    // Few share anything; each pass of each service asks.
+    let shares = |status: &ServiceStatus| status.instances.iter().any(|replica| !replica.shares.is_empty());
+    let others =
+        board.statuses_where(|other| other.project == name.project && other.name != name.name && shares(other));
+    for status in &others {
         let resting = [ConditionType::Paused, ConditionType::Contended];
         let rests = status.conditions.iter().find(|condition| condition.status && resting.contains(&condition.kind));
         let unknown = status.condition(ConditionType::Progressing).filter(|one| one.reason == Reason::DeletionHeld);

@@ -49,6 +49,7 @@ pub(super) fn begin(
     if let Some(address) = args.traefik_http {
         let traefik = traefik(false);
         let (answers, hosts) = (Arc::clone(&traefik), Hosts::new(allow_hosts));
+        traefik.answers_for(hosts.clone());
         warn_if_wide(address, Exposed::Routing);
         let serve = move || {
             let answers = Arc::clone(&answers);

@@ -2,30 +2,46 @@
 //! host (DNS rebinding) and would then read what is served there: its requests still carry its own name.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::header::HOST;
+use tokio::time::Instant;
 
+/// What Docker and Podman call their own host within containers, where a Traefik or Prometheus asks from. The top-level name
+/// `internal` is reserved: no page can have such a name.
+const OF_ENGINES: [&str; 3] = ["host.docker.internal", "gateway.docker.internal", "host.containers.internal"];
 /// A name that is told back is no longer than this.
 const MAX_SHOWN: usize = 100;
+/// A refusal is told of for so long.
+const RECENT: Duration = Duration::from_mins(1);
 
 /// The names by which a listener may be asked, beside addresses and `localhost`.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
     names: Vec<String>,
+    /// The last name that was refused, and when.
+    refused: Arc<Mutex<Option<(Instant, String)>>>,
 }
 
 impl Hosts {
-    /// These names, and the machine's own.
+    /// These names, and the machine's own, also those that engines give it.
     pub fn new(allowed: &[String]) -> Self {
         let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let names = allowed.iter().chain([&own]).map(|name| normal(name.as_str())).filter(|name| !name.is_empty());
-        Self { names: names.collect() }
+        let names = allowed.iter().chain([&own]).map(String::as_str).chain(OF_ENGINES);
+        Self { names: names.map(normal).filter(|name| !name.is_empty()).collect(), ..Self::default() }
+    }
+
+    /// The name by which somebody was refused within the last minute.
+    pub fn refused(&self) -> Option<String> {
+        let last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, name)| name.clone())
     }
 
     /// Whether a request may be answered; if not, what to tell its sender. All names in it count: the `Host` header, which
     /// has to be there once, and that of a target in absolute form.
-    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), String> {
+    pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), String> {
         let mut headers = request.headers().get_all(HOST).iter();
         let header = match (headers.next(), headers.next()) {
             (Some(header), None) => Some(header.to_str().unwrap_or("?")),
@@ -34,7 +50,12 @@ impl Hosts {
         };
         let target = request.uri().authority().map(hyper::http::uri::Authority::as_str);
         match [header, target].into_iter().flatten().find(|name| !self.allows(name)) {
-            Some(name) => Err(refusal(name)),
+            Some(name) => {
+                let shown = shown(name);
+                let why = refusal(&shown);
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), shown));
+                Err(why)
+            }
             None if header.is_none() => Err("composed: the request has no Host header\n".to_owned()),
             None => Ok(()),
         }
@@ -66,9 +87,13 @@ fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-fn refusal(name: &str) -> String {
+/// A name as it is told back.
+fn shown(name: &str) -> String {
     let host = host_of(name).unwrap_or(name);
-    let shown: String = host.chars().filter(char::is_ascii_graphic).take(MAX_SHOWN).collect();
+    host.chars().filter(char::is_ascii_graphic).take(MAX_SHOWN).collect()
+}
+
+fn refusal(shown: &str) -> String {
     format!(
         "composed: this request is for the host {shown}, which is none of this server's names. Ask by an IP address or \
          localhost, or start composed with --allow-host NAME\n"
@@ -119,6 +144,8 @@ mod tests {
             "LOCALHOST",
             "localhost.",
             "composed.example.org:443",
+            "host.docker.internal:9797",
+            "host.containers.internal",
             &own,
             &format!("{own}:9797"),
         ] {
@@ -134,6 +161,7 @@ mod tests {
             "[::1].evil.example",
             "[evil]",
             "x.composed.example.org",
+            "host.docker.internal.evil.example",
             "localhost:",
             ":9797",
             "",

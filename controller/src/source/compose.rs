@@ -2,11 +2,13 @@
 //! of. What is in them is judged in `judge`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crd_schema::compose::{FILE_NAMES, Files, Loaded, OVERRIDE_NAMES, Request, load};
 
-use super::files::{Budget, Content, Reading, content};
+use super::files::{Budget, Content, Reading, open, text};
 use super::made_of::{MadeOf, digest};
 
 /// What the command line says about Compose projects.
@@ -239,6 +241,10 @@ impl Files for Disk<'_> {
     }
 }
 
+/// A file that is replaced while it is read is read again, so often in all.
+const ATTEMPTS: usize = 4;
+const REPLACED: &str = "it was replaced while it was read";
+
 /// Where files may be that documents name.
 pub(super) struct Within {
     /// Directories, without links.
@@ -256,12 +262,23 @@ impl Within {
 
     /// The content of a file; `None` if there is none. Of what is elsewhere nothing is told, not even whether it is there.
     pub(super) fn read(&self, full: &Path) -> Option<Content> {
+        // An editor replaces a file once, not at each attempt.
+        let mut attempts = (0..ATTEMPTS).map(|_| self.attempt(full));
+        let replaced = || Some(Err(REPLACED.to_owned()));
+        attempts.find(|content| *content != replaced()).unwrap_or_else(replaced)
+    }
+
+    fn attempt(&self, full: &Path) -> Option<Content> {
         const OUTSIDE: &str =
             "it is outside the directory of the project or documents; allow its directory with --allow DIR";
         let named = self.named.contains(&absolute(full));
         let within = |path: &Path| named || self.allowed.iter().any(|dir| path.starts_with(dir));
         match full.canonicalize() {
-            Ok(real) if within(&real) => Some(content(full)),
+            Ok(real) if within(&real) => Some(open(&real).and_then(|file| {
+                // A link may have been put in its place since: what counts is what was opened.
+                let is_there = real.canonicalize().is_ok_and(|now| within(&now) && is_at(&file, &now));
+                if is_there { text(file) } else { Err(REPLACED.to_owned()) }
+            })),
             Ok(_) => Some(Err(OUTSIDE.to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 // Whether there is anything outside is nobody's business.
@@ -276,6 +293,12 @@ impl Within {
             Err(error) => Some(Err(error.to_string())),
         }
     }
+}
+
+/// Whether an open file is the one at a path without links.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    file.metadata().is_ok_and(|opened| path.symlink_metadata().is_ok_and(|there| same(&opened, &there)))
 }
 
 /// Files as a reading holds them; what it does not hold is noted.
@@ -336,4 +359,62 @@ fn main_content<'r>(reading: &'r Reading, main: &str, path: &str) -> Option<&'r 
     let name = main.rsplit('/').next().unwrap_or_default();
     let of_main = || reading.files.iter().find(|(file, _)| file == main).map(|(_, content)| content);
     (path == name).then(of_main).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A link, and a directory above a file, that lead inside and outside by turns.
+    #[test]
+    fn a_link_that_is_exchanged_meanwhile_leads_nowhere_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [inside, outside] = ["inside", "outside"].map(|name| dir.path().join(name));
+        for (place, text) in [(&inside, "A=1"), (&outside, "SECRET=1")] {
+            std::fs::create_dir_all(place.join("sub")).expect("a directory");
+            for file in ["real", "sub/env"] {
+                std::fs::write(place.join(file), text).expect("a file");
+            }
+        }
+        let within = Within::directory(&inside, &Asked::default());
+        let done = AtomicBool::new(false);
+        let (mut read, mut refused) = (0, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    for place in [&inside, &outside] {
+                        for (target, link) in [("real", "env"), ("sub", "way")] {
+                            let new = inside.join("new");
+                            symlink(place.join(target), &new).expect("a link");
+                            std::fs::rename(&new, inside.join(link)).expect("a link");
+                        }
+                    }
+                }
+            });
+            for nth in 0..20_000 {
+                let content = within.read(&inside.join(if nth % 2 == 0 { "env" } else { "way/env" }));
+                match content {
+                    Some(Ok(text)) => {
+                        assert_eq!(String::from_utf8_lossy(&text), "A=1");
+                        read += 1;
+                    }
+                    _ => refused += 1,
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(read > 0 && refused > 0, "{read} {refused}");
+    }
+
+    #[test]
+    fn what_waits_for_its_other_end_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let within = Within::directory(dir.path(), &Asked::default());
+        assert_eq!(within.read(&pipe), Some(Err("it is no regular file".to_owned())));
+    }
 }

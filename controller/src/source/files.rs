@@ -2,6 +2,9 @@
 //! them is judged in `judge`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crd_schema::Object;
@@ -293,14 +296,33 @@ pub(super) fn is_document(path: &Path) -> bool {
 }
 
 pub(super) fn content(path: &Path) -> Content {
-    let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !about.is_file() {
-        return Err("it is no regular file".to_owned());
+    open(path).and_then(text)
+}
+
+/// A file of which it is certain that it is a regular one: what waits for its other end is not waited for.
+pub(super) fn open(path: &Path) -> Result<File, String> {
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let opened = File::options().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| error.to_string())?;
+    match file.metadata() {
+        Ok(about) if about.is_file() => Ok(file),
+        Ok(_) => Err("it is no regular file".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
-    if about.len() > crd_schema::MAX_FILE_BYTES as u64 {
-        return Err(format!("the file has {} bytes; at most {} are read", about.len(), crd_schema::MAX_FILE_BYTES));
+}
+
+/// The content of an open file, whatever becomes of it meanwhile.
+pub(super) fn text(file: File) -> Content {
+    const MOST: u64 = crd_schema::MAX_FILE_BYTES as u64;
+    let bytes = file.metadata().map_err(|error| error.to_string())?.len();
+    let mut text = Vec::new();
+    if bytes <= MOST {
+        file.take(MOST + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
     }
-    std::fs::read(path).map_err(|error| error.to_string())
+    match bytes.max(text.len() as u64) {
+        bytes if bytes > MOST => Err(format!("the file has {bytes} bytes; at most {MOST} are read")),
+        _ => Ok(text),
+    }
 }
 
 /// They belong to the reading: a change in one is a change of the desired state.

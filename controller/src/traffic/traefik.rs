@@ -13,7 +13,7 @@ mod taken;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crd_schema::ServiceSpec;
@@ -28,6 +28,7 @@ use super::paths::{Path, Standing};
 use super::share::weights;
 use crate::board::{Board, Shown};
 use crate::clock::Clock;
+use crate::listen::Hosts;
 use crate::model::{Memory, Replica, ServiceName};
 
 /// From a file's change, or an answer, to Traefik's taking note of it, and from its new configuration to the last request
@@ -71,6 +72,8 @@ pub struct Traefik {
     loaded: Option<Loaded>,
     /// The containers of each service that served when this process first heard of it.
     before: Mutex<BTreeMap<ServiceName, BTreeSet<String>>>,
+    /// By which names its HTTP provider may ask.
+    hosts: OnceLock<Hosts>,
 }
 
 /// What was made last.
@@ -91,7 +94,13 @@ impl Traefik {
         let made = Mutex::new(Made { claims: Claims::known(owners), ..Made::default() });
         let loaded = options.api.as_deref().map(|url| Loaded::new(url, options.by_file));
         let (clock, began) = (Clock::system(), Instant::now());
-        Arc::new(Self { board, options, clock, began, taken: Mutex::default(), made, loaded, before: Mutex::default() })
+        let (taken, before, hosts) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Arc::new(Self { board, options, clock, began, taken, made, loaded, before, hosts })
+    }
+
+    /// Its HTTP provider is answered for these names only: who is refused there is told of.
+    pub fn answers_for(&self, hosts: Hosts) {
+        drop(self.hosts.set(hosts));
     }
 
     /// The configuration, for Traefik's HTTP provider. Nothing before all services were looked at: Traefik keeps what it
@@ -332,10 +341,16 @@ impl Path for Traefik {
     fn about(&self, service: &ServiceName) -> Option<TrafficPath> {
         let labels = self.board.labels();
         labels.get(service).filter(|revisions| revisions.values().any(config::concerns))?;
-        if !self.is_used() {
-            return None;
-        }
         let path = if self.options.by_file { "Traefik's file" } else { "Traefik's HTTP provider" };
+        if !self.is_used() {
+            // It may be a stranger: that holds nothing.
+            let host = self.hosts.get().and_then(Hosts::refused)?;
+            let detail = format!(
+                "nobody is given it: requests for the host {host} are refused, so that a Traefik which asks by that name keeps \
+                 what it has; start composed with --allow-host {host}"
+            );
+            return Some(TrafficPath { path: path.to_owned(), proof: Proof::NotApplied, detail });
+        }
         let (proof, mut detail) = match &self.loaded {
             _ if self.lock().stale => (Proof::NotApplied, "the file cannot be written: the log says why".to_owned()),
             Some(loaded) => match self.late(&loaded.said()) {
@@ -433,6 +448,27 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2) + MARGIN).await;
         assert!(!held(false, gone()));
     }
+
+    /// A Traefik that asks by a name that is not allowed keeps what it has: that must be seen somewhere.
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_name_is_told_of_and_holds_nothing() {
+        let (board, service, replica) = scene();
+        let labels = [("r".to_owned(), [("traefik.enable".to_owned(), "true".to_owned())].into())];
+        board.put_labels(&service, labels.into());
+        let traefik = Traefik::new(board, options(Duration::ZERO, false));
+        let hosts = Hosts::new(&[]);
+        traefik.answers_for(hosts.clone());
+        assert_eq!(traefik.about(&service), None, "nobody asks");
+        let request = hyper::Request::builder().header("host", "composed:9090").body(()).unwrap();
+        assert!(hosts.check(&request).is_err());
+        let about = traefik.about(&service).unwrap();
+        assert_eq!(about.proof, Proof::NotApplied);
+        assert!(about.detail.contains("--allow-host composed") && !about.detail.contains("9090"), "{about:?}");
+        assert_eq!(traefik.standing(&service, &replica, true, None), Standing::Unused, "it may be a stranger");
+        tokio::time::advance(Duration::from_mins(2)).await;
+        assert_eq!(traefik.about(&service), None);
+    }
+
     fn status(instances: &[(&str, &str, &str)]) -> crd_schema::status::ServiceStatus {
         let instance = |(id, revision, phase): &(&str, &str, &str)| crd_schema::status::ReplicaStatus {
             name: (*id).to_owned(),

@@ -223,6 +223,9 @@ async fn a_label_is_a_text_and_no_template() {
 async fn what_traefik_refuses_costs_only_the_service_that_says_it() {
     let long = format!("http.routers.{}.rule", "k".repeat(2000));
     let plugin = format!("http.middlewares.p.plugin.p{}", ".a".repeat(15));
+    // Six characters each as they are written: YAML takes keys of 1024.
+    let braces = format!("http.middlewares.{}.addprefix.prefix", "{".repeat(200));
+    let controls = format!("http.middlewares.{}.addprefix.prefix", "\u{1}".repeat(160));
     let cases: Vec<(&str, &str)> = vec![
         ("http.routers.x", "foo"),
         ("http.routers", "foo"),
@@ -231,6 +234,7 @@ async fn what_traefik_refuses_costs_only_the_service_that_says_it() {
         ("udp.services.x", "foo"),
         ("http.routers.x.bogus", "1"),
         ("http.middlewares.x.bogus.a", "1"),
+        ("http.middlewares.x.ratelimit.redis.tls.caoptional", "true"),
         ("http.bogus.x", "1"),
         ("http.routers.x.priority", "abc"),
         ("http.routers.x.priority", ""),
@@ -257,6 +261,8 @@ async fn what_traefik_refuses_costs_only_the_service_that_says_it() {
         ("tls.options.default.minversion", "x"),
         (&long, "a"),
         (&plugin, "x"),
+        (&braces, "/a"),
+        (&controls, "/a"),
     ];
     for by_file in [true, false] {
         let Some(scene) = Scene::start(by_file, false).await else { return };

@@ -158,11 +158,12 @@ impl Docker {
         command: &[String],
         of: &str,
     ) -> Result<ContainerCreateBody, EngineError> {
-        let made_of = self.api.call(self.api.client.inspect_image(connect::reference(image)?)).await?;
-        let made_of = made_of.id.unwrap_or_default();
+        let found = self.api.call(self.api.client.inspect_image(connect::reference(image)?)).await?;
+        let made_of = found.id.unwrap_or_default();
         let pairs = [(label, of), (labels::INSTANCE, &*self.instance)];
         let mut sealed: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         labels::set_all(&mut sealed);
+        labels::clear_identity(&mut sealed, found.config.and_then(|config| config.labels).unwrap_or_default());
         let mut sealed = sealed.into_iter().collect();
         self.ownership.keep(&self.api).await?.seal(Sealed::Container { image: &made_of }, &mut sealed)?;
         let logs = [("max-size", "1m"), ("max-file", "2")];

@@ -69,7 +69,7 @@ impl Docker {
         let named = self.api.answer(self.api.client.inspect_image(reference(&print.spec.image)?)).await?;
         let named = match (named, &print.image) {
             (Ok(image), None) => (image, true),
-            (Ok(image), Some(id)) if image.id.as_ref() == Some(id) => (image, true),
+            (Ok(image), Some(id)) if image.id.as_deref().is_some_and(|found| same_image(found, id)) => (image, true),
             (Err(error), None) => return Err(reaction(&error, Asked::ForTheUser)),
             (_, Some(id)) => {
                 let image = self.api.answer(self.api.client.inspect_image(reference(id)?)).await?;
@@ -94,7 +94,7 @@ impl Docker {
         let Some(made) = inspect(&self.api, container).await? else {
             return Err(EngineError::Stale(format!("{} is gone", print.name)));
         };
-        if made.image.as_deref() == Some(image) {
+        if made.image.as_deref().is_some_and(|made| same_image(made, image)) {
             return Ok(());
         }
         let options = RemoveContainerOptions { v: false, force: false, link: false };
@@ -320,6 +320,11 @@ impl Docker {
         }
         Ok(())
     }
+}
+
+/// Whether two ids are of one image: Podman leaves the prefix out in some of its answers.
+fn same_image(one: &str, other: &str) -> bool {
+    one.trim_start_matches("sha256:") == other.trim_start_matches("sha256:")
 }
 
 fn container_labels(container: &ContainerInspectResponse) -> Option<&Labels> {

@@ -101,9 +101,22 @@ pub(super) fn set_all(labels: &mut BTreeMap<String, String>) {
     }
 }
 
+/// Sets what an image says of a container's identity, and these labels do not, to nothing: `docker compose build` writes
+/// Compose's project and service on each image, which a seal would be broken by, and Compose would take the container for.
+pub(super) fn clear_identity(labels: &mut BTreeMap<String, String>, image: Labels) {
+    for name in image.into_keys().filter(|name| is_identity(name)) {
+        labels.entry(name).or_default();
+    }
+}
+
 /// The value of a label, unless it is empty.
 pub(super) fn get<'a>(labels: &'a Labels, name: &str) -> Option<&'a String> {
     labels.get(name).filter(|value| !value.is_empty())
+}
+
+/// Whether a container is a companion or a bridge, and no replica.
+pub(super) fn accompanies(labels: &Labels) -> bool {
+    [COMPANION, BRIDGE].into_iter().any(|name| get(labels, name).is_some())
 }
 
 /// Whether a label says what a container is for composed or Compose: these are what a seal signs.

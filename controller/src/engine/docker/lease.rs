@@ -47,7 +47,7 @@ impl Lease {
     }
 
     /// Takes the lock, or confirms it: one call when it is held already. `anew` is called when it is held and was not
-    /// there before: what else the engine kept may be gone, too.
+    /// before: what else the engine kept may be gone, or another holder's.
     pub(super) async fn claim(&self, api: &Api, anew: impl AsyncFnOnce()) -> Result<Claim, EngineError> {
         let me = self.me(api).await?;
         let (holder, was_there) = match self.read(api).await? {
@@ -75,7 +75,10 @@ impl Lease {
         }
         tokio::time::sleep(SETTLE).await;
         match self.read(api).await? {
-            Some(settled) if is(me, &settled) => Ok(Claim::Held),
+            Some(settled) if is(me, &settled) => {
+                anew().await;
+                Ok(Claim::Held)
+            }
             Some(other) => Ok(Claim::HeldBy(self.text(&other))),
             None => Ok(Claim::HeldBy(format!("the lock {} was removed by somebody; trying again", self.volume))),
         }

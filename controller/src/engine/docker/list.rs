@@ -69,6 +69,8 @@ impl Observer<'_> {
         for one in list {
             let owner = record.owner_of_container(self.instance, &one.id, &one.image, &one.labels);
             let (service, why) = match owner {
+                // It accompanies a replica, and has Compose's labels of its image.
+                Owner::Us if labels::accompanies(&one.labels) => continue,
                 Owner::Us => {
                     let service = labels::service(&one.labels);
                     let why = match (copies.get(&one.id), &service) {

@@ -180,7 +180,7 @@ impl Ownership {
         }
         let (of_volume, of_file) = (self.of_volume(api).await?, self.of_file().unwrap_or_default());
         let is_kept = of_volume.is_some();
-        let record = match joined(of_volume, of_file) {
+        let record = match joined(of_volume, of_file).filter(|record| !record.keys.is_empty()) {
             Some(record) => record,
             None => Record { keys: Vec::new(), before: self.made_before(api).await? },
         };
@@ -198,9 +198,19 @@ impl Ownership {
         if let Some(Known { record, is_kept: true }) = &*known {
             return Ok(Arc::clone(record));
         }
-        let of_file = self.of_file()?;
-        let before = known.take().map(|known| Record::clone(&known.record));
-        let there = if let Some(there) = self.of_volume(api).await? {
+        // What is known stays known, whatever the engine answers now: it may be all that is left of the key.
+        let before = known.as_ref().map(|known| Record::clone(&known.record));
+        let there = self.of_volume(api).await?;
+        let of_file = match (self.of_file(), &there) {
+            (Ok(of_file), _) => of_file,
+            // The engine's key counts: one that cannot be read beside it stops nothing.
+            (Err(error), Some(_)) => {
+                tracing::warn!("the proofs of ownership in the state directory do not count: {error}");
+                None
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let there = if let Some(there) = there {
             there
         } else {
             let kept = joined(before.clone(), of_file.clone()).filter(|record| !record.keys.is_empty());
@@ -250,7 +260,8 @@ impl Ownership {
         Ok(Some(why.to_owned()))
     }
 
-    /// The ids of what carries our labels without a seal and not from its image: an earlier version made it.
+    /// The ids of what carries our labels and not from its image: an earlier version made it, or its seal is of a key that
+    /// is lost.
     async fn made_before(&self, api: &Api) -> Result<BTreeSet<String>, EngineError> {
         let ours = || HashMap::from([("label".to_owned(), vec![format!("{INSTANCE}={}", self.instance)])]);
         let options = ListContainersOptions { all: true, filters: Some(ours()), ..ListContainersOptions::default() };
@@ -259,7 +270,7 @@ impl Ownership {
             let ContainerSummary { id: Some(id), image_id: Some(image), labels: Some(labels), .. } = one else {
                 continue;
             };
-            let claims = if labels.contains_key(SEAL) { None } else { self.claims(api, &image).await? };
+            let claims = self.claims(api, &image).await?;
             let revision = labels::get(&labels, labels::REVISION);
             if claims.is_some_and(|claims| claims.revision.is_none() || claims.revision.as_ref() != revision) {
                 before.insert(short(&id).to_owned());
@@ -267,8 +278,7 @@ impl Ownership {
         }
         let options = ListNetworksOptions { filters: Some(ours()) };
         for one in api.call(api.client.list_networks(Some(options))).await? {
-            let sealed = one.labels.is_none_or(|labels| labels.contains_key(SEAL));
-            before.extend(one.id.filter(|_| !sealed).map(|id| short(&id).to_owned()));
+            before.extend(one.id.map(|id| short(&id).to_owned()));
         }
         Ok(before)
     }

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 /// The types, by name.
 static TABLE: LazyLock<Table> = LazyLock::new(|| read(include_str!("schema.txt")));
-/// YAML takes keys of 1024 bytes; nothing that Traefik names is nearly as long.
-const MAX_WORD: usize = 256;
+/// YAML takes keys of 1024 characters as they are written, and one byte may be written as six (`\u007b`); nothing that
+/// Traefik names is nearly as long.
+const MAX_WORD: usize = 160;
 /// No path of Traefik's own is half as deep; a plugin's may be.
 const MAX_WORDS: usize = 24;
 /// Longer values are nothing that a container's label is for.

@@ -2,14 +2,15 @@
 //! of and left as it is; what was made before there were seals stays ours. On a real engine only: the simulated one has no
 //! labels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use composed::engine::docker::Docker;
 use composed::engine::{Asked, Claim, Engine, Scope};
 use composed::model::{Comparison, Snapshot, State};
 use composed::plan::action::{Target, Verb};
+use serde_json::json;
 
 use super::docker::{DockerStage, Run, docker};
 use super::{Kind, Stage, apply, context, observe, print, rejected, replicas, stale, started, until, web};
@@ -266,6 +267,83 @@ async fn ownership_outlives_the_state_directory_or_the_engines_key() {
     assert!(format!("{refused:?}").contains(&format!("docker volume rm {key}")), "{refused:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_both_keys_lost_what_carries_a_seal_is_still_ours() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+    let own = started(&stage, Kind::Serves, 1).await;
+    let network = format!("{}_default", stage.project());
+    apply(&stage, Verb::CreateNetwork { key: "default".to_owned(), name: network.clone() }).await.expect("a network");
+    let image = format!("{}:commit", run.image.trim_end_matches(":app"));
+    docker(&["commit", &own.id, &image]).await.expect("commit");
+    let committed = run_container(&stage, "commit", &image, &[]).await;
+    let copied = run_container(&stage, "copied", &run.image, &labels_of(&own.id).await).await;
+    // What an older version made after a newer one: README says to remove the key.
+    let late = run_container(&stage, "late", &run.image, &unsealed(&stage, 2)).await;
+    stage.engine().release().await.expect("release");
+    docker(&["volume", "rm", &format!("composed-key-{}", stage.project())]).await.expect("volume rm");
+
+    let again = Docker::connect(None, stage.project()).await.expect("connect");
+    let ours = BTreeSet::from([own.id.clone(), late]);
+    assert_eq!(ids(&look(&again, &stage).await, &stage), ours, "a mere look");
+    assert_eq!(again.claim().await.expect("claim"), Claim::Held);
+    let seen = look(&again, &stage).await;
+    assert_eq!(ids(&seen, &stage), ours, "{:?}", seen.foreign);
+    assert_eq!(seen.networks[&network].as_deref(), Some(stage.project()));
+    assert!(why(&seen, &committed).contains("commit"), "{:?}", seen.foreign);
+    assert!(why(&seen, &copied).contains("copy of"), "{:?}", seen.foreign);
+    let target = Target { id: own.id, name: own.name };
+    again.apply(&Verb::Stop { target, cut: 0 }, &context(&stage)).await.expect("it can be stopped");
+    again.release().await.expect("release");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_stops_nothing_while_the_engine_has_the_key() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
+    let own = started(&stage, Kind::Serves, 1).await;
+    stage.engine().release().await.expect("release");
+    // Reading a directory is an error, for root too.
+    let directory = tempfile::tempdir().expect("a directory");
+    let connect =
+        async || Docker::connect_with(None, stage.project(), Some(directory.path().to_owned())).await.expect("connect");
+    let engine = connect().await;
+    assert_eq!(engine.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(ids(&look(&engine, &stage).await, &stage), BTreeSet::from([own.id]));
+    engine.release().await.expect("release");
+    // Without the engine's key nothing is done: a new one would be none of its containers'.
+    docker(&["volume", "rm", &format!("composed-key-{}", stage.project())]).await.expect("volume rm");
+    let refused = connect().await.claim().await;
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_companion_of_an_image_that_compose_has_built_is_ours() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let own = started(&stage, Kind::Serves, 1).await;
+    // As `docker compose build` labels what it builds.
+    let built = format!("{}:built", run.image.trim_end_matches(":app"));
+    let base = docker(&["create", "--name", &format!("{}-base", stage.project()), &run.image]).await.expect("create");
+    let change = |label: &str| format!("LABEL com.docker.compose.{label}");
+    let changes = [change(&format!("project={}", stage.project())), change("service=web"), change("version=2.30.0")];
+    docker(&["commit", "-c", &changes[0], "-c", &changes[1], "-c", &changes[2], &base, &built]).await.expect("commit");
+    let companion = stage
+        .docker()
+        .start_companion(&built, &["/composed".to_owned(), "demo-app".to_owned()], &own.id)
+        .await
+        .expect("a companion");
+    let scope = Scope { compose: Arc::new([web(&stage)].into()), ..Scope::default() };
+    let seen = observe(&stage, scope).await;
+    assert!(seen.foreign.is_empty(), "{:?}", seen.foreign);
+    assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]));
+    // Of one that has died without removing it.
+    stage.docker().sweep_companions().await;
+    assert!(stage.peek(&companion).await.is_none_or(|(_, state)| state == "removing"), "it is swept away");
+}
+
 fn mode_of(path: &std::path::Path) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
@@ -347,4 +425,113 @@ async fn two_instances_do_not_prove_for_each_other() {
     assert!(why(&seen, &copied).contains("seal"), "{:?}", seen.foreign);
     assert_eq!(seen.owned, BTreeSet::from([web(&other)]));
     assert_eq!(replicas(&stage).await.len(), 1);
+}
+
+/// An engine with volumes and nothing else, by their names; `fails` is a volume that it cannot tell of.
+#[derive(Default)]
+struct Volumes {
+    labels: BTreeMap<String, serde_json::Value>,
+    fails: Option<String>,
+    /// How often it was asked for the key.
+    asked: usize,
+}
+
+impl Volumes {
+    fn answer(&mut self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let volume = |name: &str, labels: &serde_json::Value| json!({"Name": name, "Driver": "local", "Mountpoint": "/x", "Labels": labels, "Scope": "local", "Options": {}});
+        let name = path.rsplit('/').next().unwrap_or_default();
+        self.asked += usize::from(name == "composed-key-i");
+        match (method, path) {
+            (_, "/version") => (200, json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"})),
+            ("POST", "/volumes/create") => {
+                let asked: serde_json::Value = serde_json::from_str(body).expect("JSON");
+                let name = asked["Name"].as_str().expect("a name").to_owned();
+                let labels = self.labels.entry(name.clone()).or_insert_with(|| asked["Labels"].clone());
+                (201, volume(&name, labels))
+            }
+            _ if self.fails.as_deref() == Some(name) => (500, json!({"message": "the disk is busy"})),
+            ("DELETE", _) => (if self.labels.remove(name).is_some() { 204 } else { 404 }, json!({})),
+            ("GET", _) if path.starts_with("/volumes/") => match self.labels.get(name) {
+                Some(labels) => (200, volume(name, labels)),
+                None => (404, json!({"message": format!("get {name}: no such volume")})),
+            },
+            _ => (200, json!([])),
+        }
+    }
+}
+
+async fn serve(listener: tokio::net::UnixListener, volumes: Arc<Mutex<Volumes>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut asked = Vec::new();
+        let (head, body) = loop {
+            let read = stream.read_buf(&mut asked).await.expect("a request");
+            let text = String::from_utf8_lossy(&asked).into_owned();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length =
+                head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if read == 0 || body.len() >= length.unwrap_or(0) {
+                break (head.to_owned(), body.to_owned());
+            }
+        };
+        let mut words = head.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let path = target.split('?').next().unwrap_or_default();
+        let path = path.strip_prefix("/v1.41").unwrap_or(path);
+        let (status, answer) = volumes.lock().expect("no panic").answer(method, path, &body);
+        let answer = answer.to_string();
+        let length = answer.len();
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        drop(stream.write_all(format!("{head}{answer}").as_bytes()).await);
+    }
+}
+
+/// `docker volume prune`, and then an engine that fails for a moment: what is left of the key is what this process knows.
+#[tokio::test]
+async fn a_failed_answer_loses_no_key() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("engine.sock");
+    let volumes = Arc::new(Mutex::new(Volumes::default()));
+    let engine = tokio::spawn(serve(tokio::net::UnixListener::bind(&path).expect("a socket"), Arc::clone(&volumes)));
+    let docker = Docker::connect(Some(&format!("unix://{}", path.display())), "i").await.expect("connect");
+    let with = |change: &dyn Fn(&mut Volumes)| change(&mut volumes.lock().expect("no panic"));
+    let key = || volumes.lock().expect("no panic").labels["composed-key-i"]["dev.composed.key"].clone();
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held);
+    let first = key();
+    with(&|volumes| {
+        volumes.labels.clear();
+        volumes.fails = Some("composed-key-i".to_owned());
+    });
+    let failed = docker.claim().await;
+    assert!(failed.is_err(), "{failed:?}");
+    with(&|volumes| volumes.fails = None);
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(key(), first, "the engine has it again");
+    engine.abort();
+}
+
+/// One that had the lock meanwhile may have made another key: after `docker volume prune`, with a state directory of its own.
+#[tokio::test]
+async fn whoever_takes_the_lock_over_learns_the_key_of_the_one_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("engine.sock");
+    let volumes = Arc::new(Mutex::new(Volumes::default()));
+    let engine = tokio::spawn(serve(tokio::net::UnixListener::bind(&path).expect("a socket"), Arc::clone(&volumes)));
+    let docker = Docker::connect(Some(&format!("unix://{}", path.display())), "i").await.expect("connect");
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held);
+    let asked = || volumes.lock().expect("no panic").asked;
+    let before = asked();
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(asked(), before, "one call while it is held");
+    {
+        let mut volumes = volumes.lock().expect("no panic");
+        let lock = volumes.labels.get_mut("composed-lock-i").expect("a lock");
+        lock["dev.composed.holder"] = json!("another");
+        // No process has this number.
+        lock["dev.composed.pid"] = json!("4194305");
+        volumes.labels.get_mut("composed-key-i").expect("a key")["dev.composed.key"] = json!("1".repeat(64));
+    }
+    assert_eq!(docker.claim().await.expect("claim"), Claim::Held, "the other one is dead");
+    assert!(asked() > before, "the key of the other one is known");
+    engine.abort();
 }
