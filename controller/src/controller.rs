@@ -19,7 +19,7 @@ use self::repeats::Repeats;
 use crate::act::{self, Deed};
 use crate::board::{Board, LabelsOf};
 use crate::clock::Clock;
-use crate::dependencies::{in_the_way, neighbours, unmet};
+use crate::dependencies::{neighbours, waits_for};
 use crate::engine::{Asked, Claim, Engine, EngineError, Scope};
 use crate::front;
 use crate::images::reference::Reference;
@@ -603,10 +603,8 @@ impl Shared {
         let replicas = snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice);
         let commands = self.commands.of(name);
         self.apply_commands(&commands, name, &desired, replicas, &mut memory);
-        let desired = memory.marked(if_paused(desired, &memory), replicas);
-        let lone = !catalog.knows(&front::name(name));
-        let mut unmet = unmet(&self.c.board, &catalog, name, &desired);
-        unmet.extend(in_the_way(&self.c.board, name, &desired, lone));
+        let desired = memory.marked(memory.unless_paused(desired), replicas);
+        let unmet = waits_for(&self.c.board, &catalog, name, &desired);
         let pass = Pass {
             service: name,
             desired: &desired,
@@ -791,16 +789,6 @@ pub fn asked(catalog: &Catalog, service: &DesiredService) -> Asked {
     let project = &service.name.project;
     let context = reconcile::context(project, &catalog.project(project), std::iter::once(&service.spec));
     Asked { spec: service.spec.clone(), context }
-}
-
-/// A service that was paused by hand stays when its document is gone, too.
-fn if_paused(desired: Desired, memory: &Memory) -> Desired {
-    match (desired, memory.paused) {
-        (Desired::Gone(_), Some(since)) => Desired::Held(format!(
-            "its document is gone, but it was paused by hand at {since}: `composed resume` ends that"
-        )),
-        (desired, _) => desired,
-    }
 }
 
 /// The image of a revision, by name, and by id where it must be that one.

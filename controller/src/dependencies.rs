@@ -11,12 +11,7 @@ use crate::model::{Desired, DesiredService, Guest, Host, Hosts, Neighbours, Serv
 use crate::source::catalog::Catalog;
 
 /// The dependencies of a service that are not met, as the board shows them.
-pub(crate) fn unmet(
-    board: &Board,
-    catalog: &Catalog,
-    name: &ServiceName,
-    desired: &Desired,
-) -> BTreeMap<String, String> {
+fn unmet(board: &Board, catalog: &Catalog, name: &ServiceName, desired: &Desired) -> BTreeMap<String, String> {
     let Desired::Run(desired) = desired else {
         return BTreeMap::new();
     };
@@ -107,8 +102,22 @@ fn guests(board: &Board, name: &ServiceName) -> BTreeMap<String, Vec<Guest>> {
     guests
 }
 
+/// What a service waits for before anything of it is begun, with the reason: dependencies, and the host ports that its front
+/// has or is to have. The same for the loop and for `plan`.
+pub(crate) fn waits_for(
+    board: &Board,
+    catalog: &Catalog,
+    name: &ServiceName,
+    desired: &Desired,
+) -> BTreeMap<String, String> {
+    let lone = !catalog.knows(&front::name(name));
+    let mut waits = unmet(board, catalog, name, desired);
+    waits.extend(in_the_way(board, name, desired, lone));
+    waits
+}
+
 /// Who has the host ports of a service while its front comes or goes; `lone` says that no document wants a front.
-pub(crate) fn in_the_way(board: &Board, name: &ServiceName, desired: &Desired, lone: bool) -> Option<(String, String)> {
+fn in_the_way(board: &Board, name: &ServiceName, desired: &Desired, lone: bool) -> Option<(String, String)> {
     let Desired::Run(desired) = desired else { return None };
     if desired.spec.ports.is_empty() {
         return None;

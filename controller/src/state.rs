@@ -23,6 +23,8 @@ pub struct StateDir {
     root: Option<PathBuf>,
     /// What could not be read, in words.
     unreadable: Arc<Mutex<BTreeSet<String>>>,
+    /// Another process keeps it: nothing is changed.
+    is_anothers: bool,
 }
 
 /// What a file that cannot be read is kept as, beside its name.
@@ -45,7 +47,7 @@ impl StateDir {
 
     /// Memories under `root`, to be read: nothing is made.
     pub fn existing(root: &Path) -> Self {
-        Self { root: Some(root.to_owned()), ..Self::default() }
+        Self { root: Some(root.to_owned()), is_anothers: true, ..Self::default() }
     }
 
     /// A room for what others keep; none without a directory.
@@ -78,6 +80,12 @@ impl StateDir {
     /// Keeps a memory that cannot be read from being written over: a newer version may have written it, and its pause and
     /// history are in it.
     fn set_aside(&self, service: &ServiceName, path: &Path, why: &str) {
+        if self.is_anothers {
+            let told = format!("the memory of {service} cannot be read ({why}): {}", path.display());
+            tracing::warn!("{told}");
+            lock(&self.unreadable).insert(told);
+            return;
+        }
         let mut beside = path.as_os_str().to_owned();
         beside.push(format!(".{UNREADABLE}"));
         let kept = match std::fs::rename(path, &beside) {
@@ -259,6 +267,10 @@ mod tests {
         assert!(state.unreadable().iter().all(|told| told.contains("shop/web") && told.contains(".unreadable")));
         assert_eq!(state.unreadable().len(), 1);
         assert!(state.adopted().is_empty(), "it is no service");
+        // One that only looks, as `composed plan` does, leaves it where it is.
+        std::fs::write(&path, &newer).expect("written");
+        assert_eq!(StateDir::existing(dir.path()).load(&web), Memory::default());
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::session::{
 };
 use super::table::by;
 use crate::controller;
-use crate::dependencies::{neighbours, unmet};
+use crate::dependencies::{neighbours, waits_for};
 use crate::engine::Scope;
 use crate::images::updates;
 use crate::model::{Desired, ServiceName};
@@ -161,13 +161,14 @@ pub async fn intents(
         }
         let project = catalog.project(&name.project);
         let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
+        let desired = memory.unless_paused(desired);
         let desired = memory.marked(desired, snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice));
         let now = session.clock.now();
         let pass = Pass {
             service: name,
             desired: &desired,
             project: &project,
-            unmet: unmet(&session.board, catalog, name, &desired),
+            unmet: waits_for(&session.board, catalog, name, &desired),
             neighbours: neighbours(&session.board, name, &desired, catalog),
             refused: None,
             turns: None,

@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Deed, DesiredService, Health, HookEnd, HookRecord, ImageState, Mark, Notice, Observed, Probe, Replica, State,
+    Deed, Desired, DesiredService, Health, HookEnd, HookRecord, ImageState, Mark, Notice, Observed, Probe, Replica,
+    State,
 };
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
@@ -500,6 +501,16 @@ impl Memory {
         }
         let found = self.record(&present).zip(self.record(&earlier));
         found.ok_or_else(|| "no revision of it is remembered".to_owned())
+    }
+
+    /// A service that was paused by hand stays when its document is gone, too.
+    pub fn unless_paused(&self, desired: Desired) -> Desired {
+        match (desired, self.paused) {
+            (Desired::Gone(_), Some(since)) => Desired::Held(format!(
+                "its document is gone, but it was paused by hand at {since}: `composed resume` ends that"
+            )),
+            (desired, _) => desired,
+        }
     }
 
     /// Whether a command was applied.

@@ -11,10 +11,14 @@ use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::sim::{Behaviour, Sim, World};
 use composed::model::ServiceName;
+use composed::orders::Pause;
 use composed::source::catalog::Catalog;
 use composed::source::files::Reading;
 use composed::state::StateDir;
-use tokio::sync::{mpsc, watch};
+use crd_schema::status::ConditionType;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::undo::{Running, web};
 
 fn document(name: &str, more: &str) -> (String, Result<Vec<u8>, String>) {
     let text = format!(
@@ -148,9 +152,9 @@ async fn it_is_settled_when_what_was_found_is_gone_and_its_network_too() {
     });
 }
 
-async fn plan(sim: &Arc<Sim>, clock: Clock, reading: &Reading) -> Vec<Intent> {
-    let (state, board) = (StateDir::default(), Arc::default());
-    let session = Session {
+fn session(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Session {
+    let board = Arc::default();
+    Session {
         images: images(&board, clock, &state),
         engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
         senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
@@ -158,10 +162,37 @@ async fn plan(sim: &Arc<Sim>, clock: Clock, reading: &Reading) -> Vec<Intent> {
         state,
         board,
         view: None,
-    };
+    }
+}
+
+async fn plan(sim: &Arc<Sim>, clock: Clock, reading: &Reading) -> Vec<Intent> {
+    let session = session(sim, clock, StateDir::default());
     let catalog = Catalog::new(reading, &Catalog::empty(false));
     assert_eq!(catalog.problems, Vec::<String>::new());
     intents(&session, &catalog, reading.single).await.unwrap()
+}
+
+/// `plan` says what `run` does of a service that was paused by hand and whose document is gone.
+#[tokio::test(start_paused = true)]
+async fn a_plan_leaves_what_was_paused_by_hand_as_the_controller_does() {
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let running = Running::on(&sim, clock, state.clone());
+    running.wants("web:1", "").await;
+    running.converged("web:1").await;
+    let (answer, answered) = oneshot::channel();
+    running.board.orders.give(Pause { service: web(), on: true, answer });
+    answered.await.unwrap().unwrap();
+    running.until(|status| status.condition(ConditionType::Paused).is_some()).await;
+    running.end().await;
+
+    // Whoever confirms deletions does not confirm the end of a pause.
+    let catalog = Catalog::new(&reading(&[("db", "")]), &Catalog::empty(true));
+    let all = intents(&session(&sim, clock, state), &catalog, false).await.unwrap();
+    let intent = all.iter().find(|intent| intent.name == "shop/web").expect("it has containers");
+    assert!(intent.actions.is_empty(), "{intent:?}");
+    assert_eq!(intent.strategy, "left as it is");
 }
 
 #[tokio::test(start_paused = true)]
