@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crd_schema::status::{Event, ServiceStatus};
+use crd_schema::status::{Condition, ConditionType, Event, Reason, ServiceStatus};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -596,6 +596,9 @@ impl Shared {
                 return Next::At(Some(Instant::now()));
             }
         }
+        if let Some(why) = snapshot.unknown.get(name) {
+            return self.not_known(name, why);
+        }
         let project = catalog.project(&name.project);
         let before = self.c.board.status(name).or_else(|| self.c.state.load_status(name));
         let mut memory = lock(&self.memories).get(name).cloned().unwrap_or_default();
@@ -654,6 +657,31 @@ impl Shared {
             }
         }
         next(error.as_ref(), acted, wake_at)
+    }
+
+    /// A container of the service does not answer: what was known of it stays, and so does everything else.
+    fn not_known(&self, name: &ServiceName, why: &str) -> Next {
+        let known = self.c.board.status(name).or_else(|| self.c.state.load_status(name));
+        let mut status = known.unwrap_or_else(|| ServiceStatus {
+            project: name.project.clone(),
+            name: name.name.clone(),
+            ..ServiceStatus::default()
+        });
+        let same = |condition: &&Condition| condition.kind == ConditionType::Unknown;
+        let since = status.conditions.iter().find(same).map(|condition| condition.last_transition);
+        status.conditions.retain(|condition| condition.kind != ConditionType::Unknown);
+        status.conditions.push(Condition {
+            kind: ConditionType::Unknown,
+            status: true,
+            reason: Reason::InspectFailed,
+            message: format!("{why}; nothing of {name} is changed until it answers"),
+            last_transition: since.unwrap_or_else(|| self.c.clock.now()),
+        });
+        if since.is_none() {
+            tracing::warn!(service = %name, "{why}");
+        }
+        self.publish(name, &status);
+        Next::Failed(BACK_OFF)
     }
 
     /// Gives what people are to be told to whoever tells them. It stays here until that is written down there.

@@ -342,6 +342,8 @@ pub enum ConditionType {
     Contended,
     /// Containers claim by their labels to be replicas, and nothing proves it: they are not touched. Absent otherwise.
     ForeignContainers,
+    /// A container cannot be inspected, so that nothing is begun or changed. Absent otherwise.
+    Unknown,
     /// The post-deploy hook of the last rollout ended well. Absent where there is none, or none has ended.
     PostDeploy,
 }
@@ -391,6 +393,8 @@ pub enum Reason {
     CrashLoop,
     /// A container of that name belongs to somebody else.
     NameConflict,
+    /// The engine does not tell of a container what it is and does.
+    InspectFailed,
     /// What a container is does not bear out what its labels say.
     OwnershipUnproven,
     /// A service it depends on is not ready.

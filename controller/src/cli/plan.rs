@@ -159,6 +159,10 @@ pub async fn intents(
             let known = updates::of_versions(service).and_then(|question| session.images.known(&question));
             **service = updates::raised(service, known.as_ref(), replicas);
         }
+        if let Some(why) = snapshot.unknown.get(name) {
+            intents.push(intent(name.to_string(), format!("not known: {why}"), &Plan::default()));
+            continue;
+        }
         let project = catalog.project(&name.project);
         let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
         let desired = memory.unless_paused(desired);

@@ -26,6 +26,9 @@ pub struct Snapshot {
     pub volumes: BTreeMap<String, Option<String>>,
     /// Containers whose labels say that they are of this instance, or of a service of it, without proof: the first 100.
     pub foreign: Vec<Foreign>,
+    /// Services of which not everything could be asked for that was: which container does not answer. Nothing is known of
+    /// what is missing, and nothing may be done for it.
+    pub unknown: BTreeMap<ServiceName, String>,
 }
 
 impl Snapshot {

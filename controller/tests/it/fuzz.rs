@@ -2,7 +2,7 @@
 //! holds to 256 MB. `FUZZ=n` goes on for n seconds in all; `FUZZ_SEED=surface:n` plays one input again.
 
 mod documents;
-mod engine;
+pub(crate) mod engine;
 mod mutate;
 mod registry;
 mod requests;

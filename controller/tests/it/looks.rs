@@ -1,8 +1,8 @@
 //! What is true is newer than a look that began before it: a service that is gone stays gone, and an image that a look was
 //! not asked for is not missing. On the simulated engine, its time stopped.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use composed::engine::sim::{Behaviour, Sim};
@@ -13,6 +13,7 @@ use composed::plan::action::Verb;
 use composed::source::files::Source;
 use composed::state::StateDir;
 
+use crd_schema::status::ConditionType;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::{Notify, oneshot};
@@ -63,6 +64,8 @@ async fn until(running: &Running, done: impl Fn(&composed::board::Board) -> bool
 /// it makes no volume, and says that it has.
 struct Late {
     sim: Arc<Sim>,
+    /// A container of this service does not answer.
+    hangs: Mutex<Option<ServiceName>>,
     blind: AtomicUsize,
     hold: AtomicBool,
     arrived: Notify,
@@ -72,7 +75,7 @@ struct Late {
 impl Late {
     fn new(sim: &Arc<Sim>) -> Self {
         let (hold, arrived, release) = (AtomicBool::new(false), Notify::new(), Notify::new());
-        Self { sim: Arc::clone(sim), blind: AtomicUsize::new(0), hold, arrived, release }
+        Self { sim: Arc::clone(sim), hangs: Mutex::default(), blind: AtomicUsize::new(0), hold, arrived, release }
     }
 }
 
@@ -87,7 +90,12 @@ impl Engine for Late {
 
     fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
         Box::pin(async move {
-            let seen = self.sim.observe(scope).await;
+            let mut seen = self.sim.observe(scope).await;
+            if let (Ok(seen), Some(name)) = (&mut seen, &*self.hangs.lock().unwrap())
+                && seen.replicas.remove(name).is_some()
+            {
+                seen.unknown.insert(name.clone(), "the container shop-db-1 cannot be inspected: no answer".to_owned());
+            }
             if self.hold.swap(false, Ordering::SeqCst) {
                 self.arrived.notify_one();
                 self.release.notified().await;
@@ -192,5 +200,47 @@ async fn what_succeeds_and_is_not_seen_is_repeated_ever_more_slowly_and_told() {
     assert!(format!("{told:?}").contains("shop_data"), "{told:#?}");
     late.blind.store(0, Ordering::SeqCst);
     running.converged("web:1").await;
+    running.end().await;
+}
+
+/// A hanging inspect is an old fault of engines: it costs its own service, which is told, and nothing is made in its place.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_does_not_answer_holds_up_its_own_service_alone() {
+    let (sim, clock) = engine();
+    let late = Arc::new(Late::new(&sim));
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::behind(Arc::clone(&late) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+    let compose = |web: &str, db: &str| {
+        let text = format!("name: shop\nservices:\n  web: {{image: \"{web}\"}}\n  db: {{image: \"{db}\"}}\n");
+        std::fs::write(dir.path().join("compose.yaml"), text).unwrap();
+        Source::from(dir.path()).read()
+    };
+    let db = ServiceName::new("shop", "db");
+    running.readings.send(compose("web:1", "db:1")).await.unwrap();
+    running.converged("web:1").await;
+    until(&running, |board| board.status(&db).is_some_and(|status| status.available == 1)).await;
+    let before = running.board.status(&db).unwrap();
+    *late.hangs.lock().unwrap() = Some(db.clone());
+
+    running.readings.send(compose("web:2", "db:2")).await.unwrap();
+    running.converged("web:2").await;
+    let is_told = |board: &composed::board::Board| {
+        let condition = board.status(&db).and_then(|status| status.condition(ConditionType::Unknown).cloned());
+        condition
+            .is_some_and(|condition| condition.message.contains("shop-db-1") && condition.message.contains("shop/db"))
+    };
+    until(&running, is_told).await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let held = running.board.status(&db).unwrap();
+    assert_eq!(held.instances, before.instances, "nothing is begun");
+    assert!(running.board.health().blocked.is_none(), "nor is the engine away");
+
+    *late.hangs.lock().unwrap() = None;
+    let rolled = |board: &composed::board::Board| {
+        let status = board.status(&db).unwrap();
+        status.available == 1 && status.history.first().is_some_and(|record| record.image == "db:2")
+    };
+    until(&running, rolled).await;
+    assert!(running.board.status(&db).unwrap().condition(ConditionType::Unknown).is_none());
     running.end().await;
 }

@@ -8,6 +8,7 @@ mod disk;
 mod fuzz;
 mod git;
 mod golden;
+mod hanging;
 mod haproxies;
 mod hooks;
 mod hostile;

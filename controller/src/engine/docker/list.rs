@@ -21,6 +21,7 @@ const MAX_FOREIGN: usize = 100;
 /// A container that counts, from the list.
 pub(super) struct Listed {
     pub(super) id: String,
+    pub(super) name: String,
     pub(super) service: ServiceName,
     /// Docker Compose made it.
     pub(super) compose: bool,
@@ -93,7 +94,7 @@ impl Observer<'_> {
                 (Some(service), None) => {
                     let compose = !labels::are_ours(Some(&one.labels), self.instance);
                     let hook = if compose { None } else { labels::hook(&one.labels) };
-                    count.push(Listed { id: one.id, service, compose, hook });
+                    count.push(Listed { id: one.id, name: one.name, service, compose, hook });
                 }
                 (service, why) if foreign.len() < MAX_FOREIGN => {
                     foreign.push(Foreign { service, id: one.id, name: one.name, why: why.unwrap_or_default() });

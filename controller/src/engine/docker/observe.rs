@@ -3,6 +3,7 @@
 //! Reads only, and remembers nothing that it decides by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bollard::{
     models::{
@@ -59,7 +60,11 @@ struct Containers {
     owned: BTreeSet<ServiceName>,
     ids: BTreeSet<String>,
     foreign: Vec<Foreign>,
+    unknown: BTreeMap<ServiceName, String>,
 }
+
+/// One container that does not answer delays a look by so long. Engines answer within milliseconds.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Observer<'_> {
     /// One look. Also says which containers of ours there are, for whoever keeps notes on them.
@@ -71,9 +76,9 @@ impl Observer<'_> {
             self.networks(record),
             self.volumes(),
         )?;
-        let Containers { replicas, hooks, owned, ids, foreign } = replicas;
+        let Containers { replicas, hooks, owned, ids, foreign, unknown } = replicas;
         let (images, facts) = images;
-        let snapshot = Snapshot { replicas, hooks, owned, images, facts, networks, volumes, foreign };
+        let snapshot = Snapshot { replicas, hooks, owned, images, facts, networks, volumes, foreign, unknown };
         Ok((snapshot, ids))
     }
 
@@ -86,36 +91,30 @@ impl Observer<'_> {
         let services = scope.services.as_ref();
         let wanted = listed.into_iter().filter(|one| services.is_none_or(|all| all.contains(&one.service)));
         let (of_hooks, wanted): (Vec<_>, Vec<_>) = wanted.partition(|one| one.hook.is_some());
-        let hooks = self.hooks(of_hooks).await?;
-        let found: Vec<Replica> = stream::iter(wanted)
-            .map(|one| self.replica(one, scope))
-            .buffer_unordered(PARALLEL)
-            .try_filter_map(|found| async move { Ok(found) })
-            .try_collect()
-            .await?;
-        let mut replicas: BTreeMap<ServiceName, Vec<Replica>> = BTreeMap::new();
-        for replica in found {
-            replicas.entry(replica.service.clone()).or_default().push(replica);
+        let mut unknown = BTreeMap::new();
+        let hooks = each(of_hooks, &mut unknown, |one| self.hook(one)).await;
+        let mut replicas = each(wanted, &mut unknown, |one| self.replica(one, scope)).await;
+        let asked = owned_among(services, &owned);
+        if asked > 1 && unknown.len() == asked {
+            // Not one of them answers: that is the engine.
+            let why = unknown.into_values().next().unwrap_or_default();
+            return Err(EngineError::Unavailable(why));
         }
         for group in replicas.values_mut() {
             group.sort_by(|a, b| (a.number, &a.name, &a.id).cmp(&(b.number, &b.name, &b.id)));
         }
-        Ok(Containers { replicas, hooks, owned, ids, foreign })
+        Ok(Containers { replicas, hooks, owned, ids, foreign, unknown })
     }
 
     /// Few at a time have any.
-    async fn hooks(&self, listed: Vec<Listed>) -> Result<BTreeMap<ServiceName, Vec<HookRun>>, EngineError> {
-        let mut hooks: BTreeMap<ServiceName, Vec<HookRun>> = BTreeMap::new();
-        for one in listed {
-            let found = inspect(self.api, &one.id).await?;
-            let Some((kind, container)) = one.hook.zip(found) else { continue };
-            let mut run = hook_run(one.id, kind, container, &self.jobs);
-            if matches!(run.state, State::Exited(_)) {
-                run.output = oneshot::output(self.api, self.seen, &run.id).await;
-            }
-            hooks.entry(one.service).or_default().push(run);
+    async fn hook(&self, one: Listed) -> Result<Option<HookRun>, EngineError> {
+        let found = inspect(self.api, &one.id).await?;
+        let Some((kind, container)) = one.hook.zip(found) else { return Ok(None) };
+        let mut run = hook_run(one.id, kind, container, &self.jobs);
+        if matches!(run.state, State::Exited(_)) {
+            run.output = oneshot::output(self.api, self.seen, &run.id).await;
         }
-        Ok(hooks)
+        Ok(Some(run))
     }
 
     /// `None` when it went away since the list.
@@ -228,6 +227,45 @@ impl Observer<'_> {
         }
         (name, project)
     }
+}
+
+/// What is to be known of each of these containers, by service. What one of them does not answer says nothing of the others:
+/// its service is `unknown`, and why.
+async fn each<T, F>(
+    listed: Vec<Listed>,
+    unknown: &mut BTreeMap<ServiceName, String>,
+    look: impl Fn(Listed) -> F,
+) -> BTreeMap<ServiceName, Vec<T>>
+where
+    F: Future<Output = Result<Option<T>, EngineError>>,
+{
+    let looks = listed.into_iter().map(|one| {
+        let (service, name) = (one.service.clone(), one.name.clone());
+        let id = one.id.get(..12).unwrap_or(&one.id).to_owned();
+        let found = look(one);
+        async move {
+            let found = match tokio::time::timeout(INSPECT_TIMEOUT, found).await {
+                Ok(found) => found.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {} s", INSPECT_TIMEOUT.as_secs())),
+            };
+            (service, found.map_err(|why| format!("the container {name} ({id}) cannot be inspected: {why}")))
+        }
+    });
+    let mut known: BTreeMap<ServiceName, Vec<T>> = BTreeMap::new();
+    let mut looks = stream::iter(looks).buffer_unordered(PARALLEL);
+    while let Some((service, found)) = looks.next().await {
+        match found {
+            Ok(Some(found)) => known.entry(service).or_default().push(found),
+            Ok(None) => {}
+            Err(why) => drop(unknown.insert(service, why)),
+        }
+    }
+    known
+}
+
+/// How many of the services with containers were asked for.
+fn owned_among(services: Option<&BTreeSet<ServiceName>>, owned: &BTreeSet<ServiceName>) -> usize {
+    services.map_or(owned.len(), |services| owned.intersection(services).count())
 }
 
 /// A container in full; `None` when there is none of that id or name.

@@ -140,6 +140,7 @@ impl World {
             volumes: self.volumes.clone(),
             // Here every container says who has made it.
             foreign: Vec::new(),
+            unknown: BTreeMap::new(),
         }
     }
 

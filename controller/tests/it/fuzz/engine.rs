@@ -38,7 +38,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// What a good engine says, by the end of the path.
-fn good(path: &str) -> &'static str {
+pub(crate) fn good(path: &str) -> &'static str {
     const LABELS: &str = r#"{"dev.composed.instance":"fuzz","dev.composed.service":"shop/web","dev.composed.revision":"r1","dev.composed.generation":"7","com.docker.compose.project":"shop","com.docker.compose.service":"web","com.docker.compose.container-number":"1","com.docker.compose.config-hash":"r1"}"#;
     match path {
         "/version" => r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12"}"#,
