@@ -27,6 +27,7 @@ mod objects;
 mod observe;
 mod oneshot;
 mod ownership;
+mod parallel;
 mod raw;
 mod seal;
 mod seen;

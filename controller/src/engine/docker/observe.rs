@@ -3,7 +3,6 @@
 //! Reads only, and remembers nothing that it decides by.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bollard::{
     models::{
@@ -24,6 +23,7 @@ use super::{
     list::Listed,
     mounts, oneshot,
     ownership::{Owner as Whose, Ownership, Record},
+    parallel::{PARALLEL, each, owned_among},
     seen::Seen,
 };
 use crate::{
@@ -33,9 +33,6 @@ use crate::{
         Replica, Rotation, ServiceName, Snapshot, State,
     },
 };
-
-/// Calls in flight at once.
-const PARALLEL: usize = 16;
 
 /// What an observation needs.
 pub(super) struct Observer<'a> {
@@ -62,9 +59,6 @@ struct Containers {
     foreign: Vec<Foreign>,
     unknown: BTreeMap<ServiceName, String>,
 }
-
-/// One container that does not answer delays a look by so long. Engines answer within milliseconds.
-const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Observer<'_> {
     /// One look. Also says which containers of ours there are, for whoever keeps notes on them.
@@ -227,45 +221,6 @@ impl Observer<'_> {
         }
         (name, project)
     }
-}
-
-/// What is to be known of each of these containers, by service. What one of them does not answer says nothing of the others:
-/// its service is `unknown`, and why.
-async fn each<T, F>(
-    listed: Vec<Listed>,
-    unknown: &mut BTreeMap<ServiceName, String>,
-    look: impl Fn(Listed) -> F,
-) -> BTreeMap<ServiceName, Vec<T>>
-where
-    F: Future<Output = Result<Option<T>, EngineError>>,
-{
-    let looks = listed.into_iter().map(|one| {
-        let (service, name) = (one.service.clone(), one.name.clone());
-        let id = one.id.get(..12).unwrap_or(&one.id).to_owned();
-        let found = look(one);
-        async move {
-            let found = match tokio::time::timeout(INSPECT_TIMEOUT, found).await {
-                Ok(found) => found.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("no answer within {} s", INSPECT_TIMEOUT.as_secs())),
-            };
-            (service, found.map_err(|why| format!("the container {name} ({id}) cannot be inspected: {why}")))
-        }
-    });
-    let mut known: BTreeMap<ServiceName, Vec<T>> = BTreeMap::new();
-    let mut looks = stream::iter(looks).buffer_unordered(PARALLEL);
-    while let Some((service, found)) = looks.next().await {
-        match found {
-            Ok(Some(found)) => known.entry(service).or_default().push(found),
-            Ok(None) => {}
-            Err(why) => drop(unknown.insert(service, why)),
-        }
-    }
-    known
-}
-
-/// How many of the services with containers were asked for.
-fn owned_among(services: Option<&BTreeSet<ServiceName>>, owned: &BTreeSet<ServiceName>) -> usize {
-    services.map_or(owned.len(), |services| owned.intersection(services).count())
 }
 
 /// A container in full; `None` when there is none of that id or name.
