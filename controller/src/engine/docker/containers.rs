@@ -107,7 +107,9 @@ impl Docker {
         if print.volumes.is_empty() {
             return Ok(Cow::Borrowed(print));
         }
-        let image = self.api.call(self.api.client.inspect_image(reference(&print.spec.image)?)).await?;
+        // The name may stand for another image by now.
+        let name = print.image.as_ref().unwrap_or(&print.spec.image);
+        let image = self.api.call(self.api.client.inspect_image(reference(name)?)).await?;
         let declared = image.config.and_then(|config| config.volumes).unwrap_or_default();
         let same = |one: &str, other: &str| one.trim_end_matches('/') == other.trim_end_matches('/');
         let nameless =
