@@ -13,6 +13,7 @@ pub mod controller;
 mod dependencies;
 pub mod engine;
 pub mod front;
+mod hex;
 pub mod images;
 pub mod listen;
 pub mod model;

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::hex;
 use crate::listen::{Connections, Http, Listener, Slot, serve_http};
 use crate::secret::Secret;
 
@@ -124,7 +125,7 @@ impl Hook {
     }
 
     fn verify(&self, hexadecimal: &[u8], body: &[u8]) -> bool {
-        bytes(hexadecimal).is_some_and(|tag| hmac::verify(&self.key, body, &tag).is_ok())
+        hex::decode(hexadecimal).is_some_and(|tag| hmac::verify(&self.key, body, &tag).is_ok())
     }
 }
 
@@ -145,15 +146,6 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     Some(value.as_bytes())
-}
-
-fn bytes(hexadecimal: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = hexadecimal.chunks(2).map(|pair| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    });
-    pairs.collect()
 }
 
 /// Serves webhooks on an address.

@@ -28,6 +28,7 @@ use super::credentials::{Credentials, Login};
 use super::reference::{Reference, is_tag};
 use super::{Ask, Platforms, Trouble};
 use crate::clock::Clock;
+use crate::hex;
 use crate::transport::reach::Reach;
 use crate::transport::{Answer, Body, Server, Silence, is_this_host};
 
@@ -101,8 +102,7 @@ impl Registries {
         }
         // Some registries tell it only of the whole.
         let answer = self.get(Method::GET, image, &path, Body::UpTo(MAX_MANIFEST)).await?;
-        let hash: String = Sha256::digest(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("sha256:{hash}"))
+        Ok(format!("sha256:{}", hex::encode(Sha256::digest(&answer.body))))
     }
 
     async fn kinds(&self, image: &Reference, digest: &str) -> Result<Platforms, Trouble> {

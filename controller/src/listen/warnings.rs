@@ -64,7 +64,7 @@ fn wide(address: SocketAddr, exposed: Exposed) -> Option<String> {
     }
     let reach = if ip.is_unspecified() { "any address of this host" } else { "this address" };
     let what = exposed.words();
-    Some(format!("{what}: whoever can send packets to {reach} can read that, without authentication"))
+    Some(format!("{what}: every client that can send packets to {reach} can read that without authentication"))
 }
 
 /// Warns if an address opens a listener to more than this host.

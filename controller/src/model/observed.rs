@@ -52,10 +52,10 @@ pub struct Foreign {
 }
 
 impl std::fmt::Display for Foreign {
-    /// `the container NAME (ID) is left as it is: WHY`.
+    /// `the container NAME (ID) is not touched: WHY`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let short = self.id.get(..12).unwrap_or(&self.id);
-        write!(f, "the container {} ({short}) is left as it is: {}", self.name, self.why)
+        write!(f, "the container {} ({short}) is not touched: {}", self.name, self.why)
     }
 }
 

@@ -7,6 +7,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use crate::hex;
+
 /// Shorter values are no secrets, and would be found everywhere.
 const MIN_LENGTH: usize = 4;
 /// Shorter values are hidden only as they are: their other forms would be found everywhere.
@@ -93,7 +95,7 @@ impl Needles {
         let mut all = Vec::new();
         for secret in secrets {
             let lower = secret.to_ascii_lowercase();
-            all.push(secret.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect());
+            all.push(hex::encode(secret).into_bytes());
             if lower.contains(&b' ') {
                 all.push(lower.iter().map(|byte| if *byte == b' ' { b'+' } else { *byte }).collect());
             }

@@ -77,7 +77,7 @@ pub(super) fn is_project(dir: &Path) -> bool {
 /// Finds the projects of a reading, and reads the files that they are made of into it.
 ///
 /// # Errors
-/// Why the reading as a whole cannot be taken in, in words.
+/// Why the reading as a whole cannot be used, in words.
 pub(super) fn find(reading: &mut Reading, asked: &Asked, budget: &mut Budget) -> Result<(), String> {
     let (requests, nested) = requests(reading, asked)?;
     for (main, request) in requests {

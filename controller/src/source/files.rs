@@ -45,8 +45,8 @@ impl Budget {
         let left = self.files.checked_sub(1).zip(self.bytes.checked_sub(bytes));
         let (files, bytes) = left.ok_or_else(|| {
             format!(
-                "its documents and the files that they name are more than {MAX_FILES} files or {} MiB: nothing of it is \
-                 taken in; name a directory that holds less",
+                "its documents and the files that they name are more than {MAX_FILES} files or {} MiB: none of it is \
+                 read; name a directory that holds less",
                 MAX_BYTES >> 20
             )
         })?;

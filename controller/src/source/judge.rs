@@ -114,7 +114,7 @@ impl<'a> Judge<'a> {
     fn stay_as_too_much(&mut self) {
         let why = format!(
             "the documents have more than {MAX_VALUES} values, with files of variables, aliases and ranges of ports written \
-             out: nothing of them is taken in; write fewer, or let another instance read a part of them"
+             out: none of them is applied; write fewer, or let another instance read a part of them"
         );
         self.stay("there is more than is read".to_owned(), &why);
     }

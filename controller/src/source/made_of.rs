@@ -9,6 +9,7 @@ use crd_schema::compose::{FILE_NAMES, OVERRIDE_NAMES};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::hex;
 use crate::model::ServiceName;
 
 /// What is remembered of each project, by the full path of its main file.
@@ -39,7 +40,7 @@ impl MadeOf {
 
 /// Names a content.
 pub(super) fn digest(content: &[u8]) -> String {
-    Sha256::digest(content).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(content).get(..16).unwrap_or_default())
 }
 
 /// The Compose files that were found by their names, in full: the main ones, and what was merged over them.

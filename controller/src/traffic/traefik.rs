@@ -346,7 +346,7 @@ impl Path for Traefik {
             // It may be a stranger: that holds nothing.
             let host = self.hosts.get().and_then(Hosts::refused)?;
             let detail = format!(
-                "nobody is given it: requests for the host {host} are refused, so that a Traefik which asks by that name keeps \
+                "it is not served: requests for the host {host} are refused, so that a Traefik which asks by that name keeps \
                  what it has; start composed with --allow-host {host}"
             );
             return Some(TrafficPath { path: path.to_owned(), proof: Proof::NotApplied, detail });

@@ -61,7 +61,7 @@ fn what_files_stand_for_is_bounded_as_a_sum() {
         let ports: String = (0..5).map(|n| service(file * 5 + n, "ports: [\"1000-12000\"]")).collect();
         write(&format!("ports/{file}.yaml"), &ports);
     }
-    // What is taken in before it is too much has its share, too.
+    // What was read before it is too much needs memory, too.
     for (directory, word, memory) in [
         ("large", "64 MiB", "200000"),
         ("variables", "more than 2000000 values", "256000"),

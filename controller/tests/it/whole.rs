@@ -187,7 +187,7 @@ async fn a_plan_leaves_what_was_paused_by_hand_as_the_controller_does() {
     running.until(|status| status.condition(ConditionType::Paused).is_some()).await;
     running.end().await;
 
-    // Whoever confirms deletions does not confirm the end of a pause.
+    // A confirmed deletion does not end a pause.
     let catalog = Catalog::new(&reading(&[("db", "")]), &Catalog::empty(true));
     let all = intents(&session(&sim, clock, state), &catalog, false).await.unwrap();
     let intent = all.iter().find(|intent| intent.name == "shop/web").expect("it has containers");

@@ -22,7 +22,7 @@ use super::{
     labels::{self, INSTANCE, Labels},
     seal::{SEAL, SealKey, Sealed},
 };
-use crate::{engine::EngineError, state};
+use crate::{engine::EngineError, hex, state};
 
 const PREFIX: &str = "composed-key-";
 /// The key, on the volume.
@@ -385,7 +385,7 @@ fn new_key() -> Result<SealKey, EngineError> {
 fn random(bytes: usize) -> Result<String, EngineError> {
     let mut random = vec![0; bytes];
     SystemRandom::new().fill(&mut random).map_err(|_| rejected("the system gives no random numbers"))?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(random))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use ring::hmac;
 
 use super::labels::{self, Labels};
+use crate::hex;
 
 /// The label of the seal: version, nonce and HMAC-SHA256, as `1.NONCE.HEX`.
 pub(super) const SEAL: &str = "dev.composed.seal";
@@ -49,7 +50,7 @@ impl SealKey {
         nonce: &str,
     ) -> String {
         let tag = hmac::sign(&self.key(), text(what, labels, nonce).as_bytes());
-        format!("{VERSION}.{nonce}.{}", hex(tag.as_ref()))
+        format!("{VERSION}.{nonce}.{}", hex::encode(tag))
     }
 
     /// Whether a seal is of this key, for `what` with these labels.
@@ -58,7 +59,7 @@ impl SealKey {
         let (Some(VERSION), Some(nonce), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
             return false;
         };
-        let Some(tag) = bytes(tag) else { return false };
+        let Some(tag) = hex::decode(tag.as_bytes()) else { return false };
         hmac::verify(&self.key(), text(what, labels, nonce).as_bytes(), &tag).is_ok()
     }
 
@@ -87,16 +88,6 @@ fn text<'a>(what: Sealed<'_>, labels: impl IntoIterator<Item = (&'a String, &'a 
         text.push_str(&format!("{}:{part}", part.len()));
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digits = hex.as_bytes();
-    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    digits.len().is_multiple_of(2).then(|| pairs.collect())?
 }
 
 #[cfg(test)]

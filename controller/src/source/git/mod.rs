@@ -25,6 +25,7 @@ use crd_schema::status::CommitStatus;
 use sha2::{Digest as _, Sha256};
 
 use self::read::of_host;
+use crate::hex;
 use crate::source::compose::{Asked, absolute, is_filled};
 use crate::source::host::HostName;
 
@@ -100,9 +101,8 @@ impl GitSource {
     /// The directory for its copy: another address, ref or path has another one.
     fn room(&self) -> String {
         let what = format!("{}\n{:?}\n{}", self.address, self.follow, self.path);
-        let digest = Sha256::digest(what.as_bytes());
-        let first: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{first}", self.name)
+        let digest = hex::encode(Sha256::digest(what.as_bytes()));
+        format!("{}-{}", self.name, digest.get(..8).unwrap_or_default())
     }
 
     /// A problem as it is shown: of a commit, or of the repository.

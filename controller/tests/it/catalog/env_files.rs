@@ -28,7 +28,7 @@ fn hidden_ones_and_those_above_are_part_of_the_reading() {
     }
 }
 
-/// Whoever may write documents may not read files of the host with them, and links lead nowhere else.
+/// A document cannot read files of the host that are elsewhere, by its paths or by links.
 #[test]
 fn files_outside_of_the_documents_directory_are_read_where_that_is_allowed() {
     let elsewhere = tempfile::tempdir().unwrap();
