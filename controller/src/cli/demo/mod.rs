@@ -55,6 +55,7 @@ pub async fn demo(common: &Common) -> anyhow::Result<ExitCode> {
             // An image that is still used, or was never made, is no reason to hide how the demo went.
             drop(docker.remove_image(&image(version)).await);
         }
+        docker.remove_key().await;
     }
     match played {
         Ok(code) => Ok(ExitCode::from(code)),

@@ -102,6 +102,11 @@ impl Docker {
         })
     }
 
+    /// Removes the volume that keeps the key of this instance: of one that is over. What cannot be removed stays.
+    pub async fn remove_key(&self) {
+        self.ownership.remove(&self.api).await;
+    }
+
     /// Makes an image of a tar archive, named `reference`. `changes` are lines of a Dockerfile, such as
     /// `ENTRYPOINT ["/app"]`. Returns its id.
     pub async fn import_image(&self, tar: Vec<u8>, reference: &str, changes: &[String]) -> Result<String, EngineError> {

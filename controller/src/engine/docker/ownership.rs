@@ -11,7 +11,7 @@ use std::{
 
 use bollard::{
     models::{ContainerSummary, VolumeCreateRequest},
-    query_parameters::{ListContainersOptions, ListNetworksOptions},
+    query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveVolumeOptions},
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -227,6 +227,14 @@ impl Ownership {
         let record = Arc::new(record);
         *known = Some(Known { record: Arc::clone(&record), is_kept: true });
         Ok(record)
+    }
+
+    /// Removes the key from the engine.
+    pub(super) async fn remove(&self, api: &Api) {
+        let removed = api.call(api.client.remove_volume(&self.volume, None::<RemoveVolumeOptions>)).await;
+        if let Err(error) = removed {
+            tracing::debug!(volume = self.volume, %error, "it stays");
+        }
     }
 
     /// The engine may have lost the key: it is looked for, and put there again, before the next use.
