@@ -8,7 +8,6 @@ use std::time::Duration;
 use composed::engine::sim::{Behaviour, Sim};
 use composed::engine::{Claim, Context, Engine, EngineError, Scope};
 use composed::model::{Key, ServiceName, Snapshot};
-use composed::orders::Pause;
 use composed::plan::action::Verb;
 use composed::source::files::Source;
 use composed::state::StateDir;
@@ -16,9 +15,10 @@ use composed::state::StateDir;
 use crd_schema::status::ConditionType;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use crate::undo::{Running, engine, web};
+use crate::pause::pause;
+use crate::undo::{Running, engine};
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_left_a_compose_file_leaves_the_status_for_good() {
@@ -140,9 +140,7 @@ async fn a_look_that_began_before_a_service_went_brings_nothing_of_it_back() {
 
     // A look for the other service alone, which sees this one, too.
     late.hold.store(true, Ordering::SeqCst);
-    let (answer, answered) = oneshot::channel();
-    running.board.orders.give(Pause { service: web(), on: true, answer });
-    answered.await.unwrap().unwrap();
+    pause(&running, true).await.unwrap();
     late.arrived.notified().await;
     running.readings.send(compose(one)).await.unwrap();
     until(&running, |board| board.status(&name).is_none()).await;

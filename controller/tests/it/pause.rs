@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::undo::{Running, engine, web};
 
-async fn pause(running: &Running, on: bool) -> Result<String, String> {
+pub(crate) async fn pause(running: &Running, on: bool) -> Result<String, String> {
     let (answer, answered) = oneshot::channel();
     running.board.orders.give(Pause { service: web(), on, answer });
     tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()

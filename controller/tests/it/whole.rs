@@ -11,14 +11,14 @@ use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::sim::{Behaviour, Sim, World};
 use composed::model::ServiceName;
-use composed::orders::Pause;
 use composed::source::catalog::Catalog;
 use composed::source::files::Reading;
 use composed::state::StateDir;
 use crd_schema::status::ConditionType;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::undo::{Running, web};
+use crate::pause::pause;
+use crate::undo::Running;
 
 fn document(name: &str, more: &str) -> (String, Result<Vec<u8>, String>) {
     let text = format!(
@@ -181,9 +181,7 @@ async fn a_plan_leaves_what_was_paused_by_hand_as_the_controller_does() {
     let running = Running::on(&sim, clock, state.clone());
     running.wants("web:1", "").await;
     running.converged("web:1").await;
-    let (answer, answered) = oneshot::channel();
-    running.board.orders.give(Pause { service: web(), on: true, answer });
-    answered.await.unwrap().unwrap();
+    pause(&running, true).await.unwrap();
     running.until(|status| status.condition(ConditionType::Paused).is_some()).await;
     running.end().await;
 
