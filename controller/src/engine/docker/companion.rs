@@ -73,7 +73,7 @@ impl Docker {
             Ok(created) => created.id,
             // A leftover of a controller that died.
             Err(error) if words(&error, &[409]).is_some() => {
-                self.sweep(&format!("{label}={of}")).await;
+                self.sweep(label, Some(of)).await;
                 self.api.call(self.api.client.create_container(Some(options()), body)).await?.id
             }
             Err(error) => return Err(reaction(&error, Asked::Plainly)),
@@ -126,10 +126,11 @@ impl Docker {
 
     /// Removes the companions that controllers of this instance have left behind.
     pub async fn sweep_companions(&self) {
-        self.sweep(COMPANION).await;
+        self.sweep(COMPANION, None).await;
     }
 
-    async fn sweep(&self, label: &str) {
+    /// Removes what accompanies the container `of`, or any, by this label.
+    async fn sweep(&self, label: &str, of: Option<&str>) {
         let ours = format!("{}={}", labels::INSTANCE, self.instance);
         let filters = HashMap::from([("label".to_owned(), vec![label.to_owned(), ours])]);
         let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
@@ -142,6 +143,11 @@ impl Docker {
                 for one in found {
                     let (id, labels) = (one.id.unwrap_or_default(), one.labels.unwrap_or_default());
                     let image = one.image_id.unwrap_or_default();
+                    // Replicas have the label as well: empty.
+                    let accompanied = labels::get(&labels, label);
+                    if accompanied.is_none_or(|accompanied| of.is_some_and(|of| of != accompanied)) {
+                        continue;
+                    }
                     if record.owner_of_container(&self.instance, &id, &image, &labels) == Owner::Us {
                         self.remove_companion(&id).await;
                     }

@@ -342,6 +342,7 @@ async fn a_companion_of_an_image_that_compose_has_built_is_ours() {
     // Of one that has died without removing it.
     stage.docker().sweep_companions().await;
     assert!(stage.peek(&companion).await.is_none_or(|(_, state)| state == "removing"), "it is swept away");
+    assert_eq!(stage.peek(&own.id).await.map(|(_, state)| state).as_deref(), Some("running"), "it is no companion");
 }
 
 fn mode_of(path: &std::path::Path) -> u32 {
