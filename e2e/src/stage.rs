@@ -1,17 +1,58 @@
-//! Where a scenario plays: one at a time, bounded in time, with its story told when it fails.
+//! Where a scenario plays: a few side by side, bounded in time, with its story told when it fails.
 
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::docker::Docker;
 use crate::program::images;
 use crate::world::World;
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// So many scenarios play at once: most of their time they wait.
+const SEATS: usize = 4;
+
+static HOUSE: House = House { seats: Mutex::new(Seats { next: 0, turn: 0, taken: 0 }), freed: Condvar::new() };
+
+struct House {
+    seats: Mutex<Seats>,
+    freed: Condvar,
+}
+
+struct Seats {
+    /// The number of the next who comes, and of the next who may sit down: in the order in which they came, so that who needs
+    /// all seats is not waited past for ever.
+    next: u64,
+    turn: u64,
+    taken: usize,
+}
+
+/// Some of the house's seats, free again when it is dropped.
+struct Taken(usize);
+
+impl Taken {
+    fn take(wanted: usize) -> Self {
+        let mut seats = HOUSE.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = seats.next;
+        seats.next += 1;
+        let waits = |seats: &mut Seats| seats.turn != mine || seats.taken + wanted > SEATS;
+        let mut seats = HOUSE.freed.wait_while(seats, waits).unwrap_or_else(PoisonError::into_inner);
+        seats.turn += 1;
+        seats.taken += wanted;
+        drop(seats);
+        HOUSE.freed.notify_all();
+        Self(wanted)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        HOUSE.seats.lock().unwrap_or_else(PoisonError::into_inner).taken -= self.0;
+        HOUSE.freed.notify_all();
+    }
+}
 
 /// A line for people, past the capture of the test harness.
 pub fn say(text: &str) {
@@ -23,7 +64,16 @@ pub fn say(text: &str) {
 /// if `COMPOSED_REQUIRE_DOCKER` is 1. One that takes longer than `limit` ends the whole test process; the janitor
 /// cleans up.
 pub fn scenario(name: &str, limit: Duration, play: impl FnOnce(&World)) {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    perform(name, limit, 1, play);
+}
+
+/// Plays a scenario while no other one plays: what it measures, or stops, is everybody's.
+pub fn scenario_alone(name: &str, limit: Duration, play: impl FnOnce(&World)) {
+    perform(name, limit, SEATS, play);
+}
+
+fn perform(name: &str, limit: Duration, seats: usize, play: impl FnOnce(&World)) {
+    let _seats = Taken::take(seats);
     if let Some(why) = Docker::default().missing() {
         assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "no Docker Engine: {why}");
         say(&format!("SKIPPED {name}: no Docker Engine answers ({why})"));

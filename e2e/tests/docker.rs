@@ -1,4 +1,4 @@
-//! Scenarios on a real Docker engine. Each checks with Docker itself who runs. They run one at a time; without an
+//! Scenarios on a real Docker engine. Each checks with Docker itself who runs. They run a few at a time; without an
 //! engine they are skipped in a line each, and fail if `COMPOSED_REQUIRE_DOCKER` is 1.
 //!
 //! `cargo test -p e2e` builds the program that it runs; `COMPOSED_BIN` names another one, such as a release build.
