@@ -22,6 +22,9 @@ pub struct Health {
     pub engine: String,
     /// Why it cannot act now: the engine does not answer, or another controller acts.
     pub blocked: Option<String>,
+    /// Since when it cannot.
+    #[serde(default)]
+    pub blocked_since: Option<jiff::Timestamp>,
     /// The files were read and every service was looked at once.
     pub ready: bool,
     /// Nothing that was found on the engine, or has just vanished from it, is still to be looked at.
@@ -206,6 +209,19 @@ impl Board {
     /// Counts what is no event.
     pub fn count(&self, kind: &'static str, done: bool) {
         *self.lock().counts.entry((kind, done)).or_default() += 1;
+    }
+
+    /// Nothing can be done now, and why; tells whether that is news.
+    pub fn block(&self, why: &str, now: jiff::Timestamp) -> bool {
+        self.set_health(|health| {
+            health.blocked = Some(why.to_owned());
+            health.blocked_since.get_or_insert(now);
+        })
+    }
+
+    /// It can be gone on; tells whether that is news.
+    pub fn unblock(&self) -> bool {
+        self.set_health(|health| (health.blocked, health.blocked_since) = (None, None))
     }
 
     /// Changes the controller's own state; tells whether that made a difference.

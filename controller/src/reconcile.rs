@@ -11,8 +11,8 @@ use crate::act::{Deed, Now, act};
 use crate::engine::{Context, Engine, EngineError};
 use crate::images::reference::Reference;
 use crate::model::{
-    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, RevisionRecord,
-    ServiceName, Snapshot, follows,
+    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, ServiceName,
+    Snapshot, follows,
 };
 use crate::plan::action::{Plan, Verb};
 use crate::plan::{self, begin::Stand, image::Held, policy::Policy};
@@ -161,14 +161,14 @@ impl Pass<'_> {
             replicas: self.replicas(snapshot, memory),
             images: images.collect(),
             missing: spec.map_or_else(Vec::new, |spec| {
-                plan::project::missing(&self.service.project, self.project, spec, snapshot)
+                plan::project::missing(&self.service.project, self.project, spec, &snapshot.listing)
             }),
             refused: self.refused.clone(),
             unmet: self.unmet.clone(),
             neighbours: self.neighbours.clone(),
             turn: None,
             hooks: snapshot.hooks.get(self.service).cloned().unwrap_or_default(),
-            foreign: snapshot.foreign_to(self.service).cloned().collect(),
+            foreign: snapshot.listing.foreign_to(self.service).cloned().collect(),
         }
     }
 
@@ -279,24 +279,6 @@ fn running(desired: &Desired) -> Option<&DesiredService> {
         Desired::Run(desired) => Some(desired),
         Desired::Gone(_) | Desired::Held(_) => None,
     }
-}
-
-/// The images that other services have, or may go back to, by id, and those that their hooks name; none where nothing is to be removed, which is so of most.
-pub fn spared(
-    name: &ServiceName,
-    memory: &Memory,
-    memories: &BTreeMap<ServiceName, Memory>,
-    snapshot: &Snapshot,
-) -> BTreeSet<String> {
-    if memory.brought.is_empty() {
-        return BTreeSet::new();
-    }
-    let others = memories.iter().filter(|(other, _)| *other != name).flat_map(|(_, memory)| &memory.history);
-    let run = snapshot.replicas.iter().filter(|(other, _)| *other != name).flat_map(|(_, replicas)| replicas);
-    let run = run.map(|replica| replica.image.clone());
-    let of =
-        |record: &RevisionRecord| record.spec.hook_images().cloned().chain(record.image.clone()).collect::<Vec<_>>();
-    others.flat_map(of).chain(run).collect()
 }
 
 /// The networks and volumes that these specifications use, with the names the engine knows them by.

@@ -50,6 +50,11 @@ impl StateDir {
         Self { root: Some(root.to_owned()), is_anothers: true, ..Self::default() }
     }
 
+    /// Whether there is a directory.
+    pub fn is_kept(&self) -> bool {
+        self.root.is_some()
+    }
+
     /// A room for what others keep; none without a directory.
     pub fn room(&self, name: &str) -> Option<PathBuf> {
         self.root.as_ref().map(|root| root.join(name))

@@ -12,7 +12,7 @@ use crate::program::images;
 use crate::world::World;
 
 /// So many scenarios play at once: most of their time they wait.
-const SEATS: usize = 4;
+const SEATS: usize = 3;
 
 static HOUSE: House = House { seats: Mutex::new(Seats { next: 0, turn: 0, taken: 0 }), freed: Condvar::new() };
 

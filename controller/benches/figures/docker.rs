@@ -1,6 +1,6 @@
 //! Figures on a real engine: what a rollout takes over its floor, how soon a saved file is acted upon, what idling costs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,8 +11,8 @@ use composed::cli::progress::{Standing, standing};
 use composed::clock::Clock;
 use composed::controller::Controller;
 use composed::engine::docker::Docker;
-use composed::engine::{Claim, Context, Engine, EngineError, Scope};
-use composed::model::{Health, Key, Replica, ServiceName, Snapshot, State};
+use composed::engine::{Claim, Context, Engine, EngineError, Scope, look};
+use composed::model::{Health, Key, Listing, Replica, ServiceName, Snapshot, State};
 use composed::plan::action::{Blueprint, Target, Verb};
 use composed::source::compose::Asked;
 use composed::source::files::Reading;
@@ -41,9 +41,16 @@ impl Engine for Spy {
     fn watch(&self) -> BoxStream<'static, Option<Key>> {
         self.inner.watch()
     }
-    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>> {
         self.first.lock().unwrap().get_or_insert_with(Instant::now);
-        self.inner.observe(scope)
+        self.inner.list(compose)
+    }
+    fn observe<'a>(
+        &'a self,
+        scope: &'a Scope,
+        listing: &'a Arc<Listing>,
+    ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+        self.inner.observe(scope, listing)
     }
     fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
         self.inner.apply(verb, context)
@@ -168,7 +175,7 @@ impl Bench {
 
     async fn replicas(&self, service: &ServiceName) -> Vec<Replica> {
         let scope = Scope { services: Some([service.clone()].into()), ..Scope::default() };
-        self.docker.observe(&scope).await.unwrap().replicas.remove(service).unwrap_or_default()
+        look(&*self.docker, &scope).await.unwrap().replicas.remove(service).unwrap_or_default()
     }
 
     async fn until(&self, service: &ServiceName, done: impl Fn(&[Replica]) -> bool) {

@@ -13,14 +13,14 @@ use super::session::{
     CONVERGED, INVALID, Session, UNREACHABLE, fail, known, print_data, print_err, print_out, say_notes,
 };
 use super::table::by;
-use crate::controller;
+use crate::controller::{self, Uses};
 use crate::dependencies::{neighbours, waits_for};
-use crate::engine::Scope;
+use crate::engine::{Scope, look};
 use crate::images::updates;
 use crate::model::{Desired, ServiceName};
 use crate::plan::action::Plan;
 use crate::plan::{hint, project};
-use crate::reconcile::{Pass, Said, spared};
+use crate::reconcile::{Pass, Said};
 use crate::source::catalog::Catalog;
 
 /// What would be done for one service or project.
@@ -138,22 +138,26 @@ pub async fn intents(
         memories.insert(name.clone(), memory);
     }
     let compose = Arc::new(catalog.names().cloned().chain(session.state.adopted()).collect());
-    let snapshot = session.engine.observe(&Scope { services: None, images, compose, asked }).await?;
+    let snapshot = look(&*session.engine, &Scope { services: None, images, compose, asked }).await?;
     let mut intents = Vec::new();
     let projects: BTreeSet<_> = catalog.names().map(|name| name.project.clone()).collect();
     for name in &projects {
-        let plan = project::plan(name, &catalog.project(name), &catalog.specs(name), &snapshot, false);
+        let plan = project::plan(name, &catalog.project(name), &catalog.specs(name), &snapshot.listing, false);
         if !plan.settled() {
             intents.push(intent(format!("project {name}"), String::new(), &plan));
         }
     }
     // With one file the others are looked at, too: it may depend on them.
-    let names = dependencies_first(&catalog.names().chain(&snapshot.owned).cloned().collect(), catalog);
-    let all = memories.clone();
+    let names = dependencies_first(&catalog.names().chain(&snapshot.listing.owned).cloned().collect(), catalog);
+    let uses = Uses::default();
+    for name in &names {
+        let replicas = snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice);
+        uses.note(name, memories.entry(name.clone()).or_insert_with(|| session.state.load(name)), replicas);
+    }
     for name in &names {
         // Long enough ago: what would be done in the end is what people ask for.
         let missed = jiff::Timestamp::UNIX_EPOCH;
-        let mut desired = catalog.desired(name, &snapshot.owned, missed);
+        let mut desired = catalog.desired(name, &snapshot.listing.owned, missed);
         if let Desired::Run(service) = &mut desired {
             let replicas = snapshot.replicas.get(name).map(Vec::as_slice).unwrap_or_default();
             let known = updates::of_versions(service).and_then(|question| session.images.known(&question));
@@ -178,7 +182,7 @@ pub async fn intents(
             turns: None,
             before: None,
             registry: Said::default(),
-            spared: spared(name, &memory, &all, &snapshot),
+            spared: uses.spared(name, &memory),
             now,
         };
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;

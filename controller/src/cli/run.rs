@@ -16,6 +16,7 @@ use super::repositories::{Repositories, given, repositories};
 use super::session::{self, CONVERGED, INVALID, Session, UNREACHABLE, Ways, fail};
 use crate::api::{self, webhook};
 use crate::board::Board;
+use crate::clock::Clock;
 use crate::controller::Controller;
 use crate::engine::EngineError;
 use crate::listen::{Exposed, Hosts, warn_if_wide};
@@ -186,7 +187,7 @@ async fn open(
             Err(error @ EngineError::Rejected { .. }) => return Err(error),
             Err(error) => {
                 let text = error.to_string();
-                if board.set_health(|health| health.blocked = Some(text.clone())) {
+                if board.block(&text, Clock::system().now()) {
                     tracing::warn!("{text}");
                 }
             }

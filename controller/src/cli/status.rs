@@ -43,7 +43,8 @@ fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
         print_out("");
     }
     if let Some(why) = &overview.health.blocked {
-        print_out(&format!("nothing is done: {why}\n"));
+        let since = overview.health.blocked_since.map(|since| format!("since {since:.0}, ")).unwrap_or_default();
+        print_out(&format!("{since}nothing is done: {why}\n"));
     }
     for problem in &overview.health.problems {
         print_out(&format!("{problem}\n"));

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{Shared, lock};
 use crate::front;
 use crate::model::{Desired, Key, Memory, Replica, RolloutOptions, ServiceName};
-use crate::orders::{Pause, RollOut, Undo};
+use crate::orders::{Order, Pause, RollOut, Undo};
 use crate::state::replace;
 
 /// The file of what was answered and not done yet, in the state directory.
@@ -107,19 +107,25 @@ impl Commands {
     }
 
     /// Those were done, and that is written down elsewhere.
-    pub(super) fn done(&self, service: &ServiceName, done: &[Command]) {
+    pub(super) async fn done(self: &Arc<Self>, service: &ServiceName, done: &[Command]) {
         if done.is_empty() {
             return;
         }
+        self.take_out(service, done);
+        let commands = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || commands.write()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the commands that were done could not be written down"),
+            Err(error) => tracing::error!(%error, "the commands that were done could not be written down"),
+        }
+    }
+
+    fn take_out(&self, service: &ServiceName, done: &[Command]) {
         let mut pending = lock(&self.pending);
         if let Some(commands) = pending.get_mut(&service.to_string()) {
             commands.retain(|command| !done.contains(command));
         }
         pending.retain(|_, commands| !commands.is_empty());
-        drop(pending);
-        if let Err(error) = self.write() {
-            tracing::warn!(%error, "the commands that were done could not be written down");
-        }
     }
 
     fn write(&self) -> std::io::Result<()> {
@@ -129,6 +135,22 @@ impl Commands {
         let written = replace(file, &text, true);
         drop(writing);
         written
+    }
+}
+
+/// Answers what people ask for, one after the other: what is decided of one is known to the next.
+pub(super) async fn take_orders(shared: Arc<Shared>) {
+    // Before the files were read nothing is known that could be answered.
+    shared.has_begun().await;
+    loop {
+        let order = shared.c.board.orders.next().await;
+        let service = order.service().clone();
+        match order {
+            Order::Undo(undo) => shared.undo(undo).await,
+            Order::Pause(pause) => shared.pause(pause).await,
+            Order::RollOut(order) => shared.roll_out(order).await,
+        }
+        shared.wake([Key::Service(service)]);
     }
 }
 
@@ -167,14 +189,13 @@ impl Shared {
     }
 
     /// Answers whether a service can be undone; its next pass does it.
-    pub(super) fn undo(&self, undo: Undo) {
+    async fn undo(&self, undo: Undo) {
         let Undo { service, to, answer } = undo;
         // Whoever asked was told that it came to nothing.
         if answer.is_closed() {
             return;
         }
-        self.recall(&service);
-        let mut memory = lock(&self.memories).get(&service).cloned().unwrap_or_default();
+        let mut memory = self.store.recall(&service).await;
         let catalog = self.catalog();
         let result = match catalog.service(&service) {
             None => Err(format!("{service} is not wanted, or its document is not valid")),
@@ -200,22 +221,21 @@ impl Shared {
     }
 
     /// Answers whether a service can be paused, or resumed; its next pass does it, and that of its front.
-    pub(super) fn pause(&self, pause: Pause) {
+    async fn pause(&self, pause: Pause) {
         let Pause { service, on, answer } = pause;
         if answer.is_closed() {
             return;
         }
-        self.recall(&service);
+        let memory = self.store.recall(&service).await;
         let catalog = self.catalog();
+        let seen = self.world.seen();
         let now = self.c.clock.now();
-        let is_paused = lock(&self.memories).get(&service).is_some_and(|memory| {
-            // What is left alone because others keep changing it goes on by the same word.
-            memory.paused.is_some() || (!on && memory.contended(now).is_some())
-        });
+        // What is left alone because others keep changing it goes on by the same word.
+        let is_paused = memory.paused.is_some() || (!on && memory.contended(now).is_some());
         let will_be = self.commands.pauses(&service).unwrap_or(is_paused);
         let desired = catalog.service(&service);
         let result = match (on, will_be, desired.filter(|desired| desired.spec.paused)) {
-            _ if !catalog.knows(&service) && !lock(&self.owned).contains(&service) => {
+            _ if !catalog.knows(&service) && !seen.owned.contains(&service) => {
                 Err(format!("there is no service {service}"))
             }
             (true, true, _) => Err(format!("{service} is paused already")),
@@ -234,7 +254,7 @@ impl Shared {
             Ok(said) => {
                 tracing::info!(%service, on, "paused by hand");
                 let front = front::name(&service);
-                let is_there = |name: &ServiceName| catalog.knows(name) || lock(&self.owned).contains(name);
+                let is_there = |name: &ServiceName| catalog.knows(name) || seen.owned.contains(name);
                 let both: Vec<_> = [service, front].into_iter().filter(is_there).collect();
                 self.wake(both.iter().cloned().map(Key::Service));
                 self.commands.give(both, &What::Pause(on), said, answer);
@@ -243,14 +263,14 @@ impl Shared {
     }
 
     /// Answers whether a service can be rolled out anew; its next pass begins it.
-    pub(super) fn roll_out(&self, order: RollOut) {
+    async fn roll_out(&self, order: RollOut) {
         let RollOut { service, options, answer } = order;
         if answer.is_closed() {
             return;
         }
-        self.recall(&service);
+        let memory = self.store.recall(&service).await;
         let catalog = self.catalog();
-        let by_hand = lock(&self.memories).get(&service).is_some_and(|memory| memory.paused.is_some());
+        let by_hand = memory.paused.is_some();
         let result = match catalog.service(&service) {
             None => Err(format!("{service} is not wanted, or its document is not valid")),
             Some(desired) if desired.spec.paused => {
@@ -284,7 +304,7 @@ mod tests {
         assert_eq!(answered.await.expect("an answer"), Ok("yes".to_owned()));
         let again = Commands::open(Some(file.clone()));
         assert_eq!((again.of(&web), again.pauses(&web)), (commands.of(&web), Some(true)));
-        again.done(&web, &again.of(&web));
+        Arc::new(again).done(&web, &commands.of(&web)).await;
         assert!(Commands::open(Some(file)).of(&web).is_empty());
     }
 

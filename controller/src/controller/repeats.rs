@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::lock;
 use crate::act::Deed;
 use crate::model::Key;
-use crate::plan::action::{Plan, Verb};
+use crate::plan::action::{Action, Plan, Verb};
 
 /// The first wait; it doubles with each repetition.
 const FIRST: Duration = Duration::from_millis(250);
@@ -39,7 +39,11 @@ impl Repeats {
         done.retain(|what, _| planned.contains(what));
         let held = |verb: &Verb| done.get(&verb.to_string()).map(|repeat| repeat.next).filter(|next| *next > now);
         let wake = plan.actions.iter().filter_map(|action| held(&action.verb)).min();
-        plan.actions.retain(|action| held(&action.verb).is_none());
+        let (held_back, left) = plan.actions.drain(..).partition(|action| held(&action.verb).is_some());
+        plan.actions = left;
+        for Action { verb, .. } in held_back {
+            plan.wait(format!("the engine to show what `{verb}` has done"), None);
+        }
         if done.is_empty() {
             all.remove(key);
         }

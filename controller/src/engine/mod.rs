@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crd_schema::{ContainerFile, Network, ServiceSpec, Volume};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
-use crate::model::{Key, ServiceName, Snapshot};
+use crate::model::{Key, Listing, ServiceName, Snapshot};
 use crate::plan::action::Verb;
 
 /// What one look at the engine covers.
@@ -76,6 +76,15 @@ pub enum Claim {
     HeldBy(String),
 }
 
+/// One look of one's own: lists, and asks for what `scope` names.
+///
+/// # Errors
+/// The engine's.
+pub async fn look(engine: &dyn Engine, scope: &Scope) -> Result<Snapshot, EngineError> {
+    let listing = Arc::new(engine.list(&scope.compose).await?);
+    engine.observe(scope, &listing).await
+}
+
 /// A container engine.
 pub trait Engine: Send + Sync {
     /// For people: `Docker 20.10.24 (API 1.41) at unix:///var/run/docker.sock`.
@@ -85,8 +94,17 @@ pub trait Engine: Send + Sync {
     /// `None` says that everything must be looked at. Ends only with the engine.
     fn watch(&self) -> BoxStream<'static, Option<Key>>;
 
-    /// One look.
-    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>>;
+    /// The index of the world: a few calls, however many containers there are. What Docker Compose made of the services
+    /// `compose` counts as ours.
+    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>>;
+
+    /// What is to be known of a listing's services that `scope` names, and of images. A container that does not answer
+    /// makes its own service unknown, and no other.
+    fn observe<'a>(
+        &'a self,
+        scope: &'a Scope,
+        listing: &'a Arc<Listing>,
+    ) -> BoxFuture<'a, Result<Snapshot, EngineError>>;
 
     /// Exactly one mutating call. Idempotent: doing it again when it is done is `Ok` or `Stale`. Returns promptly:
     /// pulls, stops and hooks are begun here and observed later; their end wakes the key through `watch`.

@@ -21,5 +21,5 @@ pub use mark::{Mark, RolloutOptions, unmarked};
 pub use memory::{Failure, Fetched, HISTORY, Memory, Outcome, PostStart, RevisionRecord, Sighting, TagSeen, Trouble};
 pub use neighbours::{Guest, Host, Hosts, Neighbours};
 pub use notice::{Notice, NoticeKind};
-pub use observed::{Foreign, ImageFacts, ImageState, Observed, PullProgress, Remote, Snapshot};
+pub use observed::{Foreign, ImageFacts, ImageState, Listed, Listing, Observed, PullProgress, Remote, Snapshot};
 pub use replica::{Comparison, Health, HookEnd, InFlight, Owner, Pending, Probe, Replica, Rotation, State};

@@ -1,37 +1,61 @@
-//! What is there: one look at the engine, and the part of it that one service needs.
+//! What is there: what the engine lists, what it tells of some services, and the part of it that one service needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HookRun, Neighbours, Replica, ServiceName};
+use super::{HookKind, HookRun, Neighbours, Replica, ServiceName};
 
-/// One look at the engine, shared by all keys that were due when it began.
+/// What an engine lists: the index of the world. Cheap to ask for, and shared by all who ask at the same time; what a
+/// container is like, only an inspect tells.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
-    /// Our containers of the services asked for, by service.
-    pub replicas: BTreeMap<ServiceName, Vec<Replica>>,
-    /// The containers of their hooks, which are no replicas.
-    pub hooks: BTreeMap<ServiceName, Vec<HookRun>>,
-    /// All services that have a container of ours, asked for or not.
+pub struct Listing {
+    /// Our containers, by service.
+    pub containers: BTreeMap<ServiceName, Vec<Listed>>,
+    /// All services that have a container of ours.
     pub owned: BTreeSet<ServiceName>,
-    /// The images asked for.
-    pub images: BTreeMap<String, ImageState>,
-    /// What more is known of those of them that are here or on their way.
-    pub facts: BTreeMap<String, ImageFacts>,
     /// All networks by name; with their project where this controller made them.
     pub networks: BTreeMap<String, Option<String>>,
     /// All volumes by name; with their project where this controller made them.
     pub volumes: BTreeMap<String, Option<String>>,
     /// Containers whose labels say that they are of this instance, or of a service of it, without proof: the first 100.
     pub foreign: Vec<Foreign>,
+}
+
+/// A container of ours, as a list tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Docker Compose made it.
+    pub compose: bool,
+    /// It is of this hook, and no replica.
+    pub hook: Option<HookKind>,
+}
+
+/// What is known of some services: the listing that it was begun with, and what was asked for of it in full.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The index.
+    pub listing: Arc<Listing>,
+    /// Our containers of the services asked for, by service.
+    pub replicas: BTreeMap<ServiceName, Vec<Replica>>,
+    /// The containers of their hooks, which are no replicas.
+    pub hooks: BTreeMap<ServiceName, Vec<HookRun>>,
+    /// The images asked for.
+    pub images: BTreeMap<String, ImageState>,
+    /// What more is known of those of them that are here or on their way.
+    pub facts: BTreeMap<String, ImageFacts>,
     /// Services of which not everything could be asked for that was: which container does not answer. Nothing is known of
     /// what is missing, and nothing may be done for it.
     pub unknown: BTreeMap<ServiceName, String>,
 }
 
-impl Snapshot {
+impl Listing {
     /// The containers that claim to be of a service and are not.
     pub fn foreign_to(&self, service: &ServiceName) -> impl Iterator<Item = &Foreign> {
         self.foreign.iter().filter(move |one| one.service.as_ref() == Some(service))

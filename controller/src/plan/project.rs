@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crd_schema::{MountKind, ServiceSpec};
 
-use crate::model::{DesiredProject, Snapshot};
+use crate::model::{DesiredProject, Listing};
 
 use super::action::{Plan, Verb};
 
@@ -22,18 +22,18 @@ pub fn uses(spec: &ServiceSpec) -> (Vec<String>, Vec<String>) {
 }
 
 /// What a service still lacks, for people: `network shop_default`.
-pub fn missing(project: &str, desired: &DesiredProject, spec: &ServiceSpec, snapshot: &Snapshot) -> Vec<String> {
+pub fn missing(project: &str, desired: &DesiredProject, spec: &ServiceSpec, listing: &Listing) -> Vec<String> {
     let (networks, volumes) = uses(spec);
     let networks = networks.iter().map(|key| desired.network_name(project, key));
     let volumes = volumes.iter().map(|key| desired.volume_name(project, key));
-    let networks = networks.filter(|name| !snapshot.networks.contains_key(name)).map(|name| format!("network {name}"));
-    let volumes = volumes.filter(|name| !snapshot.volumes.contains_key(name)).map(|name| format!("volume {name}"));
+    let networks = networks.filter(|name| !listing.networks.contains_key(name)).map(|name| format!("network {name}"));
+    let volumes = volumes.filter(|name| !listing.volumes.contains_key(name)).map(|name| format!("volume {name}"));
     networks.chain(volumes).collect()
 }
 
 /// The next step for a project whose running services have these specifications. With `empty`, no service of it is
 /// wanted or left.
-pub fn plan(project: &str, desired: &DesiredProject, specs: &[&ServiceSpec], snapshot: &Snapshot, empty: bool) -> Plan {
+pub fn plan(project: &str, desired: &DesiredProject, specs: &[&ServiceSpec], listing: &Listing, empty: bool) -> Plan {
     let mut plan = Plan::default();
     let mut networks = BTreeMap::new();
     let mut volumes = BTreeMap::new();
@@ -43,7 +43,7 @@ pub fn plan(project: &str, desired: &DesiredProject, specs: &[&ServiceSpec], sna
         volumes.extend(of_volumes.into_iter().map(|key| (desired.volume_name(project, &key), key)));
     }
     for (name, key) in networks {
-        if snapshot.networks.contains_key(&name) {
+        if listing.networks.contains_key(&name) {
             continue;
         }
         if desired.networks.get(&key).is_some_and(|network| network.external) {
@@ -53,7 +53,7 @@ pub fn plan(project: &str, desired: &DesiredProject, specs: &[&ServiceSpec], sna
         }
     }
     for (name, key) in volumes {
-        if snapshot.volumes.contains_key(&name) {
+        if listing.volumes.contains_key(&name) {
             continue;
         }
         if desired.volumes.get(&key).is_some_and(|volume| volume.external) {
@@ -63,7 +63,7 @@ pub fn plan(project: &str, desired: &DesiredProject, specs: &[&ServiceSpec], sna
         }
     }
     if empty {
-        let ours = snapshot.networks.iter().filter(|(_, owner)| owner.as_deref() == Some(project));
+        let ours = listing.networks.iter().filter(|(_, owner)| owner.as_deref() == Some(project));
         for (name, _) in ours {
             plan.act(Verb::RemoveNetwork { name: name.clone() }, "no service of its project is left");
         }

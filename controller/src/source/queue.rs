@@ -44,10 +44,12 @@ impl Queue {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Takes all keys that are due at `now`; each must be given back with `done`.
-    pub fn take(&mut self, now: Instant) -> Vec<Key> {
+    /// Takes the keys that are due at `now`, at most so many, the longest due first; each must be given back with `done`.
+    pub fn take(&mut self, now: Instant, most: usize) -> Vec<Key> {
         let mut keys = Vec::new();
-        while let Some((at, key)) = self.due.pop_first() {
+        while keys.len() < most
+            && let Some((at, key)) = self.due.pop_first()
+        {
             if at > now {
                 self.due.insert((at, key));
                 break;
@@ -92,6 +94,7 @@ impl Queue {
 mod tests {
     use super::*;
 
+    const ALL: usize = usize::MAX;
     const FIRST: Duration = Duration::from_millis(500);
 
     fn key(name: &str) -> Key {
@@ -111,9 +114,9 @@ mod tests {
         queue.push(key("a"), soon);
         queue.push(key("a"), later);
         assert_eq!(queue.next_at(), Some(soon));
-        assert!(queue.take(now).is_empty());
-        assert_eq!(queue.take(later), vec![key("a")]);
-        assert!(queue.take(later).is_empty());
+        assert!(queue.take(now, ALL).is_empty());
+        assert_eq!(queue.take(later, ALL), vec![key("a")]);
+        assert!(queue.take(later, ALL).is_empty());
     }
 
     #[test]
@@ -121,11 +124,11 @@ mod tests {
         let (now, soon, later) = moments();
         let mut queue = Queue::default();
         queue.push(key("a"), now);
-        assert_eq!(queue.take(now), vec![key("a")]);
+        assert_eq!(queue.take(now, ALL), vec![key("a")]);
         queue.push(key("a"), soon);
-        assert!(queue.take(later).is_empty(), "never twice at the same time");
+        assert!(queue.take(later, ALL).is_empty(), "never twice at the same time");
         queue.done(&key("a"), None);
-        assert_eq!(queue.take(later), vec![key("a")]);
+        assert_eq!(queue.take(later, ALL), vec![key("a")]);
     }
 
     #[test]
@@ -137,15 +140,15 @@ mod tests {
         for _ in 0..12 {
             let at = queue.next_at().unwrap();
             waits.push(at.duration_since(now));
-            queue.take(at);
+            queue.take(at, ALL);
             queue.failed(&key("a"), FIRST, now);
         }
         assert!(waits[1] >= FIRST && waits[1] <= 2 * FIRST, "{waits:?}");
         assert!(waits[4] > waits[1], "{waits:?}");
         assert!(waits.iter().all(|wait| *wait <= 2 * CAP), "{waits:?}");
-        queue.take(now + 2 * CAP);
+        queue.take(now + 2 * CAP, ALL);
         queue.done(&key("a"), Some(now));
-        queue.take(now);
+        queue.take(now, ALL);
         queue.failed(&key("a"), FIRST, now);
         assert!(queue.next_at().unwrap() <= now + 2 * FIRST, "success forgets the failures");
     }

@@ -13,7 +13,7 @@ mod sim;
 
 use std::time::Duration;
 
-use composed::engine::{Context, Engine, EngineError, Scope};
+use composed::engine::{Context, Engine, EngineError, Scope, look};
 use composed::model::{Key, Replica, ServiceName, Snapshot};
 use composed::plan::action::{Blueprint, Target, Verb};
 use crd_schema::ServiceSpec;
@@ -134,7 +134,7 @@ async fn started(stage: &dyn Stage, kind: Kind, number: u32) -> Target {
 }
 
 async fn observe(stage: &dyn Stage, scope: Scope) -> Snapshot {
-    stage.engine().observe(&scope).await.expect("observe")
+    look(stage.engine(), &scope).await.expect("observe")
 }
 
 /// All replicas of the service, as they are now.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed::engine::docker::Docker;
-use composed::engine::{Engine, EngineError, Scope};
+use composed::engine::{self, EngineError, Scope};
 use composed::model::ServiceName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -46,7 +46,7 @@ async fn look(hangs: Vec<&'static str>) -> (Result<composed::model::Snapshot, En
     let docker = Docker::connect(Some(&format!("unix://{}", path.display())), "fuzz").await.unwrap();
     let scope = Scope { services: None, compose: Arc::new([db()].into()), ..Scope::default() };
     let begin = tokio::time::Instant::now();
-    let seen = tokio::time::timeout(Duration::from_secs(20), docker.observe(&scope)).await.expect("it ends");
+    let seen = tokio::time::timeout(Duration::from_secs(20), engine::look(&docker, &scope)).await.expect("it ends");
     engine.abort();
     (seen, begin.elapsed())
 }
@@ -70,7 +70,7 @@ async fn one_container_that_does_not_answer_says_nothing_of_the_others() {
     assert!(seen.unknown[&web()].contains("shop-web-1 (aaaaaaaaaaaa)"), "{:?}", seen.unknown);
     assert!(seen.unknown[&web()].contains("no answer within"), "{:?}", seen.unknown);
     assert_eq!(seen.replicas.keys().collect::<Vec<_>>(), [&db()]);
-    assert!(seen.owned.contains(&web()), "it has not gone");
+    assert!(seen.listing.owned.contains(&web()), "it has not gone");
     assert!(took < Duration::from_secs(15), "{took:?}");
 
     let (seen, _) = look(vec!["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"]).await;

@@ -1,13 +1,14 @@
 //! What is true is newer than a look that began before it: a service that is gone stays gone, and an image that a look was
 //! not asked for is not missing. On the simulated engine, its time stopped.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use composed::engine::sim::{Behaviour, Sim};
 use composed::engine::{Claim, Context, Engine, EngineError, Scope};
-use composed::model::{Key, ServiceName, Snapshot};
+use composed::model::{Key, Listing, ServiceName, Snapshot};
 use composed::plan::action::Verb;
 use composed::source::files::Source;
 use composed::state::StateDir;
@@ -88,9 +89,17 @@ impl Engine for Late {
         self.sim.watch()
     }
 
-    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>> {
+        self.sim.list(compose)
+    }
+
+    fn observe<'a>(
+        &'a self,
+        scope: &'a Scope,
+        listing: &'a Arc<Listing>,
+    ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
         Box::pin(async move {
-            let mut seen = self.sim.observe(scope).await;
+            let mut seen = self.sim.observe(scope, listing).await;
             if let (Ok(seen), Some(name)) = (&mut seen, &*self.hangs.lock().unwrap())
                 && seen.replicas.remove(name).is_some()
             {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use composed::clock::Clock;
 use composed::engine::docker::Docker;
-use composed::engine::{Engine as _, Scope};
+use composed::engine::{self, Scope};
 use composed::model::{
     DesiredService, Health, InFlight, Key, Memory, Observed, Probe, Replica, Rotation, ServiceName, State,
 };
@@ -686,8 +686,8 @@ async fn requests_of_a_container_are_counted_by_a_companion() {
                   {{.HostConfig.RestartPolicy.Name}}";
     let seen = docker(&["inspect", "--format", format, &leftover]).await.expect("inspect");
     assert!(seen.starts_with(&format!("65534:65534 true [ALL] container:{}", stage.replica.id)), "{seen}");
-    let snapshot = stage.docker.observe(&Scope::default()).await.expect("observe");
-    assert!(snapshot.replicas.is_empty() && snapshot.owned.is_empty(), "a companion is no replica");
+    let snapshot = engine::look(&*stage.docker, &Scope::default()).await.expect("observe");
+    assert!(snapshot.replicas.is_empty() && snapshot.listing.owned.is_empty(), "a companion is no replica");
 
     let way = Way::Companion { image: stage.image(), program: PathBuf::from("/composed") };
     counts(&stage, way).await;

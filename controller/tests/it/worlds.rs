@@ -9,14 +9,16 @@ use std::time::Duration;
 mod hooks;
 
 use composed::engine::sim::{Behaviour, Fault, Load, Sim, World};
-use composed::engine::{Asked, Context, Engine, EngineError, Scope};
+use composed::engine::{Asked, Context, Engine, EngineError, Scope, look};
 use composed::model::{
-    Desired, DesiredProject, DesiredService, InFlight, Key, Memory, Neighbours, Outcome, ServiceName, State,
+    Desired, DesiredProject, DesiredService, InFlight, Key, Listing, Memory, Neighbours, Outcome, ServiceName,
+    Snapshot, State,
 };
 use composed::plan::action::Verb;
 use composed::reconcile::{Pass, Said};
 use crd_schema::{Canary, ComposeDuration, FailureAction, Healthcheck, IntOrPercent, Order, Rollout, ServiceSpec};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 const MIN_READY: Duration = Duration::from_secs(2);
@@ -416,13 +418,13 @@ impl Run {
                     Fault::AnswerLost
                 }
                 // A look cannot be refused in this world: that is the same as lost.
-                Blow::AnswerLost | Blow::Refused if call == "observe" => Fault::Lost,
+                Blow::AnswerLost | Blow::Refused if call == "list" || call == "observe" => Fault::Lost,
                 Blow::AnswerLost => Fault::AnswerLost,
                 Blow::Refused => Fault::Refused,
             });
             state.fault
         })));
-        let Ok(snapshot) = self.sim.observe(&scope).now_or_never().unwrap() else {
+        let Ok(snapshot) = look(&*self.sim, &scope).now_or_never().unwrap() else {
             let crashed = state.lock().unwrap().crashed || state.lock().unwrap().crash_after;
             return self.after_crash(crashed, seen);
         };
@@ -759,17 +761,17 @@ impl Engine for Judged<'_> {
     fn watch(&self) -> futures_util::stream::BoxStream<'static, Option<Key>> {
         self.run.sim.watch()
     }
+    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>> {
+        self.run.sim.list(compose)
+    }
     fn observe<'a>(
         &'a self,
         scope: &'a Scope,
-    ) -> futures_util::future::BoxFuture<'a, Result<composed::model::Snapshot, EngineError>> {
-        self.run.sim.observe(scope)
+        listing: &'a Arc<Listing>,
+    ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+        self.run.sim.observe(scope, listing)
     }
-    fn apply<'a>(
-        &'a self,
-        verb: &'a Verb,
-        context: &'a Context,
-    ) -> futures_util::future::BoxFuture<'a, Result<(), EngineError>> {
+    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
         let run = self.run;
         let now = run.now();
         if let Verb::Stop { target, .. } | Verb::DisableRestart(target) = verb {
@@ -806,10 +808,10 @@ impl Engine for Judged<'_> {
         }
         std::future::ready(done).boxed()
     }
-    fn claim(&self) -> futures_util::future::BoxFuture<'_, Result<composed::engine::Claim, EngineError>> {
+    fn claim(&self) -> BoxFuture<'_, Result<composed::engine::Claim, EngineError>> {
         self.run.sim.claim()
     }
-    fn release(&self) -> futures_util::future::BoxFuture<'_, Result<(), EngineError>> {
+    fn release(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         self.run.sim.release()
     }
 }

@@ -12,7 +12,7 @@ use e2e::docker::Docker;
 use e2e::document::Service;
 use e2e::haproxy::{haproxy_image_on, haproxy_or_skip};
 use e2e::program::{image, import_images, janitor, run_name};
-use e2e::stage::{say, scenario};
+use e2e::stage::{say, scenario_alone};
 use e2e::world::World;
 use e2e::{millis, secs, that, within};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -142,7 +142,7 @@ impl Drop for Engine {
 
 #[test]
 fn s06_the_engine_is_restarted() {
-    scenario("6 dockerd restart", secs(300), |outer| {
+    scenario_alone("6 dockerd restart", secs(300), |outer| {
         let mut engine = match Engine::start("{}") {
             Ok(engine) => engine,
             Err(why) => return say(&format!("  SKIPPED: {why}")),
@@ -191,7 +191,7 @@ fn s06_the_engine_is_restarted() {
 /// replaced because health begins anew when dockerd comes back.
 #[test]
 fn s32_a_front_outlives_the_engine() {
-    scenario("32 front, dockerd restart", secs(300), |outer| {
+    scenario_alone("32 front, dockerd restart", secs(300), |outer| {
         if haproxy_or_skip("32 front, dockerd restart").is_none() {
             return;
         }

@@ -8,7 +8,7 @@ use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::haproxy::haproxy_or_skip;
 use e2e::program::image;
-use e2e::stage::{say, scenario};
+use e2e::stage::{say, scenario, scenario_alone};
 use e2e::traffic::Report;
 use e2e::world::World;
 use e2e::{millis, secs, that, within};
@@ -299,7 +299,7 @@ fn s22_the_front_itself_is_replaced() {
 /// The host port changes hands: once nobody answers, and then somebody else does.
 #[test]
 fn s22_a_front_is_added_and_taken_away() {
-    scenario("22 front added and taken away", secs(240), |world| {
+    scenario_alone("22 front added and taken away", secs(240), |world| {
         let Some(haproxy) = haproxy_or_skip("22 front added and taken away") else { return };
         let at = free_port();
         let with = web(at, 1, "http", &haproxy);

@@ -7,7 +7,7 @@ use e2e::document::Service;
 use e2e::load::Load;
 use e2e::long::{GRPC, HTTP, Kind, Long, websocket};
 use e2e::proxy::{HOST, Proxy, Way, labels};
-use e2e::stage::{say, scenario};
+use e2e::stage::{say, scenario, scenario_alone};
 use e2e::world::World;
 use e2e::{secs, that, within};
 
@@ -18,13 +18,20 @@ const MANY: u32 = 300;
 
 /// Plays behind a proxy of this kind, or says why not.
 fn behind(way: Way, what: &str, limit: u64, play: impl FnOnce(&World, Proxy)) {
-    scenario(&format!("15 {}, {what}", way.name()), secs(limit), |world| match Proxy::new(way, world) {
+    let name = format!("15 {}, {what}", way.name());
+    let play = |world: &World| match Proxy::new(way, world) {
         Ok(proxy) => play(world, proxy),
         Err(why) => {
             assert!(std::env::var("COMPOSED_REQUIRE_DOCKER").as_deref() != Ok("1"), "{why}");
             say(&format!("  SKIPPED: {why}"));
         }
-    });
+    };
+    // A Traefik takes everybody's containers in.
+    if way.name().starts_with("Traefik") {
+        scenario_alone(&name, secs(limit), play);
+    } else {
+        scenario(&name, secs(limit), play);
+    }
 }
 
 /// An application that dies at once at SIGTERM and answers after 100 ms.

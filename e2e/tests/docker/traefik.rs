@@ -7,7 +7,7 @@ use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::program::image;
 use e2e::secs;
-use e2e::stage::{say, scenario};
+use e2e::stage::{say, scenario_alone};
 use e2e::traefik::{Lag, Traefik};
 use e2e::traffic::{RATE, Traffic};
 use e2e::world::World;
@@ -97,29 +97,31 @@ fn rollouts(world: &World, (replicas, latency, rate): (u32, &str, u32), throttle
 
 #[test]
 fn s20_traefik_through_the_view() {
-    scenario("20 Traefik, throttle 2 s", secs(300), |world| rollouts(world, (1, "0", RATE), "2s", false));
+    scenario_alone("20 Traefik, throttle 2 s", secs(300), |world| rollouts(world, (1, "0", RATE), "2s", false));
 }
 
 #[test]
 fn s20_traefik_through_the_view_without_a_throttle() {
-    scenario("20 Traefik, throttle 0 s", secs(300), |world| rollouts(world, (1, "0", RATE), "0s", false));
+    scenario_alone("20 Traefik, throttle 0 s", secs(300), |world| rollouts(world, (1, "0", RATE), "0s", false));
 }
 
 #[test]
 fn s20_traefik_through_the_view_to_three_replicas() {
-    scenario("20 Traefik, 3 replicas", secs(300), |world| rollouts(world, (3, "100", RATE), "0s", false));
+    scenario_alone("20 Traefik, 3 replicas", secs(300), |world| rollouts(world, (3, "100", RATE), "0s", false));
 }
 
 /// Nothing is in flight between two requests: only what is known of Traefik keeps a replica from being stopped while it is
 /// still in rotation.
 #[test]
 fn s20_traefik_through_the_view_with_few_requests() {
-    scenario("20 Traefik, 2 requests a second", secs(300), |world| rollouts(world, (1, "0", 2), "5s", false));
+    scenario_alone("20 Traefik, 2 requests a second", secs(300), |world| rollouts(world, (1, "0", 2), "5s", false));
 }
 
 #[test]
 fn s20_traefik_through_the_view_by_its_api() {
-    scenario("20 Traefik by its API, throttle 2 s", secs(300), |world| rollouts(world, (1, "0", RATE), "2s", true));
+    scenario_alone("20 Traefik by its API, throttle 2 s", secs(300), |world| {
+        rollouts(world, (1, "0", RATE), "2s", true);
+    });
 }
 
 /// Ends the controller as soon as one of the new revision, or of the old one, is in one of `phases`, and starts another one 15 s later.
@@ -164,7 +166,9 @@ fn s20_traefik_while_the_controller_is_away_before_a_withdrawal() {
     let stop = |controller: &mut Controller| {
         controller.stop();
     };
-    scenario("20 Traefik, away while one joins", secs(300), |world| away(world, true, &["Joining", "Available"], stop));
+    scenario_alone("20 Traefik, away while one joins", secs(300), |world| {
+        away(world, true, &["Joining", "Available"], stop);
+    });
 }
 
 #[test]
@@ -173,5 +177,5 @@ fn s20_traefik_while_the_controller_is_away_after_a_withdrawal() {
         std::thread::sleep(secs(1));
         controller.kill();
     };
-    scenario("20 Traefik, away while one drains", secs(300), |world| away(world, false, &["Draining"], kill));
+    scenario_alone("20 Traefik, away while one drains", secs(300), |world| away(world, false, &["Draining"], kill));
 }

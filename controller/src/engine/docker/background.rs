@@ -75,6 +75,13 @@ impl Background {
         self.lock().clone()
     }
 
+    /// The containers of which something is kept.
+    pub(super) fn known(&self) -> HashSet<String> {
+        let jobs = self.lock();
+        let Jobs { hooks_done, post_start, told, by_hand, .. } = &*jobs;
+        told.iter().chain(by_hand.keys()).chain(post_start.keys()).chain(hooks_done).cloned().collect()
+    }
+
     /// Forgets containers that are gone.
     pub(super) fn retain(&self, there: impl Fn(&str) -> bool) {
         let mut jobs = self.lock();

@@ -12,22 +12,11 @@ use super::{
 };
 use crate::{
     engine::EngineError,
-    model::{Foreign, HookKind, ServiceName},
+    model::{Foreign, Listed, ServiceName},
 };
 
 /// So many containers are told of that claim to be ours.
 const MAX_FOREIGN: usize = 100;
-
-/// A container that counts, from the list.
-pub(super) struct Listed {
-    pub(super) id: String,
-    pub(super) name: String,
-    pub(super) service: ServiceName,
-    /// Docker Compose made it.
-    pub(super) compose: bool,
-    /// It is of this hook, and no replica.
-    pub(super) hook: Option<HookKind>,
-}
 
 /// A container of the list, as far as it matters whose it is.
 struct Claimant {
@@ -52,11 +41,11 @@ impl Claimant {
 impl Observer<'_> {
     /// The containers that count, and those that only claim to: of this instance by their labels, or of one of the
     /// services `compose` by Docker Compose's.
-    pub(super) async fn list(
+    pub(super) async fn containers(
         &self,
         compose: &BTreeSet<ServiceName>,
         record: &Record,
-    ) -> Result<(Vec<Listed>, Vec<Foreign>), EngineError> {
+    ) -> Result<(BTreeMap<ServiceName, Vec<Listed>>, Vec<Foreign>), EngineError> {
         // Ours have Compose's labels, too.
         let options = ListContainersOptions {
             all: true,
@@ -66,7 +55,7 @@ impl Observer<'_> {
         let list = self.api.call(self.api.client.list_containers(Some(options))).await?;
         let list: Vec<Claimant> = list.into_iter().filter_map(Claimant::read).collect();
         let copies = self.copies(&list).await?;
-        let (mut count, mut foreign) = (Vec::new(), Vec::new());
+        let (mut count, mut foreign) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
         for one in list {
             let owner = record.owner_of_container(self.instance, &one.id, &one.image, &one.labels);
             let (service, why) = match owner {
@@ -94,7 +83,7 @@ impl Observer<'_> {
                 (Some(service), None) => {
                     let compose = !labels::are_ours(Some(&one.labels), self.instance);
                     let hook = if compose { None } else { labels::hook(&one.labels) };
-                    count.push(Listed { id: one.id, name: one.name, service, compose, hook });
+                    count.entry(service).or_default().push(Listed { id: one.id, name: one.name, compose, hook });
                 }
                 (service, why) if foreign.len() < MAX_FOREIGN => {
                     foreign.push(Foreign { service, id: one.id, name: one.name, why: why.unwrap_or_default() });

@@ -33,6 +33,7 @@ mod seal;
 mod seen;
 mod wire;
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ use self::{background::Background, connect::Api, lease::Lease, observe::Observer
 use super::{Claim, Context, Engine, EngineError, Scope};
 use crate::{
     clock::Clock,
-    model::{Key, Snapshot},
+    model::{Key, Listing, ServiceName, Snapshot},
     plan::action::Verb,
 };
 
@@ -146,6 +147,16 @@ impl Docker {
         }
     }
 
+    fn observer(&self) -> Observer<'_> {
+        Observer {
+            api: &self.api,
+            instance: &self.instance,
+            ownership: &self.ownership,
+            jobs: self.background.jobs(),
+            seen: &self.seen,
+        }
+    }
+
     async fn carry_out(&self, verb: &Verb, context: &Context) -> Result<(), EngineError> {
         match verb {
             Verb::Pull { image, platform, .. } => {
@@ -189,20 +200,24 @@ impl Engine for Docker {
         watch.stream().boxed()
     }
 
-    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>> {
         async move {
-            let observer = Observer {
-                api: &self.api,
-                instance: &self.instance,
-                ownership: &self.ownership,
-                jobs: self.background.jobs(),
-                seen: &self.seen,
-            };
-            let (snapshot, ids) = observer.look(scope).await?;
-            self.background.retain(|id| ids.contains(id));
-            Ok(snapshot)
+            let known = self.background.known();
+            let listing = self.observer().list(compose).await?;
+            let ids: HashSet<&str> = listing.containers.values().flatten().map(|one| one.id.as_str()).collect();
+            // What was made since the list began is not in it.
+            self.background.retain(|id| ids.contains(id) || !known.contains(id));
+            Ok(listing)
         }
         .boxed()
+    }
+
+    fn observe<'a>(
+        &'a self,
+        scope: &'a Scope,
+        listing: &'a Arc<Listing>,
+    ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+        async move { self.observer().look(scope, listing).await }.boxed()
     }
 
     fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {

@@ -1,8 +1,9 @@
-//! One look: a list of all our containers, an inspect of each that was asked for, and the images, networks and volumes. What
-//! Docker Compose made of services that are wanted counts, too.
+//! The index of all our containers, networks and volumes; an inspect of each container that was asked for, and the images.
+//! What Docker Compose made of services that are wanted counts, too.
 //! Reads only, and remembers nothing that it decides by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bollard::{
     models::{
@@ -20,7 +21,6 @@ use super::{
     connect::{Api, reference},
     errors::{Asked, reaction},
     labels::{self, Labels},
-    list::Listed,
     mounts, oneshot,
     ownership::{Owner as Whose, Ownership, Record},
     parallel::{PARALLEL, each, owned_among},
@@ -29,8 +29,8 @@ use super::{
 use crate::{
     engine::{EngineError, Scope},
     model::{
-        Comparison, Foreign, Health, HookKind, HookRun, ImageFacts, ImageState, InFlight, Owner, Pending, Probe,
-        Replica, Rotation, ServiceName, Snapshot, State,
+        Comparison, Health, HookKind, HookRun, ImageFacts, ImageState, InFlight, Listed, Listing, Owner, Pending,
+        Probe, Replica, Rotation, ServiceName, Snapshot, State,
     },
 };
 
@@ -50,45 +50,38 @@ pub(super) struct Observer<'a> {
 
 type Images = (BTreeMap<String, ImageState>, BTreeMap<String, ImageFacts>);
 
-/// The containers that count.
-struct Containers {
-    replicas: BTreeMap<ServiceName, Vec<Replica>>,
-    hooks: BTreeMap<ServiceName, Vec<HookRun>>,
-    owned: BTreeSet<ServiceName>,
-    ids: BTreeSet<String>,
-    foreign: Vec<Foreign>,
-    unknown: BTreeMap<ServiceName, String>,
-}
-
 impl Observer<'_> {
-    /// One look. Also says which containers of ours there are, for whoever keeps notes on them.
-    pub(super) async fn look(&self, scope: &Scope) -> Result<(Snapshot, BTreeSet<String>), EngineError> {
+    /// The index.
+    pub(super) async fn list(&self, compose: &Arc<BTreeSet<ServiceName>>) -> Result<Listing, EngineError> {
         let record = &*self.ownership.look(self.api).await?;
-        let (replicas, images, networks, volumes) = futures_util::try_join!(
-            self.replicas(scope, record),
-            self.images(&scope.images),
-            self.networks(record),
-            self.volumes(),
-        )?;
-        let Containers { replicas, hooks, owned, ids, foreign, unknown } = replicas;
-        let (images, facts) = images;
-        let snapshot = Snapshot { replicas, hooks, owned, images, facts, networks, volumes, foreign, unknown };
-        Ok((snapshot, ids))
+        self.seen.compose(compose);
+        let ((containers, foreign), networks, volumes) =
+            futures_util::try_join!(self.containers(compose, record), self.networks(record), self.volumes())?;
+        let each = containers.iter().flat_map(|(service, all)| all.iter().map(move |one| (service, one)));
+        self.seen.containers(each.map(|(service, one)| (one.id.clone(), service.clone())).collect());
+        let owned = containers.keys().cloned().collect();
+        Ok(Listing { containers, owned, networks, volumes, foreign })
     }
 
-    async fn replicas(&self, scope: &Scope, record: &Record) -> Result<Containers, EngineError> {
-        self.seen.compose(&scope.compose);
-        let (listed, foreign) = self.list(&scope.compose, record).await?;
-        let owned = listed.iter().map(|one| one.service.clone()).collect();
-        let ids = listed.iter().map(|one| one.id.clone()).collect();
-        self.seen.containers(listed.iter().map(|one| (one.id.clone(), one.service.clone())).collect());
+    /// What is to be known of some services of a listing, and of images.
+    pub(super) async fn look(&self, scope: &Scope, listing: &Arc<Listing>) -> Result<Snapshot, EngineError> {
         let services = scope.services.as_ref();
-        let wanted = listed.into_iter().filter(|one| services.is_none_or(|all| all.contains(&one.service)));
-        let (of_hooks, wanted): (Vec<_>, Vec<_>) = wanted.partition(|one| one.hook.is_some());
+        let all: Vec<_> = match services {
+            Some(services) => services.iter().filter_map(|service| listing.containers.get_key_value(service)).collect(),
+            None => listing.containers.iter().collect(),
+        };
+        let wanted =
+            all.into_iter().flat_map(|(service, all)| all.iter().map(move |one| (service.clone(), one.clone())));
+        let (of_hooks, wanted): (Vec<_>, Vec<_>) = wanted.partition(|(_, one)| one.hook.is_some());
         let mut unknown = BTreeMap::new();
-        let hooks = each(of_hooks, &mut unknown, |one| self.hook(one)).await;
-        let mut replicas = each(wanted, &mut unknown, |one| self.replica(one, scope)).await;
-        let asked = owned_among(services, &owned);
+        let images = self.images(&scope.images);
+        let containers = async {
+            let hooks = each(of_hooks, &mut unknown, |_, one| self.hook(one)).await;
+            let replicas = each(wanted, &mut unknown, |service, one| self.replica(service, one, scope)).await;
+            Ok::<_, EngineError>((hooks, replicas))
+        };
+        let ((images, facts), (hooks, mut replicas)) = futures_util::try_join!(images, containers)?;
+        let asked = owned_among(services, &listing.owned);
         if asked > 1 && unknown.len() == asked {
             // Not one of them answers: that is the engine.
             let why = unknown.into_values().next().unwrap_or_default();
@@ -97,7 +90,7 @@ impl Observer<'_> {
         for group in replicas.values_mut() {
             group.sort_by(|a, b| (a.number, &a.name, &a.id).cmp(&(b.number, &b.name, &b.id)));
         }
-        Ok(Containers { replicas, hooks, owned, ids, foreign, unknown })
+        Ok(Snapshot { listing: Arc::clone(listing), replicas, hooks, images, facts, unknown })
     }
 
     /// Few at a time have any.
@@ -112,17 +105,20 @@ impl Observer<'_> {
     }
 
     /// `None` when it went away since the list.
-    async fn replica(&self, listed: Listed, scope: &Scope) -> Result<Option<Replica>, EngineError> {
+    async fn replica(
+        &self,
+        service: ServiceName,
+        listed: Listed,
+        scope: &Scope,
+    ) -> Result<Option<Replica>, EngineError> {
         let Some(container) = inspect(self.api, &listed.id).await? else { return Ok(None) };
-        let (owners, addresses) = self.owners(&container, &listed.service).await?;
-        let compose = match (listed.compose, scope.asked.get(&listed.service)) {
+        let (owners, addresses) = self.owners(&container, &service).await?;
+        let compose = match (listed.compose, scope.asked.get(&service)) {
             (false, _) => None,
             (true, None) => Some(Comparison::Unknown),
-            (true, Some(asked)) => {
-                Some(adopt::comparison(self.api, &container, &listed.service, asked, &owners).await?)
-            }
+            (true, Some(asked)) => Some(adopt::comparison(self.api, &container, &service, asked, &owners).await?),
         };
-        let mut replica = Replica { compose, shares: owners, ..replica(listed, container, &self.jobs) };
+        let mut replica = Replica { compose, shares: owners, ..replica(service, listed, container, &self.jobs) };
         // Its network is the other's, with the addresses.
         replica.addresses.extend(addresses);
         Ok(Some(replica))
@@ -279,7 +275,7 @@ fn hook_run(id: String, kind: HookKind, container: ContainerInspectResponse, job
     }
 }
 
-fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> Replica {
+fn replica(service: ServiceName, listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> Replica {
     let config = container.config.unwrap_or_default();
     let labels = config.labels.unwrap_or_default();
     let network = container.network_settings.unwrap_or_default();
@@ -315,7 +311,7 @@ fn replica(listed: Listed, container: ContainerInspectResponse, jobs: &Jobs) -> 
         by_hand: jobs.by_hand(&listed.id, state(current).is_live()),
         maker: listed.compose.then(|| labels::maker(&labels)),
         compose: None,
-        service: listed.service,
+        service,
         id: listed.id,
     }
 }

@@ -7,8 +7,10 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 
-use super::list::Listed;
-use crate::{engine::EngineError, model::ServiceName};
+use crate::{
+    engine::EngineError,
+    model::{Listed, ServiceName},
+};
 
 /// Calls in flight at once.
 pub(super) const PARALLEL: usize = 16;
@@ -18,17 +20,16 @@ const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is to be known of each of these containers, by service. What one of them does not answer says nothing of the others:
 /// its service is `unknown`, and why.
 pub(super) async fn each<T, F>(
-    listed: Vec<Listed>,
+    listed: Vec<(ServiceName, Listed)>,
     unknown: &mut BTreeMap<ServiceName, String>,
-    look: impl Fn(Listed) -> F,
+    look: impl Fn(ServiceName, Listed) -> F,
 ) -> BTreeMap<ServiceName, Vec<T>>
 where
     F: Future<Output = Result<Option<T>, EngineError>>,
 {
-    let looks = listed.into_iter().map(|one| {
-        let (service, name) = (one.service.clone(), one.name.clone());
-        let id = one.id.get(..12).unwrap_or(&one.id).to_owned();
-        let found = look(one);
+    let looks = listed.into_iter().map(|(service, one)| {
+        let (name, id) = (one.name.clone(), one.id.get(..12).unwrap_or(&one.id).to_owned());
+        let found = look(service.clone(), one);
         async move {
             let found = match tokio::time::timeout(INSPECT_TIMEOUT, found).await {
                 Ok(found) => found.map_err(|error| error.to_string()),

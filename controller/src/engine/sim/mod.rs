@@ -5,6 +5,7 @@ mod container;
 mod crowd;
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::{Claim, Context, Engine, EngineError, Scope};
-use crate::model::{InFlight, Key, Snapshot};
+use crate::model::{InFlight, Key, Listing, ServiceName, Snapshot};
 use crate::plan::action::Verb;
 
 pub use container::{Behaviour, Container, Load};
@@ -125,8 +126,17 @@ impl Engine for Sim {
         first.chain(rest).boxed()
     }
 
-    fn observe<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
-        let seen = self.call("observe", |world, now| Ok(world.observe(scope, now)));
+    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>> {
+        let listing = self.call("list", |world, _| Ok(world.list(compose)));
+        std::future::ready(listing).boxed()
+    }
+
+    fn observe<'a>(
+        &'a self,
+        scope: &'a Scope,
+        listing: &'a Arc<Listing>,
+    ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+        let seen = self.call("observe", |world, now| Ok(world.observe(scope, listing, now)));
         std::future::ready(seen).boxed()
     }
 

@@ -2,6 +2,7 @@
 //! it is told the time and says when something would change next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crd_schema::{MountKind, ServiceSpec};
@@ -11,8 +12,8 @@ use super::container::{Behaviour, Container, Load};
 use super::crowd::Crowd;
 use crate::engine::{Claim, Context, EngineError, Scope};
 use crate::model::{
-    Comparison, Health, HookRun, ImageFacts, ImageState, InFlight, Key, Owner, Probe, Replica, Rotation, ServiceName,
-    Snapshot, State,
+    Comparison, Health, ImageFacts, ImageState, InFlight, Key, Listed, Listing, Owner, Probe, Replica, Rotation,
+    ServiceName, Snapshot, State,
 };
 use crate::plan::action::{Blueprint, Target, Verb};
 
@@ -103,17 +104,49 @@ impl World {
         pulls.chain(self.containers.next_change()).min()
     }
 
-    /// One look at `now`.
-    pub fn observe(&self, scope: &Scope, now: Timestamp) -> Snapshot {
-        let asked: Vec<&ServiceName> = match &scope.services {
-            Some(services) => services.iter().collect(),
-            None => self.containers.services().collect(),
+    /// The index.
+    pub fn list(&self, compose: &BTreeSet<ServiceName>) -> Listing {
+        let counts = |one: &&Container| one.replica.compose.is_none() || compose.contains(&one.replica.service);
+        let mut containers: BTreeMap<ServiceName, Vec<Listed>> = BTreeMap::new();
+        for service in self.containers.services() {
+            let listed = self.containers.of(service).filter(counts).map(|one| Listed {
+                id: one.replica.id.clone(),
+                name: one.replica.name.clone(),
+                compose: one.replica.compose.is_some(),
+                hook: one.run().map(|run| run.kind),
+            });
+            let listed: Vec<_> = listed.collect();
+            if !listed.is_empty() {
+                containers.insert(service.clone(), listed);
+            }
+        }
+        Listing {
+            owned: containers.keys().cloned().collect(),
+            containers,
+            networks: self.networks.clone(),
+            volumes: self.volumes.clone(),
+            // Here every container says who has made it.
+            foreign: Vec::new(),
+        }
+    }
+
+    /// What some services of a listing are like at `now`.
+    pub fn observe(&self, scope: &Scope, listing: &Arc<Listing>, now: Timestamp) -> Snapshot {
+        let mut snapshot = Snapshot {
+            listing: Arc::clone(listing),
+            images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
+            facts: scope.images.iter().map(|image| (image.clone(), self.facts(image))).collect(),
+            ..Snapshot::default()
         };
-        let mut replicas: BTreeMap<ServiceName, Vec<Replica>> = BTreeMap::new();
-        let mut hooks: BTreeMap<ServiceName, Vec<HookRun>> = BTreeMap::new();
-        for container in asked.into_iter().flat_map(|service| self.containers.of(service)) {
+        let all: Vec<_> = match &scope.services {
+            Some(services) => services.iter().filter_map(|service| listing.containers.get(service)).collect(),
+            None => listing.containers.values().collect(),
+        };
+        // What has gone since the list was made is not there.
+        for container in all.into_iter().flatten().filter_map(|one| self.containers.get(&one.id)) {
+            let service = &container.replica.service;
             if let Some(run) = container.run() {
-                hooks.entry(container.replica.service.clone()).or_default().push(run);
+                snapshot.hooks.entry(service.clone()).or_default().push(run);
                 continue;
             }
             let shares = container.replica.shares.iter().map(|owner| self.owner(owner)).collect();
@@ -125,23 +158,9 @@ impl World {
                 compose: container.replica.compose.as_ref().map(|_| compare(container, scope)),
                 ..container.replica.clone()
             };
-            if seen.compose.is_some() && !scope.compose.contains(&seen.service) {
-                continue;
-            }
-            replicas.entry(seen.service.clone()).or_default().push(seen);
+            snapshot.replicas.entry(service.clone()).or_default().push(seen);
         }
-        Snapshot {
-            replicas,
-            hooks,
-            owned: self.containers.services().filter(|service| self.counts(service, scope)).cloned().collect(),
-            images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
-            facts: scope.images.iter().map(|image| (image.clone(), self.facts(image))).collect(),
-            networks: self.networks.clone(),
-            volumes: self.volumes.clone(),
-            // Here every container says who has made it.
-            foreign: Vec::new(),
-            unknown: BTreeMap::new(),
-        }
+        snapshot
     }
 
     /// A container whose namespaces another has joined, as it is now.
@@ -152,11 +171,6 @@ impl World {
             _ => None,
         });
         Owner { since, ..owner.clone() }
-    }
-
-    /// Whether a service has a container that is ours, or that Compose made and that counts.
-    fn counts(&self, service: &ServiceName, scope: &Scope) -> bool {
-        scope.compose.contains(service) || self.containers.of(service).any(|one| one.replica.compose.is_none())
     }
 
     /// An image that came from a registry has a digest there that is its id.

@@ -84,12 +84,15 @@ async fn a_network_is_created_once(stage: &dyn Stage) {
     for _ in 0..2 {
         let verb = Verb::CreateNetwork { key: "default".to_owned(), name: name.clone() };
         apply(stage, verb).await.expect("create network");
-        assert_eq!(observe(stage, Scope::default()).await.networks.get(&name), Some(&Some(stage.project().to_owned())));
+        assert_eq!(
+            observe(stage, Scope::default()).await.listing.networks.get(&name),
+            Some(&Some(stage.project().to_owned()))
+        );
     }
     for _ in 0..2 {
         // Were there two of the name, one would stay.
         apply(stage, Verb::RemoveNetwork { name: name.clone() }).await.expect("remove network");
-        assert_eq!(observe(stage, Scope::default()).await.networks.get(&name), None);
+        assert_eq!(observe(stage, Scope::default()).await.listing.networks.get(&name), None);
     }
 }
 
@@ -98,7 +101,10 @@ async fn a_volume_is_created_once(stage: &dyn Stage) {
     for _ in 0..2 {
         let verb = Verb::CreateVolume { key: "data".to_owned(), name: name.clone() };
         apply(stage, verb).await.expect("create volume");
-        assert_eq!(observe(stage, Scope::default()).await.volumes.get(&name), Some(&Some(stage.project().to_owned())));
+        assert_eq!(
+            observe(stage, Scope::default()).await.listing.volumes.get(&name),
+            Some(&Some(stage.project().to_owned()))
+        );
     }
 }
 
@@ -112,16 +118,19 @@ async fn a_network_in_use_is_not_removed(stage: &dyn Stage) {
     let target = composed::plan::action::Target { id: replica.id, name: replica.name };
     apply(stage, Verb::Start(target.clone())).await.expect("start");
     assert!(apply(stage, Verb::RemoveNetwork { name: name.clone() }).await.is_err());
-    assert_eq!(observe(stage, Scope::default()).await.networks.get(&name), Some(&Some(stage.project().to_owned())));
+    assert_eq!(
+        observe(stage, Scope::default()).await.listing.networks.get(&name),
+        Some(&Some(stage.project().to_owned()))
+    );
     until(stage, &target, "reachable", |replica| !replica.addresses.is_empty()).await;
 }
 
 async fn a_foreign_network_is_not_removed(stage: &dyn Stage) {
     let name = format!("{}_foreign", stage.project());
     stage.add_foreign_network(&name).await;
-    assert_eq!(observe(stage, Scope::default()).await.networks.get(&name), Some(&None));
+    assert_eq!(observe(stage, Scope::default()).await.listing.networks.get(&name), Some(&None));
     assert!(apply(stage, Verb::RemoveNetwork { name: name.clone() }).await.is_err());
-    assert_eq!(observe(stage, Scope::default()).await.networks.get(&name), Some(&None));
+    assert_eq!(observe(stage, Scope::default()).await.listing.networks.get(&name), Some(&None));
 }
 
 async fn the_watch_tells_of_a_life(stage: &dyn Stage) {

@@ -274,7 +274,11 @@ async fn nothing_foreign_is_changed(stage: &dyn Stage) {
     let id = stage.add_foreign(&name).await;
     let snapshot = observe(stage, Scope::default()).await;
     assert!(snapshot.replicas.values().flatten().all(|replica| replica.id != id));
-    assert!(snapshot.owned.iter().all(|service| service.project == stage.project()), "{:?}", snapshot.owned);
+    assert!(
+        snapshot.listing.owned.iter().all(|service| service.project == stage.project()),
+        "{:?}",
+        snapshot.listing.owned
+    );
     // Even if a plan should name it.
     let target = Target { id: id.clone(), name: name.clone() };
     for verb in [
@@ -342,7 +346,7 @@ async fn only_the_services_asked_for_are_shown_in_full(stage: &dyn Stage) {
     let shown = |snapshot: composed::model::Snapshot| snapshot.replicas.into_keys().collect::<Vec<_>>();
 
     let one = observe(stage, Scope { services: Some([other.clone()].into()), ..Scope::default() }).await;
-    assert_eq!(one.owned, [other.clone(), web(stage)].into());
+    assert_eq!(one.listing.owned, [other.clone(), web(stage)].into());
     assert_eq!(shown(one), std::slice::from_ref(&other));
     let all = observe(stage, Scope::default()).await;
     assert_eq!(shown(all), [other, web(stage)]);

@@ -60,7 +60,7 @@ async fn a_hook_is_seen_and_is_no_replica(stage: &dyn Stage) {
     let there = replicas(stage).await;
     assert_eq!(there.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), [replica.id.as_str()]);
     let all = observe(stage, Scope { services: Some([].into()), ..Scope::default() }).await;
-    assert!(all.owned.contains(&web(stage)) && all.hooks.is_empty());
+    assert!(all.listing.owned.contains(&web(stage)) && all.hooks.is_empty());
     apply(stage, Verb::Remove(target)).await.expect("remove");
     apply(stage, Verb::Remove(replica)).await.expect("remove");
     assert!(hooks(stage).await.is_empty());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use composed::engine::docker::Docker;
-use composed::engine::{Claim, Context, Engine, Scope};
+use composed::engine::{self, Claim, Context, Engine, Scope};
 use composed::model::{HookEnd, ImageState, Key, State};
 use composed::plan::action::{Target, Verb};
 use crd_schema::{BindOptions, ContainerFile, Mount, MountKind, Network, Port, Volume};
@@ -161,7 +161,7 @@ async fn a_pull_brings_an_image_and_says_so() {
     let stage = run.stage(0).await;
     let (image, _serving) = registry::serve(stage.project()).await;
     let scope = Scope { services: Some([].into()), images: [image.clone()].into(), ..Scope::default() };
-    let look = || async { stage.engine().observe(&scope).await.expect("observe").images.remove(&image) };
+    let look = || async { engine::look(stage.engine(), &scope).await.expect("observe").images.remove(&image) };
     let mut watched = Watched::begin(&stage).await;
     assert_eq!(look().await, Some(ImageState::Absent));
     apply(&stage, Verb::Pull { image: image.clone(), platform: None, digest: None }).await.expect("pull");
@@ -176,7 +176,7 @@ async fn a_pull_brings_an_image_and_says_so() {
         false
     };
     let present = tokio::time::timeout(super::PATIENCE, present).await;
-    let brought = || async { stage.engine().observe(&scope).await.expect("observe").facts.remove(&image) };
+    let brought = || async { engine::look(stage.engine(), &scope).await.expect("observe").facts.remove(&image) };
     let brought = || async { brought().await.expect("it is here").brought };
     let known = brought().await;
     let id = known.first().cloned().unwrap_or_default();
@@ -216,8 +216,8 @@ async fn a_lost_or_silent_connection_is_noticed_and_replaced() {
     }
     // The engine goes away and comes back.
     proxy.set(Mode::Refuse);
-    let down = engine.observe(&Scope::default()).await;
-    assert!(matches!(down, Err(composed::engine::EngineError::Unavailable(_))), "{down:?}");
+    let down = engine::look(&engine, &Scope::default()).await;
+    assert!(matches!(down, Err(engine::EngineError::Unavailable(_))), "{down:?}");
     tokio::time::sleep(Duration::from_millis(500)).await;
     proxy.set(Mode::Pass);
     // At the loss, so that whoever looks learns of it, and when it is back.
@@ -313,7 +313,7 @@ async fn fifty_running_containers_are_observed_quickly() {
         let mut times: Vec<Duration> = Vec::new();
         for _ in 0..20 {
             let begin = tokio::time::Instant::now();
-            stage.engine().observe(&scope).await.expect("observe");
+            engine::look(stage.engine(), &scope).await.expect("observe");
             times.push(begin.elapsed());
         }
         times.sort();

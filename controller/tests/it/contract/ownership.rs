@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use composed::engine::docker::Docker;
-use composed::engine::{Asked, Claim, Engine, Scope};
+use composed::engine::{self, Asked, Claim, Engine, Scope};
 use composed::model::{Comparison, Snapshot, State};
 use composed::plan::action::{Target, Verb};
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn labels_of(id: &str) -> Vec<String> {
 
 async fn look(engine: &Docker, stage: &DockerStage) -> Snapshot {
     let scope = Scope { services: Some([web(stage)].into()), ..Scope::default() };
-    engine.observe(&scope).await.expect("observe")
+    engine::look(engine, &scope).await.expect("observe")
 }
 
 fn ids(snapshot: &Snapshot, stage: &DockerStage) -> BTreeSet<String> {
@@ -58,7 +58,7 @@ fn ids(snapshot: &Snapshot, stage: &DockerStage) -> BTreeSet<String> {
 
 /// What is foreign, and why.
 fn why(snapshot: &Snapshot, id: &str) -> String {
-    snapshot.foreign.iter().find(|one| one.id == id).map_or_else(String::new, |one| one.why.clone())
+    snapshot.listing.foreign.iter().find(|one| one.id == id).map_or_else(String::new, |one| one.why.clone())
 }
 
 /// Whatever is asked of a container that is not ours, nothing happens to it.
@@ -115,7 +115,7 @@ async fn commits_and_builds_of_a_replica_are_not_replicas() {
     let seen = look(stage.docker(), &stage).await;
     assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]));
     for id in [&committed, &step] {
-        assert!(why(&seen, id).contains("commit"), "{:?}", seen.foreign);
+        assert!(why(&seen, id).contains("commit"), "{:?}", seen.listing.foreign);
         is_untouchable(&stage, id).await;
     }
     // An image that says what only composed says is refused by name.
@@ -144,11 +144,11 @@ async fn forged_and_copied_labels_prove_nothing() {
     let changed = run_container(&stage, "changed", &run.image, &other).await;
 
     let seen = look(stage.docker(), &stage).await;
-    assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]), "{:?}", seen.foreign);
+    assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]), "{:?}", seen.listing.foreign);
     assert!(seen.hooks.is_empty());
-    assert!(why(&seen, &forged).contains("no seal"), "{:?}", seen.foreign);
-    assert!(why(&seen, &copied).contains("copy of"), "{:?}", seen.foreign);
-    assert!(why(&seen, &changed).contains("seal"), "{:?}", seen.foreign);
+    assert!(why(&seen, &forged).contains("no seal"), "{:?}", seen.listing.foreign);
+    assert!(why(&seen, &copied).contains("copy of"), "{:?}", seen.listing.foreign);
+    assert!(why(&seen, &changed).contains("seal"), "{:?}", seen.listing.foreign);
     for id in [&forged, &changed] {
         is_untouchable(&stage, id).await;
     }
@@ -170,8 +170,8 @@ async fn a_label_names_no_place_outside_of_the_names_that_documents_can_have() {
     // Made before there was a key: its labels are all that is known of it.
     assert_eq!(stage.engine().claim().await.expect("claim"), Claim::Held);
     let seen = observe(&stage, Scope::default()).await;
-    assert!(seen.replicas.is_empty() && seen.owned.is_empty(), "{seen:?}");
-    assert!(why(&seen, &of_ours).contains("no service"), "{:?}", seen.foreign);
+    assert!(seen.replicas.is_empty() && seen.listing.owned.is_empty(), "{seen:?}");
+    assert!(why(&seen, &of_ours).contains("no service"), "{:?}", seen.listing.foreign);
     is_untouchable(&stage, &of_ours).await;
 }
 
@@ -199,10 +199,10 @@ async fn what_an_earlier_version_made_stays_ours_and_what_came_later_is_not() {
     let again = Docker::connect(None, stage.project()).await.expect("connect");
     for engine in [stage.docker(), &again] {
         let seen = look(engine, &stage).await;
-        assert_eq!(ids(&seen, &stage), BTreeSet::from([old.clone()]), "{:?}", seen.foreign);
-        assert!(why(&seen, &late).contains("no seal"), "{:?}", seen.foreign);
-        assert_eq!(seen.networks[&network].as_deref(), Some(stage.project()));
-        assert_eq!(seen.networks[&elsewhere], None);
+        assert_eq!(ids(&seen, &stage), BTreeSet::from([old.clone()]), "{:?}", seen.listing.foreign);
+        assert!(why(&seen, &late).contains("no seal"), "{:?}", seen.listing.foreign);
+        assert_eq!(seen.listing.networks[&network].as_deref(), Some(stage.project()));
+        assert_eq!(seen.listing.networks[&elsewhere], None);
     }
     let kept = apply(&stage, Verb::RemoveNetwork { name: elsewhere }).await;
     assert!(rejected(&kept), "{kept:?}");
@@ -289,10 +289,10 @@ async fn with_both_keys_lost_what_carries_a_seal_is_still_ours() {
     assert_eq!(ids(&look(&again, &stage).await, &stage), ours, "a mere look");
     assert_eq!(again.claim().await.expect("claim"), Claim::Held);
     let seen = look(&again, &stage).await;
-    assert_eq!(ids(&seen, &stage), ours, "{:?}", seen.foreign);
-    assert_eq!(seen.networks[&network].as_deref(), Some(stage.project()));
-    assert!(why(&seen, &committed).contains("commit"), "{:?}", seen.foreign);
-    assert!(why(&seen, &copied).contains("copy of"), "{:?}", seen.foreign);
+    assert_eq!(ids(&seen, &stage), ours, "{:?}", seen.listing.foreign);
+    assert_eq!(seen.listing.networks[&network].as_deref(), Some(stage.project()));
+    assert!(why(&seen, &committed).contains("commit"), "{:?}", seen.listing.foreign);
+    assert!(why(&seen, &copied).contains("copy of"), "{:?}", seen.listing.foreign);
     let target = Target { id: own.id, name: own.name };
     again.apply(&Verb::Stop { target, cut: 0 }, &context(&stage)).await.expect("it can be stopped");
     again.release().await.expect("release");
@@ -337,7 +337,7 @@ async fn a_companion_of_an_image_that_compose_has_built_is_ours() {
         .expect("a companion");
     let scope = Scope { compose: Arc::new([web(&stage)].into()), ..Scope::default() };
     let seen = observe(&stage, scope).await;
-    assert!(seen.foreign.is_empty(), "{:?}", seen.foreign);
+    assert!(seen.listing.foreign.is_empty(), "{:?}", seen.listing.foreign);
     assert_eq!(ids(&seen, &stage), BTreeSet::from([own.id.clone()]));
     // Of one that has died without removing it.
     stage.docker().sweep_companions().await;
@@ -402,11 +402,11 @@ async fn only_what_compose_made_counts_as_composes() {
         ..Scope::default()
     };
     let seen = observe(&stage, scope).await;
-    assert_eq!(ids(&seen, &stage), BTreeSet::from([real.clone(), of_build, of_commit]), "{:?}", seen.foreign);
+    assert_eq!(ids(&seen, &stage), BTreeSet::from([real.clone(), of_build, of_commit]), "{:?}", seen.listing.foreign);
     assert!(seen.replicas[&web(&stage)].iter().all(|one| one.state == State::Running));
     assert!(seen.replicas[&web(&stage)].iter().all(|one| matches!(one.compose, Some(Comparison::Differs(_)))));
-    assert!(why(&seen, &by_image).contains("lacks the labels"), "{:?}", seen.foreign);
-    assert!(why(&seen, &by_commit).contains("its image"), "{:?}", seen.foreign);
+    assert!(why(&seen, &by_image).contains("lacks the labels"), "{:?}", seen.listing.foreign);
+    assert!(why(&seen, &by_commit).contains("its image"), "{:?}", seen.listing.foreign);
     for id in [&by_image, &by_commit] {
         is_untouchable(&stage, id).await;
     }
@@ -423,8 +423,8 @@ async fn two_instances_do_not_prove_for_each_other() {
     started(&other, Kind::Serves, 1).await;
     let copied = run_container(&other, "copied", &run.image, &labels).await;
     let seen = observe(&other, Scope::default()).await;
-    assert!(why(&seen, &copied).contains("seal"), "{:?}", seen.foreign);
-    assert_eq!(seen.owned, BTreeSet::from([web(&other)]));
+    assert!(why(&seen, &copied).contains("seal"), "{:?}", seen.listing.foreign);
+    assert_eq!(seen.listing.owned, BTreeSet::from([web(&other)]));
     assert_eq!(replicas(&stage).await.len(), 1);
 }
 

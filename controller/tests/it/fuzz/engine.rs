@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed::engine::docker::Docker;
-use composed::engine::{Asked, Context, Engine, Scope};
+use composed::engine::{Asked, Context, Engine, Scope, look};
 use composed::model::ServiceName;
 use composed::plan::action::{Blueprint, Target, Verb};
 use crd_schema::ServiceSpec;
@@ -185,12 +185,12 @@ pub(super) async fn play(mut rng: Rng) {
     ];
     let talk = async {
         drop(docker.claim().await);
-        if let Ok(seen) = docker.observe(&scope).await {
-            let all = seen.replicas.keys().chain(&seen.owned).chain(seen.hooks.keys());
+        if let Ok(seen) = look(&docker, &scope).await {
+            let all = seen.replicas.keys().chain(&seen.listing.owned).chain(seen.hooks.keys());
             for name in all {
                 assert!(ServiceName::checked(&name.project, &name.name).is_some(), "{name:?}");
             }
-            assert!(seen.foreign.len() <= 100);
+            assert!(seen.listing.foreign.len() <= 100);
         }
         for verb in &verbs {
             drop(docker.apply(verb, &context).await);

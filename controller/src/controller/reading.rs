@@ -1,0 +1,150 @@
+//! What is wanted comes in: readings of the files, and what registries say of images.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc};
+
+use super::{Shared, lock};
+use crate::images::reference::Reference;
+use crate::images::{How, Question, updates};
+use crate::model::{Desired, DesiredService, Key, Memory, Remote, Replica, ServiceName, follows};
+use crate::reconcile::Said;
+use crate::source::catalog::Catalog;
+use crate::source::files::Reading;
+
+/// Takes readings in, one after the other, until there are no more. Judging many files takes its time, and holds up nobody.
+pub(super) async fn take_in(shared: Arc<Shared>, mut readings: mpsc::Receiver<Reading>) {
+    while let Some(reading) = readings.recv().await {
+        let of = Arc::clone(&shared);
+        let judged = tokio::task::spawn_blocking(move || of.read(&reading)).await;
+        match judged {
+            Ok(keys) => shared.wake(keys),
+            Err(error) => {
+                tracing::error!(%error, "a reading was not understood; this is a bug in composed, please report it");
+            }
+        }
+        shared.remember().await;
+    }
+}
+
+/// The next image of which a registry says something new; `None`: any.
+pub(super) async fn news(said: Option<&mut broadcast::Receiver<Reference>>) -> Option<Reference> {
+    let Some(said) = said else { return std::future::pending().await };
+    match said.recv().await {
+        Ok(image) => Some(image),
+        Err(broadcast::error::RecvError::Lagged(_)) => None,
+        Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    pub(super) fn begun(&self) -> bool {
+        *self.read.borrow()
+    }
+
+    /// Ends when the files were read for the first time.
+    pub(super) async fn has_begun(&self) {
+        // Its sender is here as long as this is.
+        drop(self.read.subscribe().wait_for(|read| *read).await);
+    }
+
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        let begin = || Catalog::empty(self.c.confirm_deletion).knowing(self.made_of.clone());
+        let empty = || Arc::new(begin());
+        lock(&self.catalog).clone().unwrap_or_else(empty)
+    }
+
+    /// Takes a reading in; returns whose turn it is therefore.
+    pub(super) fn read(&self, reading: &Reading) -> Vec<Key> {
+        let before = self.catalog();
+        let catalog = Arc::new(Catalog::new(reading, &before));
+        for problem in &catalog.problems {
+            if !before.problems.contains(problem) {
+                tracing::error!("{problem}");
+            }
+        }
+        for note in catalog.notes.iter().filter(|note| !before.notes.contains(note)) {
+            tracing::warn!("{note}");
+        }
+        let problems = catalog.problems.clone();
+        self.c.board.set_health(|health| health.problems = problems);
+        let (services, projects) = catalog.changed(&before);
+        // Whether those are removed whose documents are gone depends on all of them.
+        let doubtful = catalog.doubt_changed(&before) || !services.is_empty();
+        let seen = self.world.seen();
+        let orphans: Vec<_> = seen.owned.iter().filter(|name| doubtful && !catalog.knows(name)).cloned().collect();
+        self.turns.expect(catalog.names());
+        *lock(&self.catalog) = Some(catalog);
+        self.read.send_replace(true);
+        self.count_composes();
+        self.follow();
+        let services = services.into_iter().chain(orphans).map(Key::Service);
+        services.chain(projects.into_iter().map(Key::Project)).collect()
+    }
+
+    /// Makes up anew of which services what Compose made counts.
+    fn count_composes(&self) {
+        let all = self.catalog().names().chain(&*lock(&self.adopted)).cloned().collect();
+        self.world.count_composes(all);
+    }
+
+    /// Notes whether a service has adopted containers.
+    pub(super) fn note_adopted(&self, name: &ServiceName, memory: &Memory) {
+        let mut adopted = lock(&self.adopted);
+        let any = !memory.adopted.is_empty();
+        let news = if any { adopted.insert(name.clone()) } else { adopted.remove(name) };
+        drop(adopted);
+        if news && !self.catalog().knows(name) {
+            self.count_composes();
+        }
+    }
+
+    /// Writes down what Compose projects are made of.
+    pub(super) async fn remember(&self) {
+        self.store.save_made_of(|| self.catalog().made_of()).await;
+    }
+
+    /// Whose turn it is because a registry says something new of this image, or of any.
+    pub(super) fn heard(&self, image: Option<&Reference>) -> Vec<Key> {
+        // A higher version is another tag to be followed.
+        self.follow();
+        let catalog = self.catalog();
+        let same = |name: &&ServiceName| {
+            let service = catalog.service(name).filter(|service| follows(&service.spec));
+            let own = service.and_then(|service| Reference::parse(&service.spec.image));
+            own.is_some_and(|own| image.is_none_or(|image| image.tagged("") == own.tagged("")))
+        };
+        catalog.names().filter(same).cloned().map(Key::Service).collect()
+    }
+
+    /// Says what is to be asked of registries.
+    fn follow(&self) {
+        let Some(images) = &self.c.images else { return };
+        let catalog = self.catalog();
+        let mut questions = BTreeMap::new();
+        for service in catalog.names().filter_map(|name| catalog.service(name)) {
+            let how = updates::how(service);
+            let all = [updates::of_versions(service), updates::of_tag(&self.raised(service, &[]))];
+            for question in all.into_iter().flatten() {
+                let how = how.clone();
+                questions.entry(question).and_modify(|known: &mut How| known.join(how.clone())).or_insert(how);
+            }
+        }
+        images.follow(questions);
+    }
+
+    /// What is wanted, with the highest version that its document allows.
+    pub(super) fn raised(&self, service: &DesiredService, replicas: &[Replica]) -> DesiredService {
+        updates::raised(service, self.said(updates::of_versions(service)).as_ref(), replicas)
+    }
+
+    fn said(&self, question: Option<Question>) -> Option<Remote> {
+        self.c.images.as_ref()?.known(&question?)
+    }
+
+    pub(super) fn registry_says(&self, desired: &Desired) -> Said {
+        let Desired::Run(desired) = desired else { return Said::default() };
+        Said { digest: self.said(updates::of_tag(desired)), versions: self.said(updates::of_versions(desired)) }
+    }
+}

@@ -1,0 +1,255 @@
+//! The pass of a service: look, decide, write down, act, tell.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crd_schema::status::{Condition, ConditionType, Reason, ServiceStatus};
+use tokio::time::Instant;
+
+use super::world::Look;
+use super::{BACK_OFF, Next, Shared, lock, next};
+use crate::board::LabelsOf;
+use crate::dependencies::{neighbours, waits_for};
+use crate::engine::{Asked, Scope};
+use crate::front;
+use crate::model::{
+    Desired, DesiredService, Key, Listing, Memory, Replica, RevisionRecord, ServiceName, Snapshot, follows,
+};
+use crate::reconcile::{self, Pass};
+use crate::source::catalog::Catalog;
+
+impl Shared {
+    /// The pass of a service, upon what is seen from `since` on.
+    pub(super) async fn service(&self, name: &ServiceName, look: &Look, listing: &Arc<Listing>) -> Next {
+        let catalog = self.catalog();
+        let memory = self.store.recall(name).await;
+        if !catalog.knows(name) && lock(&self.gone).get(name).is_some_and(|(gone, _)| *gone > look.begun) {
+            // This look has seen what has gone meanwhile.
+            return Next::At(Some(Instant::now()));
+        }
+        let scope = self.scope(name, &catalog, &memory);
+        let snapshot = match self.c.engine.observe(&scope, listing).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                let none = Snapshot { listing: Arc::clone(listing), ..Snapshot::default() };
+                return if listing.owned.contains(name) || catalog.knows(name) {
+                    self.not_known(name, &error.to_string()).await
+                } else {
+                    self.decide(name, &catalog, &none, memory).await
+                };
+            }
+        };
+        self.decide(name, &catalog, &snapshot, memory).await
+    }
+
+    /// What is asked of the engine for a service.
+    fn scope(&self, name: &ServiceName, catalog: &Catalog, memory: &Memory) -> Scope {
+        let mut scope = Scope { services: Some([name.clone()].into()), ..Scope::default() };
+        if let Some(service) = catalog.service(name).map(|service| self.raised(service, &[])) {
+            scope.images.insert(service.spec.image.clone());
+            scope.images.extend(service.spec.hook_images().cloned());
+            scope.asked.insert(name.clone(), asked(catalog, &service));
+            let earlier = memory.last_available(&memory.revision_of(&service));
+            scope.images.extend(earlier.into_iter().flat_map(images));
+            scope.images.extend(memory.history.last().into_iter().flat_map(images));
+            // What runs may be gone back to as well, available or not.
+            let failed = Some(memory).filter(|memory| memory.failure.is_some());
+            scope.images.extend(failed.into_iter().flat_map(|memory| &memory.history).flat_map(images));
+        }
+        scope.images.extend(lock(&self.unasked).remove(name).unwrap_or_default());
+        scope
+    }
+
+    async fn decide(&self, name: &ServiceName, catalog: &Catalog, snapshot: &Snapshot, mut memory: Memory) -> Next {
+        let desired = match catalog.desired(name, &snapshot.listing.owned, self.missed_since(name, catalog)) {
+            Desired::Run(desired) => {
+                let replicas = snapshot.replicas.get(name).map(Vec::as_slice).unwrap_or_default();
+                Desired::Run(Box::new(self.raised(&desired, replicas)))
+            }
+            other => other,
+        };
+        if matches!(desired, Desired::Gone(_)) && !snapshot.listing.owned.contains(name) {
+            // Nothing of it is left to be probed or counted.
+            self.c.senses.sense(name, None, &Memory::default(), &mut []).await;
+            return self.forget(name).await;
+        }
+        if !catalog.knows(name) && !snapshot.listing.owned.contains(name) && !catalog.may_ask_for(name) {
+            // An event of what has gone, of a service that none of these files is about.
+            self.c.board.withdraw(name);
+            return Next::At(None);
+        }
+        if let Desired::Run(desired) = &desired {
+            // The document has changed since the look was asked for: that an image was not asked for does not mean that it is
+            // not here.
+            let named = std::iter::once(&desired.spec.image).chain(desired.spec.hook_images());
+            let unasked: BTreeSet<_> = named.filter(|image| !snapshot.images.contains_key(*image)).cloned().collect();
+            if !unasked.is_empty() {
+                lock(&self.unasked).insert(name.clone(), unasked);
+                return Next::At(Some(Instant::now()));
+            }
+        }
+        if let Some(why) = snapshot.unknown.get(name) {
+            return self.not_known(name, why).await;
+        }
+        let project = catalog.project(&name.project);
+        let before = self.store.last_status(name).await;
+        let remembered = memory.clone();
+        let replicas = snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice);
+        let commands = self.commands.of(name);
+        self.apply_commands(&commands, name, &desired, replicas, &mut memory);
+        let desired = memory.marked(memory.unless_paused(desired), replicas);
+        let unmet = waits_for(&self.c.board, catalog, name, &desired);
+        let pass = Pass {
+            service: name,
+            desired: &desired,
+            project: &project,
+            unmet,
+            neighbours: neighbours(&self.c.board, name, &desired, catalog),
+            refused: lock(&self.refused).get(&name.project).cloned(),
+            turns: Some(&self.turns),
+            before: before.as_ref(),
+            registry: self.registry_says(&desired),
+            spared: self.spared(name, &memory),
+            now: self.c.clock.now(),
+        };
+        let mut decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
+        self.wake(self.turns.freed().into_iter().map(Key::Service));
+        self.hand_over(name, &mut memory);
+        self.c.board.put_labels(name, labels(&memory, &decision.observed.replicas));
+        let replicas = decision.observed.replicas.clone();
+        // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
+        self.store.save(name, &remembered, &memory, catalog.spares(name)).await;
+        if self.store.is_saved(name) {
+            self.commands.done(name, &commands).await;
+        }
+        let decided = memory.clone();
+        let mut news = self.publish(name, &decision.status).await;
+        self.looked_at(&Key::Service(name.clone()));
+        let key = Key::Service(name.clone());
+        let held = self.repeats.hold_back(&key, &mut decision.plan, Instant::now());
+        let mut outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
+        self.repeats.note(&key, &outcome.deeds, Instant::now());
+        if let Some(unseen) = self.repeats.unseen(&key) {
+            outcome.status.error = Some(unseen);
+        }
+        self.hand_over(name, &mut memory);
+        self.store.save(name, &decided, &memory, catalog.spares(name)).await;
+        self.note_adopted(name, &memory);
+        self.uses.note(name, &memory, &replicas);
+        self.store.put(name, memory);
+        self.report(name, &outcome.deeds);
+        let error = outcome.error().cloned();
+        let acted = !outcome.deeds.is_empty();
+        let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at)).into_iter().chain(held).min();
+        news |= self.publish(name, &outcome.status).await;
+        if news {
+            self.wake(catalog.dependants(name).cloned().chain(catalog.hosts(name)).map(Key::Service));
+            // A service and its front wait for each other's ports.
+            let other = front::owner(name).unwrap_or_else(|| front::name(name));
+            if catalog.knows(&other) {
+                self.wake([Key::Service(other)]);
+            }
+        }
+        next(error.as_ref(), acted, wake_at)
+    }
+
+    /// A container of the service does not answer: what was known of it stays, and so does everything else.
+    async fn not_known(&self, name: &ServiceName, why: &str) -> Next {
+        let known = self.store.last_status(name).await;
+        let mut status = known.unwrap_or_else(|| ServiceStatus {
+            project: name.project.clone(),
+            name: name.name.clone(),
+            ..ServiceStatus::default()
+        });
+        let same = |condition: &&Condition| condition.kind == ConditionType::Unknown;
+        let since = status.conditions.iter().find(same).map(|condition| condition.last_transition);
+        status.conditions.retain(|condition| condition.kind != ConditionType::Unknown);
+        status.conditions.push(Condition {
+            kind: ConditionType::Unknown,
+            status: true,
+            reason: Reason::InspectFailed,
+            message: format!("{why}; nothing of {name} is changed until it answers"),
+            last_transition: since.unwrap_or_else(|| self.c.clock.now()),
+        });
+        if since.is_none() {
+            tracing::warn!(service = %name, "{why}");
+        }
+        self.publish(name, &status).await;
+        Next::Failed(BACK_OFF)
+    }
+
+    /// Gives what people are to be told to whoever tells them. It stays here until that is written down there.
+    fn hand_over(&self, name: &ServiceName, memory: &mut Memory) {
+        let Some(notifier) = &self.c.notifier else { return memory.outbox.clear() };
+        if let Some(notice) = memory.notice_of_contention(self.c.clock.now()) {
+            notifier.take(&notice.of(name));
+        }
+        memory.outbox.retain(|notice| {
+            let notice = notice.clone().of(name);
+            notifier.take(&notice);
+            !notifier.knows(&notice)
+        });
+    }
+
+    fn missed_since(&self, name: &ServiceName, catalog: &Catalog) -> jiff::Timestamp {
+        let now = self.c.clock.now();
+        let mut missed = lock(&self.missed);
+        if catalog.knows(name) {
+            missed.remove(name);
+            return now;
+        }
+        *missed.entry(name.clone()).or_insert(now)
+    }
+
+    // Removal is no special path: when the last replica is gone, so is everything else.
+    async fn forget(&self, name: &ServiceName) -> Next {
+        lock(&self.gone).insert(name.clone(), (self.world.now(), Instant::now()));
+        self.turns.forget(name);
+        self.repeats.forget(&Key::Service(name.clone()));
+        self.uses.forget(name);
+        self.wake(self.turns.freed().into_iter().map(Key::Service));
+        lock(&self.missed).remove(name);
+        self.commands.done(name, &self.commands.of(name)).await;
+        self.note_adopted(name, &Memory::default());
+        self.store.forget(name).await;
+        self.catalog().forget(name);
+        self.remember().await;
+        self.open([Key::Project(name.project.clone())]);
+        self.c.board.withdraw(name);
+        Next::At(None)
+    }
+
+    /// The images that are not to be removed for a service, since others use them. Until every service was looked at, nobody
+    /// knows who does.
+    fn spared(&self, name: &ServiceName, memory: &Memory) -> BTreeSet<String> {
+        if self.c.board.health().ready { self.uses.spared(name, memory) } else { memory.brought.clone() }
+    }
+
+    async fn publish(&self, name: &ServiceName, status: &ServiceStatus) -> bool {
+        let news = self.c.board.publish(name, status.clone());
+        if news && !self.catalog().spares(name) {
+            self.store.save_status(name, status.clone()).await;
+        }
+        news
+    }
+}
+
+/// What containers of a service are compared with that Docker Compose made.
+pub fn asked(catalog: &Catalog, service: &DesiredService) -> Asked {
+    let project = &service.name.project;
+    let context = reconcile::context(project, &catalog.project(project), std::iter::once(&service.spec));
+    Asked { spec: service.spec.clone(), context }
+}
+
+/// The image of a revision, by name, and by id where it must be that one.
+fn images(record: &RevisionRecord) -> impl Iterator<Item = String> {
+    let id = record.image.clone().filter(|_| follows(&record.spec));
+    std::iter::once(record.spec.image.clone()).chain(id).chain(record.spec.hook_images().cloned())
+}
+
+/// The labels of those revisions that somebody runs.
+fn labels(memory: &Memory, replicas: &[Replica]) -> LabelsOf {
+    let runs = |revision: &str| replicas.iter().any(|replica| replica.revision == revision);
+    let records = memory.history.iter().filter(|record| runs(&record.revision) && !record.spec.labels.is_empty());
+    records.map(|record| (record.revision.clone(), record.spec.labels.clone().into_iter().collect())).collect()
+}
