@@ -26,6 +26,7 @@ mod questions;
 mod registries;
 mod rollout;
 mod senses;
+mod slow;
 mod socket;
 mod traefiks;
 mod undo;

@@ -1,0 +1,229 @@
+//! What is slow or does not answer holds up nobody else: one call of the engine hangs, and an unrelated change goes on as if it
+//! were alone. On the simulated engine, its time stopped.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use composed::board::Board;
+use composed::cli::progress::{Standing, standing};
+use composed::engine::sim::Sim;
+use composed::engine::{Claim, Context, Engine, EngineError, Scope};
+use composed::model::{Key, Listing, ServiceName, Snapshot};
+use composed::plan::action::Verb;
+use composed::source::files::Reading;
+use composed::state::StateDir;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::undo::{Running, engine};
+
+/// The simulated engine, of which some calls are held until they are let go, and all are counted.
+struct Slow {
+    sim: Arc<Sim>,
+    /// What is held: calls whose words hold this.
+    held: watch::Sender<Option<&'static str>>,
+    calls: Mutex<Vec<(Instant, String)>>,
+}
+
+impl Slow {
+    fn new(sim: &Arc<Sim>) -> Arc<Self> {
+        Arc::new(Self { sim: Arc::clone(sim), held: watch::Sender::default(), calls: Mutex::default() })
+    }
+
+    /// Notes a call; comes back when it is not held.
+    async fn call(&self, words: String) {
+        self.calls.lock().unwrap().push((Instant::now(), words.clone()));
+        let free = |held: &Option<&'static str>| held.is_none_or(|held| !words.contains(held));
+        drop(self.held.subscribe().wait_for(free).await);
+    }
+
+    fn hold(&self, what: Option<&'static str>) {
+        self.held.send_replace(what);
+    }
+
+    /// The calls since this was last asked.
+    fn take(&self) -> Vec<(Instant, String)> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    /// When the last call with these words was made.
+    fn when(&self, words: &str) -> Option<Instant> {
+        self.calls.lock().unwrap().iter().rev().find(|(_, call)| call.contains(words)).map(|(at, _)| *at)
+    }
+}
+
+impl Engine for Slow {
+    fn describe(&self) -> String {
+        self.sim.describe()
+    }
+
+    fn watch(&self) -> BoxStream<'static, Option<Key>> {
+        self.sim.watch()
+    }
+
+    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>> {
+        async move {
+            self.call("list".to_owned()).await;
+            self.sim.list(compose).await
+        }
+        .boxed()
+    }
+
+    fn observe<'a>(
+        &'a self,
+        scope: &'a Scope,
+        listing: &'a Arc<Listing>,
+    ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
+        async move {
+            for service in scope.services.iter().flatten() {
+                self.call(format!("observe {service}.")).await;
+            }
+            self.sim.observe(scope, listing).await
+        }
+        .boxed()
+    }
+
+    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
+        async move {
+            self.call(verb.to_string()).await;
+            self.sim.apply(verb, context).await
+        }
+        .boxed()
+    }
+
+    fn claim(&self) -> BoxFuture<'_, Result<Claim, EngineError>> {
+        self.sim.claim()
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.sim.release()
+    }
+}
+
+/// Services of these names, each with the number of its version.
+fn reading<'a>(services: impl IntoIterator<Item = (&'a str, u32)>) -> Reading {
+    let one = |(name, version): (&str, u32)| {
+        let text = format!(
+            "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: {name}}}\nspec:\n  \
+             image: \"app:1\"\n  environment: {{V: '{version}'}}\n  replicas: 2\n"
+        );
+        (format!("{name}.yaml"), Ok(text.into_bytes()))
+    };
+    Reading { files: services.into_iter().map(one).collect(), ..Reading::default() }
+}
+
+fn name(service: &str) -> ServiceName {
+    ServiceName::new("shop", service)
+}
+
+async fn until(running: &Running, what: &str, done: impl Fn(&Board) -> bool) {
+    let mut version = running.board.version();
+    let wait = async {
+        while !done(&running.board) {
+            version.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(10), wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+fn is_at(board: &Board, service: &str, generation: u64) -> bool {
+    board
+        .status(&name(service))
+        .is_some_and(|status| status.generation == generation && standing(&status) == Standing::Converged)
+}
+
+/// Whatever hangs of one service, the other one is rolled out as if it were alone.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_holds_up_its_own_service_alone() {
+    for hangs in ["observe shop/a.", "create shop-a-", "start shop-a-", "stop shop-a-", "remove shop-a-"] {
+        let (sim, clock) = engine();
+        let slow = Slow::new(&sim);
+        let running = Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+        running.readings.send(reading([("a", 1), ("b", 1)])).await.unwrap();
+        until(&running, hangs, |board| is_at(board, "a", 1) && is_at(board, "b", 1)).await;
+
+        let begin = Instant::now();
+        running.readings.send(reading([("a", 1), ("b", 2)])).await.unwrap();
+        until(&running, hangs, |board| is_at(board, "b", 2)).await;
+        let alone = begin.elapsed();
+
+        slow.hold(Some(hangs));
+        running.readings.send(reading([("a", 2), ("b", 2)])).await.unwrap();
+        let hung = tokio::time::timeout(Duration::from_mins(10), async {
+            while slow.when(hangs).is_none_or(|at| at < begin) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        hung.await.expect(hangs);
+        let begin = Instant::now();
+        running.readings.send(reading([("a", 2), ("b", 3)])).await.unwrap();
+        until(&running, hangs, |board| is_at(board, "b", 3)).await;
+        assert!(slow.when("create shop-b-").is_some_and(|at| at - begin < alone), "{hangs}: it is begun");
+        assert!(begin.elapsed() <= alone + Duration::from_secs(1), "{hangs}: {:?}, alone {alone:?}", begin.elapsed());
+        assert!(!is_at(&running.board, "a", 2) && running.board.health().blocked.is_none(), "{hangs}");
+
+        slow.hold(None);
+        until(&running, hangs, |board| is_at(board, "a", 2)).await;
+        running.end().await;
+    }
+}
+
+/// A list that hangs is an engine that is away: that is said soon, with since when, and it is gone on when it answers.
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_lists_nothing_is_said_to_be_away() {
+    let (sim, clock) = engine();
+    let slow = Slow::new(&sim);
+    let running = Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+    running.readings.send(reading([("a", 1)])).await.unwrap();
+    until(&running, "the first", |board| is_at(board, "a", 1)).await;
+    slow.hold(Some("list"));
+    let begin = Instant::now();
+    running.readings.send(reading([("a", 2)])).await.unwrap();
+    until(&running, "it is told", |board| board.health().blocked.is_some()).await;
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    let health = running.board.health();
+    assert!(health.blocked.is_some_and(|why| why.contains("list of containers")) && health.blocked_since.is_some());
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    slow.hold(None);
+    until(&running, "it goes on", |board| is_at(board, "a", 2)).await;
+    let health = running.board.health();
+    assert!(health.blocked.is_none() && health.blocked_since.is_none());
+    running.end().await;
+}
+
+/// What one changed service costs the engine does not grow with the number of the others, and is not about them.
+#[tokio::test(start_paused = true)]
+async fn a_change_asks_about_its_own_service_alone() {
+    let mut costs = Vec::new();
+    for count in [10, 300] {
+        let (sim, clock) = engine();
+        let slow = Slow::new(&sim);
+        let running = Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+        let names: Vec<String> = (0..count).map(|at| format!("s{at}")).collect();
+        let with =
+            |version: u32| reading(names.iter().map(|name| (name.as_str(), if name == "s5" { version } else { 1 })));
+        running.readings.send(with(1)).await.unwrap();
+        until(&running, "all", |board| names.iter().all(|name| is_at(board, name, 1))).await;
+        // Clear of the look at everything that comes each minute.
+        let began = Instant::now();
+        slow.take();
+        while slow.take().is_empty() {
+            assert!(began.elapsed() < Duration::from_mins(2), "nobody looks again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        slow.take();
+        running.readings.send(with(2)).await.unwrap();
+        until(&running, "the change", |board| is_at(board, "s5", 2)).await;
+        let calls: Vec<_> = slow.take().into_iter().map(|(_, call)| call).collect();
+        let others = calls.iter().filter(|call| call.starts_with("observe") && !call.contains("shop/s5."));
+        assert_eq!(others.count(), 0, "{calls:#?}");
+        costs.push(calls.len());
+        running.end().await;
+    }
+    assert!(costs[1] <= costs[0] + 2, "{costs:?}");
+}
