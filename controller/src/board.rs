@@ -32,6 +32,9 @@ pub struct Health {
     pub settled: bool,
     /// What is wrong with the desired-state files.
     pub problems: Vec<String>,
+    /// Why changes of the files are noticed late.
+    #[serde(default)]
+    pub unnotified: Option<String>,
     /// Why what is remembered is lost with a restart: the state directory takes nothing.
     #[serde(default)]
     pub state: Option<String>,
@@ -91,9 +94,12 @@ impl Board {
         self.lock().statuses.values().cloned().collect()
     }
 
-    /// Those statuses that are wanted: the others are not copied, however many there are.
-    pub fn statuses_where(&self, wanted: impl Fn(&ServiceStatus) -> bool) -> Vec<ServiceStatus> {
-        self.lock().statuses.values().filter(|status| wanted(status)).cloned().collect()
+    /// Those statuses of a project that are wanted: the others are neither copied nor looked at, however many there are.
+    pub fn statuses_of(&self, project: &str, wanted: impl Fn(&ServiceStatus) -> bool) -> Vec<ServiceStatus> {
+        let inner = self.lock();
+        let from = inner.statuses.range(ServiceName::new(project, "")..);
+        let of_project = from.take_while(|(name, _)| name.project == project).map(|(_, status)| status);
+        of_project.filter(|status| wanted(status)).cloned().collect()
     }
 
     /// The status of one service.

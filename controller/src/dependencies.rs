@@ -84,8 +84,7 @@ fn guests(board: &Board, name: &ServiceName) -> BTreeMap<String, Vec<Guest>> {
     let mut guests: BTreeMap<String, Vec<Guest>> = BTreeMap::new();
     // Few share anything; each pass of each service asks.
     let shares = |status: &ServiceStatus| status.instances.iter().any(|replica| !replica.shares.is_empty());
-    let others =
-        board.statuses_where(|other| other.project == name.project && other.name != name.name && shares(other));
+    let others = board.statuses_of(&name.project, |other| other.name != name.name && shares(other));
     for status in &others {
         let resting = [ConditionType::Paused, ConditionType::Contended];
         let rests = status.conditions.iter().find(|condition| condition.status && resting.contains(&condition.kind));

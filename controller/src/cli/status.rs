@@ -49,7 +49,7 @@ fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
     for problem in &overview.health.problems {
         print_out(&format!("{problem}\n"));
     }
-    if let Some(why) = &overview.health.state {
+    for why in [&overview.health.unnotified, &overview.health.state].into_iter().flatten() {
         print_out(&format!("{why}\n"));
     }
     for told in &overview.health.unreadable {

@@ -67,8 +67,11 @@ impl Shared {
         for note in catalog.notes.iter().filter(|note| !before.notes.contains(note)) {
             tracing::warn!("{note}");
         }
-        let problems = catalog.problems.clone();
-        self.c.board.set_health(|health| health.problems = problems);
+        let (problems, unnotified) = (catalog.problems.clone(), reading.unnotified.clone());
+        if let Some(why) = unnotified.as_ref().filter(|why| self.c.board.health().unnotified.as_ref() != Some(*why)) {
+            tracing::warn!("{why}");
+        }
+        self.c.board.set_health(|health| (health.problems, health.unnotified) = (problems, unnotified));
         let (services, projects) = catalog.changed(&before);
         // Whether those are removed whose documents are gone depends on all of them.
         let doubtful = catalog.doubt_changed(&before) || !services.is_empty();

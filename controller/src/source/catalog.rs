@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crd_schema::Parsed;
 use jiff::Timestamp;
 
 use super::files::Reading;
@@ -51,6 +53,15 @@ pub struct Catalog {
     pub(super) only: Option<ServiceName>,
     /// The files that have been blank since the first reading.
     pub(super) blank: BTreeSet<String>,
+    /// The valid files of documents of our own, read: of those that have not changed nothing is read again.
+    pub(super) parsed: BTreeMap<String, Arc<ParsedFile>>,
+}
+
+/// A valid file of documents of our own.
+#[derive(Debug)]
+pub(super) struct ParsedFile {
+    pub(super) bytes: Vec<u8>,
+    pub(super) objects: Vec<Parsed>,
 }
 
 /// What is wanted of one service.
@@ -246,9 +257,11 @@ impl Catalog {
 
     /// The services whose wish differs between two catalogs, and the projects.
     pub fn changed(&self, before: &Self) -> (BTreeSet<ServiceName>, BTreeSet<String>) {
-        let wish = |catalog: &Self, name: &ServiceName| catalog.services.get(name).map(|entry| entry.desired.clone());
-        let names: BTreeSet<_> = self.services.keys().chain(before.services.keys()).cloned().collect();
-        let services: BTreeSet<_> = names.into_iter().filter(|name| wish(self, name) != wish(before, name)).collect();
+        let of = |entry: &Entry, other: Option<&Entry>| other.is_none_or(|other| entry.desired != other.desired);
+        let differs =
+            |name: &&ServiceName| self.services.get(*name).is_some_and(|now| of(now, before.services.get(*name)));
+        let gone = before.services.keys().filter(|name| !self.services.contains_key(*name));
+        let services: BTreeSet<_> = self.services.keys().filter(differs).chain(gone).cloned().collect();
         let described = self.projects.keys().chain(before.projects.keys());
         let altered = described.filter(|name| self.project(name) != before.project(name)).cloned();
         let projects = altered.chain(services.iter().map(|name| name.project.clone())).collect();

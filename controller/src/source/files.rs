@@ -113,6 +113,8 @@ pub struct Reading {
     pub refused: Vec<String>,
     /// Something has never been read, so that nobody can tell what is gone: what, in words.
     pub unread: Option<String>,
+    /// Why changes are noticed late, in words.
+    pub unnotified: Option<String>,
     /// The only service that may be changed; all the others are left alone.
     pub only: Option<ServiceName>,
 }

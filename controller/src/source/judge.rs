@@ -2,10 +2,11 @@
 //! version in force.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crd_schema::{Dependency, Object, size_of_text};
+use crd_schema::{Object, size_of_text};
 
-use super::catalog::{Catalog, Entry};
+use super::catalog::{Catalog, Entry, ParsedFile};
 use super::claims::{Claim, Said};
 use super::files::{Content, Reading};
 use super::projects::{Projects, may_describe_a_project};
@@ -108,6 +109,7 @@ impl<'a> Judge<'a> {
         self.catalog.made_of = self.before.made_of.clone();
         self.catalog.begun = self.before.begun;
         self.catalog.ended_fronts = self.before.ended_fronts.clone();
+        self.catalog.parsed = self.before.parsed.clone();
         self.link();
     }
 
@@ -138,31 +140,38 @@ impl<'a> Judge<'a> {
                 self.pass_by(file, content);
                 continue;
             }
-            let parsed = match content {
-                Ok(bytes) => crd_schema::parse_bytes(file, bytes).map_err(|problems| {
-                    let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                    each.join("\n")
-                }),
-                Err(error) => Err(format!("error: {file}: {error}")),
-            };
-            match parsed {
-                Ok(objects) if objects.is_empty() => self.empty(file, content),
-                Ok(objects) => {
+            match self.parsed(file, content) {
+                Ok(parsed) if parsed.objects.is_empty() => self.empty(file, content),
+                Ok(parsed) => {
                     self.catalog.understood.insert(file.clone());
-                    self.count(objects.iter().map(|parsed| parsed.values).sum());
-                    for parsed in objects {
+                    self.count(parsed.objects.iter().map(|parsed| parsed.values).sum());
+                    for parsed in &parsed.objects {
                         if let Object::Service(service) = &parsed.object
                             && !self.is_for_here(service, file, parsed.line)
                         {
                             continue;
                         }
-                        said.add(file, format!("{file}:{}", parsed.line), parsed.object);
+                        said.add(file, format!("{file}:{}", parsed.line), parsed.object.clone());
                     }
+                    self.catalog.parsed.insert(file.clone(), parsed);
                 }
                 Err(problem) => self.unreadable(file, content, &problem),
             }
         }
         said
+    }
+
+    /// A file of documents of our own, read if it has changed since the last reading.
+    fn parsed(&self, file: &str, content: &Content) -> Result<Arc<ParsedFile>, String> {
+        let bytes = content.as_ref().map_err(|error| format!("error: {file}: {error}"))?;
+        if let Some(known) = self.before.parsed.get(file).filter(|known| known.bytes == *bytes) {
+            return Ok(Arc::clone(known));
+        }
+        let objects = crd_schema::parse_bytes(file, bytes).map_err(|problems| {
+            let each: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            each.join("\n")
+        })?;
+        Ok(Arc::new(ParsedFile { bytes: bytes.clone(), objects }))
     }
 
     /// A file without documents: cut to nothing, not yet written, or all comments.
@@ -245,41 +254,41 @@ impl<'a> Judge<'a> {
 
     /// `restart: true` of a dependency: a change of it is a change of its dependant, too.
     fn tie(&mut self) {
-        let mut open: Vec<ServiceName> = self.catalog.services.keys().cloned().collect();
-        // In rounds: each ties those whose dependencies are tied. What is left is a circle, or lacks a dependency.
-        loop {
-            let before = open.len();
-            let known = |name: &ServiceName| self.catalog.service(name).map(|desired| desired.revision.clone());
-            let ties = open.iter().filter_map(|name| {
-                let desired = self.catalog.service(name)?;
-                let mut after = BTreeMap::new();
-                let shares = |other: &str| desired.spec.shares().any(|(_, shared)| shared == other);
-                // Who has joined a namespace moves with its replicas, one by one.
-                let tied = |(other, dependency): &(&String, &Dependency)| dependency.restart && !shares(other);
-                for (other, dependency) in desired.spec.depends_on.iter().filter(tied) {
-                    let other_name = ServiceName::new(&name.project, other);
-                    match known(&other_name) {
-                        Some(revision) if !open.contains(&other_name) => drop(after.insert(other.clone(), revision)),
-                        None if !dependency.required && !self.catalog.knows(&other_name) => {}
-                        _ => return None,
-                    }
-                }
-                Some((name.clone(), after))
-            });
-            let ties: BTreeMap<_, _> = ties.collect();
-            open.retain(|name| !ties.contains_key(name) && self.catalog.service(name).is_some());
-            for (name, after) in ties {
-                let entry = self.catalog.services.get_mut(&name).and_then(|entry| entry.desired.as_mut().ok());
-                if let Some(desired) = entry.filter(|desired| desired.after != after) {
-                    desired.tie(after);
-                }
+        // What each still waits for, and who waits for it: those that wait for nothing are tied, one after the other. What is
+        // left is a circle, or lacks a dependency.
+        let mut open = BTreeMap::new();
+        let mut waited_for: BTreeMap<ServiceName, Vec<ServiceName>> = BTreeMap::new();
+        let mut next = Vec::new();
+        for name in self.catalog.services.keys().filter(|name| self.catalog.service(name).is_some()) {
+            let others: Vec<_> = self.ties(name).collect();
+            if others.is_empty() {
+                next.push(name.clone());
             }
-            if open.len() == before {
-                break;
+            open.insert(name.clone(), others.len());
+            for other in others {
+                waited_for.entry(other).or_default().push(name.clone());
+            }
+        }
+        while let Some(name) = next.pop() {
+            open.remove(&name);
+            let of = |other: &ServiceName| Some((other.name.clone(), self.catalog.service(other)?.revision.clone()));
+            let after: BTreeMap<_, _> = self.ties(&name).filter_map(|other| of(&other)).collect();
+            let entry = self.catalog.services.get_mut(&name).and_then(|entry| entry.desired.as_mut().ok());
+            if let Some(desired) = entry.filter(|desired| desired.after != after) {
+                desired.tie(after);
+            }
+            for waits in waited_for.remove(&name).unwrap_or_default() {
+                let left = open.get_mut(&waits);
+                if left.is_some_and(|left| {
+                    *left -= 1;
+                    *left == 0
+                }) {
+                    next.push(waits);
+                }
             }
         }
         self.sit();
-        for name in open {
+        for name in open.into_keys() {
             let place = self.catalog.service(&name).map(|desired| desired.source.clone()).unwrap_or_default();
             let why = format!(
                 "error: {place}: {name} is replaced together with a dependency (`restart: true`) whose document is not \
@@ -287,6 +296,18 @@ impl<'a> Judge<'a> {
             );
             self.refuse(&name, &place, &why);
         }
+    }
+
+    /// The services that one is replaced together with. One that may be missing, and is, does not count.
+    fn ties(&self, name: &ServiceName) -> impl Iterator<Item = ServiceName> {
+        let desired = self.catalog.service(name);
+        // Who has joined a namespace moves with its replicas, one by one.
+        let shares =
+            move |other: &str| desired.is_some_and(|desired| desired.spec.shares().any(|(_, one)| one == other));
+        let all = desired.into_iter().flat_map(|desired| &desired.spec.depends_on);
+        let tied = all.filter(move |(other, dependency)| dependency.restart && !shares(other));
+        let named = tied.map(|(other, dependency)| (ServiceName::new(&name.project, other), dependency));
+        named.filter(|(other, dependency)| dependency.required || self.catalog.knows(other)).map(|(other, _)| other)
     }
 
     /// Notes which revisions of the services whose namespaces they join are wanted.

@@ -34,6 +34,7 @@ pub async fn watch(source: impl Into<Source>, readings: mpsc::Sender<Reading>) {
             return;
         };
         watcher.follow(dirs);
+        let reading = Reading { unnotified: watcher.fails.clone(), ..reading };
         if let Some(reading) = settle.believe(reading, Instant::now())
             && readings.send(reading).await.is_err()
         {
@@ -70,11 +71,13 @@ struct Watched {
     dirs: BTreeSet<(PathBuf, Option<u64>)>,
     hint: mpsc::Sender<()>,
     watcher: Option<notify::RecommendedWatcher>,
+    /// Why nobody tells of changes, if nobody does.
+    fails: Option<String>,
 }
 
 impl Watched {
     fn new(dirs: BTreeSet<PathBuf>, hint: mpsc::Sender<()>) -> Self {
-        let mut watched = Self { dirs: known(dirs), hint, watcher: None };
+        let mut watched = Self { dirs: known(dirs), hint, watcher: None, fails: None };
         watched.renew();
         watched
     }
@@ -109,12 +112,14 @@ impl Watched {
             Ok(watcher)
         });
         match watcher {
-            Ok(watcher) => self.watcher = Some(watcher),
+            Ok(watcher) => (self.watcher, self.fails) = (Some(watcher), None),
             Err(error) => {
-                if self.watcher.take().is_some() {
-                    let dirs = self.dirs.len();
-                    tracing::warn!(dirs, %error, "changes are not notified; the files are read every {RESCAN:?}");
-                }
+                self.watcher = None;
+                let dirs = self.dirs.len();
+                self.fails = Some(format!(
+                    "the system does not tell of changes in {dirs} directories ({error}), so the files are read every \
+                     {RESCAN:?} only"
+                ));
             }
         }
     }
@@ -124,4 +129,19 @@ fn known(dirs: BTreeSet<PathBuf>) -> BTreeSet<(PathBuf, Option<u64>)> {
     use std::os::unix::fs::MetadataExt as _;
     let inode = |dir: &PathBuf| std::fs::metadata(dir).ok().map(|about| about.ino());
     dirs.into_iter().map(|dir| (inode(&dir), dir)).map(|(inode, dir)| (dir, inode)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nobody_tells_of_changes_is_known_from_the_start() {
+        let (hint, _hints) = mpsc::channel(1);
+        let mut watched = Watched::new([PathBuf::from("no\0path")].into(), hint);
+        assert!(watched.fails.as_ref().is_some_and(|why| why.contains("every 15s")), "{:?}", watched.fails);
+        let dir = tempfile::tempdir().expect("a directory");
+        watched.follow([dir.path().to_owned()].into());
+        assert_eq!(watched.fails, None);
+    }
 }
