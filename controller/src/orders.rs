@@ -94,11 +94,15 @@ impl Orders {
         self.news.notify_one();
     }
 
+    /// The next order, if one waits.
+    pub fn take(&self) -> Option<Order> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
     /// The next order. Nothing is lost when the wait is given up.
     pub async fn next(&self) -> Order {
         loop {
-            let order = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            if let Some(order) = order {
+            if let Some(order) = self.take() {
                 return order;
             }
             self.news.notified().await;

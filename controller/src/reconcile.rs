@@ -8,14 +8,18 @@ use crd_schema::status::{PullStatus, ServiceStatus, UpdateStatus};
 use jiff::Timestamp;
 
 use crate::act::{Deed, Now, act};
+use crate::board::Board;
+use crate::dependencies::{neighbours, waits_for};
 use crate::engine::{Context, Engine, EngineError};
 use crate::images::reference::Reference;
+use crate::images::{Images, Question, updates};
 use crate::model::{
     Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, ServiceName,
     Snapshot, follows,
 };
 use crate::plan::action::{Plan, Verb};
 use crate::plan::{self, begin::Stand, image::Held, policy::Policy};
+use crate::source::catalog::Catalog;
 use crate::traffic::Senses;
 use crate::turns::Turns;
 
@@ -52,6 +56,76 @@ pub struct Said {
     pub digest: Option<Remote>,
     /// Of higher versions.
     pub versions: Option<Remote>,
+}
+
+/// What a pass over a service is made of: the same for the loop, which acts, and for `plan`, which only says.
+pub struct Subject<'a> {
+    /// The service.
+    pub name: &'a ServiceName,
+    /// What is wanted.
+    pub catalog: &'a Catalog,
+    /// What is there.
+    pub snapshot: &'a Snapshot,
+    /// How all services stand.
+    pub board: &'a Board,
+    /// What registries say, if they are asked.
+    pub images: Option<&'a Images>,
+}
+
+impl<'a> Subject<'a> {
+    /// Its replicas on the engine.
+    pub fn replicas(&self) -> &'a [Replica] {
+        self.snapshot.replicas.get(self.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What its document asks for, with the highest version that it allows; `missed` is since when the document is, if it is.
+    pub fn desired(&self, missed: Timestamp) -> Desired {
+        match self.catalog.desired(self.name, &self.snapshot.listing.owned, missed) {
+            Desired::Run(desired) => {
+                let known = self.said(updates::of_versions(&desired));
+                Desired::Run(Box::new(updates::raised(&desired, known.as_ref(), self.replicas())))
+            }
+            other => other,
+        }
+    }
+
+    /// The same, as what is remembered has it: a pause holds it, a rollout by hand marks it.
+    pub fn understood(&self, desired: Desired, memory: &mut Memory) -> Desired {
+        memory.marked(memory.unless_paused(desired), self.replicas())
+    }
+
+    /// The pass over it. Who acts adds what only the loop knows.
+    pub fn pass(
+        &self,
+        desired: &'a Desired,
+        project: &'a DesiredProject,
+        spared: BTreeSet<String>,
+        now: Timestamp,
+    ) -> Pass<'a> {
+        Pass {
+            service: self.name,
+            desired,
+            project,
+            unmet: waits_for(self.board, self.catalog, self.name, desired),
+            neighbours: neighbours(self.board, self.name, desired, self.catalog),
+            refused: None,
+            turns: None,
+            before: None,
+            registry: match desired {
+                Desired::Run(desired) => Said {
+                    digest: self.said(updates::of_tag(desired)),
+                    versions: self.said(updates::of_versions(desired)),
+                },
+                Desired::Gone(_) | Desired::Held(_) => Said::default(),
+            },
+            spared,
+            now,
+        }
+    }
+
+    fn said(&self, question: Option<Question>) -> Option<Remote> {
+        self.images?.known(&question?)
+    }
 }
 
 /// What is to be done, and how things stand before it is.

@@ -14,13 +14,11 @@ use super::session::{
 };
 use super::table::by;
 use crate::controller::{self, Uses};
-use crate::dependencies::{neighbours, waits_for};
 use crate::engine::{Scope, look};
-use crate::images::updates;
 use crate::model::{Desired, ServiceName};
 use crate::plan::action::Plan;
 use crate::plan::{hint, project};
-use crate::reconcile::{Pass, Said};
+use crate::reconcile::Subject;
 use crate::source::catalog::Catalog;
 
 /// What would be done for one service or project.
@@ -157,34 +155,16 @@ pub async fn intents(
     for name in &names {
         // Long enough ago: what would be done in the end is what people ask for.
         let missed = jiff::Timestamp::UNIX_EPOCH;
-        let mut desired = catalog.desired(name, &snapshot.listing.owned, missed);
-        if let Desired::Run(service) = &mut desired {
-            let replicas = snapshot.replicas.get(name).map(Vec::as_slice).unwrap_or_default();
-            let known = updates::of_versions(service).and_then(|question| session.images.known(&question));
-            **service = updates::raised(service, known.as_ref(), replicas);
-        }
+        let (board, images) = (&*session.board, Some(&*session.images));
+        let subject = Subject { name, catalog, snapshot: &snapshot, board, images };
         if let Some(why) = snapshot.unknown.get(name) {
             intents.push(intent(name.to_string(), format!("not known: {why}"), &Plan::default()));
             continue;
         }
         let project = catalog.project(&name.project);
         let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
-        let desired = memory.unless_paused(desired);
-        let desired = memory.marked(desired, snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice));
-        let now = session.clock.now();
-        let pass = Pass {
-            service: name,
-            desired: &desired,
-            project: &project,
-            unmet: waits_for(&session.board, catalog, name, &desired),
-            neighbours: neighbours(&session.board, name, &desired, catalog),
-            refused: None,
-            turns: None,
-            before: None,
-            registry: Said::default(),
-            spared: uses.spared(name, &memory),
-            now,
-        };
+        let desired = subject.understood(subject.desired(missed), &mut memory);
+        let pass = subject.pass(&desired, &project, uses.spared(name, &memory), session.clock.now());
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
         session.board.publish(name, decision.status.clone());
         if (single && !catalog.knows(name)) || !catalog.minds(name) {

@@ -143,18 +143,22 @@ pub(super) async fn take_orders(shared: Arc<Shared>) {
     // Before the files were read nothing is known that could be answered.
     shared.has_begun().await;
     loop {
-        let order = shared.c.board.orders.next().await;
-        let service = order.service().clone();
-        match order {
-            Order::Undo(undo) => shared.undo(undo).await,
-            Order::Pause(pause) => shared.pause(pause).await,
-            Order::RollOut(order) => shared.roll_out(order).await,
-        }
-        shared.wake([Key::Service(service)]);
+        shared.take(shared.c.board.orders.next().await).await;
     }
 }
 
 impl Shared {
+    /// Decides what comes of an order, answers, and wakes its service.
+    pub(super) async fn take(&self, order: Order) {
+        let service = order.service().clone();
+        match order {
+            Order::Undo(undo) => self.undo(undo).await,
+            Order::Pause(pause) => self.pause(pause).await,
+            Order::RollOut(order) => self.roll_out(order).await,
+        }
+        self.wake([Key::Service(service)]);
+    }
+
     /// Does what people have asked for of a service, each command once.
     pub(super) fn apply_commands(
         &self,

@@ -7,9 +7,8 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::{Shared, lock};
 use crate::images::reference::Reference;
-use crate::images::{How, Question, updates};
-use crate::model::{Desired, DesiredService, Key, Memory, Remote, Replica, ServiceName, follows};
-use crate::reconcile::Said;
+use crate::images::{How, updates};
+use crate::model::{DesiredService, Key, Memory, ServiceName, follows};
 use crate::source::catalog::Catalog;
 use crate::source::files::Reading;
 
@@ -19,7 +18,16 @@ pub(super) async fn take_in(shared: Arc<Shared>, mut readings: mpsc::Receiver<Re
         let of = Arc::clone(&shared);
         let judged = tokio::task::spawn_blocking(move || of.read(&reading)).await;
         match judged {
-            Ok(keys) => shared.wake(keys),
+            Ok(keys) => {
+                // Who asked before there was anything to look at is heard before anything is.
+                while !shared.begun()
+                    && let Some(order) = shared.c.board.orders.take()
+                {
+                    shared.take(order).await;
+                }
+                shared.read.send_replace(true);
+                shared.wake(keys);
+            }
             Err(error) => {
                 tracing::error!(%error, "a reading was not understood; this is a bug in composed, please report it");
             }
@@ -79,7 +87,6 @@ impl Shared {
         let orphans: Vec<_> = seen.owned.iter().filter(|name| doubtful && !catalog.knows(name)).cloned().collect();
         self.turns.expect(catalog.names());
         *lock(&self.catalog) = Some(catalog);
-        self.read.send_replace(true);
         self.count_composes();
         self.follow();
         let services = services.into_iter().chain(orphans).map(Key::Service);
@@ -128,7 +135,7 @@ impl Shared {
         let mut questions = BTreeMap::new();
         for service in catalog.names().filter_map(|name| catalog.service(name)) {
             let how = updates::how(service);
-            let all = [updates::of_versions(service), updates::of_tag(&self.raised(service, &[]))];
+            let all = [updates::of_versions(service), updates::of_tag(&self.raised(service))];
             for question in all.into_iter().flatten() {
                 let how = how.clone();
                 questions.entry(question).and_modify(|known: &mut How| known.join(how.clone())).or_insert(how);
@@ -138,16 +145,9 @@ impl Shared {
     }
 
     /// What is wanted, with the highest version that its document allows.
-    pub(super) fn raised(&self, service: &DesiredService, replicas: &[Replica]) -> DesiredService {
-        updates::raised(service, self.said(updates::of_versions(service)).as_ref(), replicas)
-    }
-
-    fn said(&self, question: Option<Question>) -> Option<Remote> {
-        self.c.images.as_ref()?.known(&question?)
-    }
-
-    pub(super) fn registry_says(&self, desired: &Desired) -> Said {
-        let Desired::Run(desired) = desired else { return Said::default() };
-        Said { digest: self.said(updates::of_tag(desired)), versions: self.said(updates::of_versions(desired)) }
+    pub(super) fn raised(&self, service: &DesiredService) -> DesiredService {
+        let images = self.c.images.as_ref();
+        let known = images.and_then(|images| images.known(&updates::of_versions(service)?));
+        updates::raised(service, known.as_ref(), &[])
     }
 }

@@ -9,13 +9,12 @@ use tokio::time::Instant;
 use super::world::Look;
 use super::{BACK_OFF, Next, Shared, lock, next};
 use crate::board::LabelsOf;
-use crate::dependencies::{neighbours, waits_for};
 use crate::engine::{Asked, Scope};
 use crate::front;
 use crate::model::{
     Desired, DesiredService, Key, Listing, Memory, Replica, RevisionRecord, ServiceName, Snapshot, follows,
 };
-use crate::reconcile::{self, Pass};
+use crate::reconcile::{self, Pass, Subject};
 use crate::source::catalog::Catalog;
 
 impl Shared {
@@ -45,7 +44,7 @@ impl Shared {
     /// What is asked of the engine for a service.
     fn scope(&self, name: &ServiceName, catalog: &Catalog, memory: &Memory) -> Scope {
         let mut scope = Scope { services: Some([name.clone()].into()), ..Scope::default() };
-        if let Some(service) = catalog.service(name).map(|service| self.raised(service, &[])) {
+        if let Some(service) = catalog.service(name).map(|service| self.raised(service)) {
             scope.images.insert(service.spec.image.clone());
             scope.images.extend(service.spec.hook_images().cloned());
             scope.asked.insert(name.clone(), asked(catalog, &service));
@@ -61,13 +60,9 @@ impl Shared {
     }
 
     async fn decide(&self, name: &ServiceName, catalog: &Catalog, snapshot: &Snapshot, mut memory: Memory) -> Next {
-        let desired = match catalog.desired(name, &snapshot.listing.owned, self.missed_since(name, catalog)) {
-            Desired::Run(desired) => {
-                let replicas = snapshot.replicas.get(name).map(Vec::as_slice).unwrap_or_default();
-                Desired::Run(Box::new(self.raised(&desired, replicas)))
-            }
-            other => other,
-        };
+        let (board, images) = (&*self.c.board, self.c.images.as_deref());
+        let subject = Subject { name, catalog, snapshot, board, images };
+        let desired = subject.desired(self.missed_since(name, catalog));
         if matches!(desired, Desired::Gone(_)) && !snapshot.listing.owned.contains(name) {
             // Nothing of it is left to be probed or counted.
             self.c.senses.sense(name, None, &Memory::default(), &mut []).await;
@@ -94,23 +89,14 @@ impl Shared {
         let project = catalog.project(&name.project);
         let before = self.store.last_status(name).await;
         let remembered = memory.clone();
-        let replicas = snapshot.replicas.get(name).map_or(&[][..], Vec::as_slice);
         let commands = self.commands.of(name);
-        self.apply_commands(&commands, name, &desired, replicas, &mut memory);
-        let desired = memory.marked(memory.unless_paused(desired), replicas);
-        let unmet = waits_for(&self.c.board, catalog, name, &desired);
+        self.apply_commands(&commands, name, &desired, subject.replicas(), &mut memory);
+        let desired = subject.understood(desired, &mut memory);
         let pass = Pass {
-            service: name,
-            desired: &desired,
-            project: &project,
-            unmet,
-            neighbours: neighbours(&self.c.board, name, &desired, catalog),
             refused: lock(&self.refused).get(&name.project).cloned(),
             turns: Some(&self.turns),
             before: before.as_ref(),
-            registry: self.registry_says(&desired),
-            spared: self.spared(name, &memory),
-            now: self.c.clock.now(),
+            ..subject.pass(&desired, &project, self.spared(name, &memory), self.c.clock.now())
         };
         let mut decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
         self.wake(self.turns.freed().into_iter().map(Key::Service));

@@ -20,6 +20,29 @@ async fn roll_out(running: &Running, options: RolloutOptions) -> Result<String, 
     tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
 }
 
+/// As `composed rollout` does it: who asks before the files are read is heard before anything is looked at.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_before_the_first_look_is_known_to_it() {
+    let (sim, clock) = engine();
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::on(&sim, clock, StateDir::open(dir.path()).unwrap());
+    running.wants("web:1", "").await;
+    let before = running.converged("web:1").await;
+    running.end().await;
+    for _ in 0..20 {
+        let running = Running::on(&sim, clock, StateDir::open(dir.path()).unwrap());
+        let before = running.board.status(&web()).map_or_else(|| before.clone(), |status| status.revision);
+        let (answer, answered) = oneshot::channel();
+        running.board.orders.give(RollOut { service: web(), options: RolloutOptions::default(), answer });
+        running.wants("web:1", "").await;
+        let first = running.until(|_| true).await;
+        assert!(standing(&first) == Standing::Moving && first.revision != before, "{first:#?}");
+        assert!(answered.await.unwrap().is_ok());
+        running.until(|status| standing(status) == Standing::Converged).await;
+        running.end().await;
+    }
+}
+
 fn ids(status: &ServiceStatus) -> BTreeSet<String> {
     status.instances.iter().filter(|one| one.serves()).map(|one| one.id.clone()).collect()
 }
