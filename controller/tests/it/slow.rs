@@ -37,8 +37,7 @@ impl Slow {
     /// Notes a call; comes back when it is not held.
     async fn call(&self, words: String) {
         self.calls.lock().unwrap().push((Instant::now(), words.clone()));
-        let free = |held: &Option<&'static str>| held.is_none_or(|held| !words.contains(held));
-        drop(self.held.subscribe().wait_for(free).await);
+        drop(self.held.subscribe().wait_for(|held| held.is_none_or(|held| !words.contains(held))).await);
     }
 
     fn hold(&self, what: Option<&'static str>) {
