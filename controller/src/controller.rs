@@ -220,7 +220,7 @@ impl Shared {
             controller;
         Self {
             adopted: Mutex::new(state.adopted()),
-            commands: Arc::new(Commands::open(state.room(commands::FILE))),
+            commands: Arc::new(Commands::open(&state)),
             made_of: state.load_made_of(),
             world: World::new(Arc::clone(&engine), Arc::clone(&board), clock),
             store: Store::new(state, Arc::clone(&board)),

@@ -1,6 +1,8 @@
 //! The state directory: what is remembered of each service and what was last shown of it, one JSON file each. Losing it
-//! makes the controller slower, never unsafe. A memory that cannot be read is begun anew, and kept beside: it is told, and
-//! never written over.
+//! makes the controller slower, never unsafe. What another version has written differently costs no more than its own place,
+//! and is kept beside.
+
+mod file;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -8,6 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crd_schema::status::ServiceStatus;
+use serde::de::DeserializeOwned;
+
+use self::file::Found;
+pub(crate) use self::file::replace;
 
 use crate::model::{Memory, ServiceName};
 use crate::source::made_of::Remembered;
@@ -26,9 +32,6 @@ pub struct StateDir {
     /// Another process keeps it: nothing is changed.
     is_anothers: bool,
 }
-
-/// What a file that cannot be read is kept as, beside its name.
-const UNREADABLE: &str = "unreadable";
 
 impl StateDir {
     /// Keeps memories under `root`, which is made if it is not there (mode 0700: specifications may hold secrets).
@@ -65,44 +68,23 @@ impl StateDir {
         let Some(path) = self.path("services", service) else {
             return Memory::default();
         };
-        let why = match std::fs::read(&path) {
-            Ok(text) => match serde_json::from_slice(&text) {
-                Ok(memory) => return memory,
-                Err(error) => error.to_string(),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Memory::default(),
-            Err(error) => error.to_string(),
-        };
-        self.set_aside(service, &path, &why);
-        Memory::default()
+        self.read(&path, &format!("the memory of {service}"))
+    }
+
+    fn read<T: DeserializeOwned + Default>(&self, path: &Path, what: &str) -> T {
+        let Found { value, told } = file::read(path, what, !self.is_anothers);
+        lock(&self.unreadable).extend(told);
+        value
+    }
+
+    /// What others keep in the directory under this name.
+    pub(crate) fn load_room<T: DeserializeOwned + Default>(&self, name: &str, what: &str) -> T {
+        self.room(name).map_or_else(T::default, |path| self.read(&path, what))
     }
 
     /// What could not be read since this was opened, in words.
     pub fn unreadable(&self) -> Vec<String> {
         lock(&self.unreadable).iter().cloned().collect()
-    }
-
-    /// Keeps a memory that cannot be read from being written over: a newer version may have written it, and its pause and
-    /// history are in it.
-    fn set_aside(&self, service: &ServiceName, path: &Path, why: &str) {
-        if self.is_anothers {
-            let told = format!("the memory of {service} cannot be read ({why}): {}", path.display());
-            tracing::warn!("{told}");
-            lock(&self.unreadable).insert(told);
-            return;
-        }
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{UNREADABLE}"));
-        let kept = match std::fs::rename(path, &beside) {
-            Ok(()) => format!("it is kept as {}", Path::new(&beside).display()),
-            Err(error) => format!("it could not be kept as {}: {error}", Path::new(&beside).display()),
-        };
-        let told = format!(
-            "the memory of {service} cannot be read and is begun anew, without its history and without a pause by hand \
-             ({why}); {kept}"
-        );
-        tracing::error!("{told}");
-        lock(&self.unreadable).insert(told);
     }
 
     /// The services with containers that Docker Compose made and that were adopted: their labels do not tell.
@@ -130,8 +112,7 @@ impl StateDir {
 
     /// The status that was last shown of `service`: its times outlive the process.
     pub fn load_status(&self, service: &ServiceName) -> Option<ServiceStatus> {
-        let text = std::fs::read(self.path("status", service)?).ok()?;
-        serde_json::from_slice(&text).ok()
+        self.read(&self.path("status", service)?, &format!("the last status of {service}"))
     }
 
     /// Writes down what is shown of `service`.
@@ -145,13 +126,7 @@ impl StateDir {
 
     /// What Compose projects were made of.
     pub fn load_made_of(&self) -> Remembered {
-        let Some(Ok(text)) = self.room(MADE_OF).map(std::fs::read) else {
-            return Remembered::default();
-        };
-        serde_json::from_slice(&text).unwrap_or_else(|error| {
-            tracing::warn!(%error, "what Compose projects were made of cannot be read and is begun anew");
-            Remembered::default()
-        })
+        self.load_room(MADE_OF, "what Compose projects were made of")
     }
 
     /// Remembers what Compose projects are made of, if it is something else than before.
@@ -216,22 +191,13 @@ impl StateDir {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Reads the JSON of a file that this process keeps, which holds `what`; see [`file`].
+pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path, what: &str) -> Found<T> {
+    file::read(path, what, true)
 }
 
-/// Replaces a file whole or not at all; with `lasting`, it outlives a crash of the machine.
-pub(crate) fn replace(path: &Path, text: &[u8], lasting: bool) -> std::io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent)?;
-    // Mode 0600 is tempfile's own.
-    let mut file = tempfile::NamedTempFile::new_in(parent)?;
-    file.write_all(text)?;
-    if lasting {
-        file.as_file().sync_data()?;
-    }
-    file.persist(path)?;
-    Ok(())
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

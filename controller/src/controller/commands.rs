@@ -12,10 +12,10 @@ use super::{Shared, lock};
 use crate::front;
 use crate::model::{Desired, Key, Memory, Replica, RolloutOptions, ServiceName};
 use crate::orders::{Order, Pause, RollOut, Undo};
-use crate::state::replace;
+use crate::state::{StateDir, replace};
 
 /// The file of what was answered and not done yet, in the state directory.
-pub(super) const FILE: &str = "commands.json";
+const FILE: &str = "commands.json";
 
 /// Where an answer goes.
 type Answer = oneshot::Sender<Result<String, String>>;
@@ -59,13 +59,9 @@ pub(super) struct Commands {
 
 impl Commands {
     /// Those that a process before this one has answered and not done.
-    pub(super) fn open(file: Option<PathBuf>) -> Self {
-        let text = file.as_ref().and_then(|file| std::fs::read(file).ok());
-        let pending = text.map(|text| serde_json::from_slice(&text)).transpose().unwrap_or_else(|error| {
-            tracing::error!(%error, "commands that were answered and not done yet cannot be read, and are lost");
-            None
-        });
-        Self { file, pending: Mutex::new(pending.unwrap_or_default()), writing: Mutex::default() }
+    pub(super) fn open(state: &StateDir) -> Self {
+        let pending = state.load_room(FILE, "the commands that were answered and not done yet");
+        Self { file: state.room(FILE), pending: Mutex::new(pending), writing: Mutex::default() }
     }
 
     /// Those of a service, oldest first.
@@ -300,23 +296,25 @@ mod tests {
     #[tokio::test]
     async fn what_was_answered_is_there_after_a_crash_until_it_is_done() {
         let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join(FILE);
+        let state = StateDir::open(dir.path()).expect("opened");
         let web = ServiceName::new("shop", "web");
-        let commands = Arc::new(Commands::open(Some(file.clone())));
+        let commands = Arc::new(Commands::open(&state));
         let (answer, answered) = oneshot::channel();
         commands.give([web.clone()], &What::Pause(true), "yes".to_owned(), answer);
         assert_eq!(answered.await.expect("an answer"), Ok("yes".to_owned()));
-        let again = Commands::open(Some(file.clone()));
+        let again = Commands::open(&state);
         assert_eq!((again.of(&web), again.pauses(&web)), (commands.of(&web), Some(true)));
         Arc::new(again).done(&web, &commands.of(&web)).await;
-        assert!(Commands::open(Some(file)).of(&web).is_empty());
+        assert!(Commands::open(&state).of(&web).is_empty());
     }
 
     #[tokio::test]
     async fn what_cannot_be_written_down_is_said_in_the_answer() {
         let dir = tempfile::tempdir().expect("a directory");
-        let commands = Arc::new(Commands::open(Some(dir.path().join("no/such").join(FILE))));
-        std::fs::write(dir.path().join("no"), "").expect("a file in the way");
+        let state = StateDir::open(&dir.path().join("state")).expect("opened");
+        let commands = Arc::new(Commands::open(&state));
+        std::fs::remove_dir(dir.path().join("state")).expect("removed");
+        std::fs::write(dir.path().join("state"), "").expect("a file in the way");
         let (answer, answered) = oneshot::channel();
         commands.give([ServiceName::new("shop", "web")], &What::Pause(true), "yes".to_owned(), answer);
         let said = answered.await.expect("an answer").expect("it is taken");

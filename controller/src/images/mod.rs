@@ -22,6 +22,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::model::Remote;
+use crate::state;
 use crate::state::replace;
 
 use reference::Reference;
@@ -37,8 +38,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
 /// Of so many questions that are not asked any more the answers are remembered, in case they come back.
 const MAX_OLD: usize = 1000;
-/// The longest file of answers that is read: more than 100,000 questions.
-const MAX_FILE: u64 = 64 << 20;
 const MAX_PROBLEM: usize = 500;
 
 /// Why a question has no answer.
@@ -158,18 +157,6 @@ struct Kept {
     images: BTreeMap<String, Remote>,
 }
 
-/// What was kept, if it is no longer than anything that is kept.
-fn read(file: &std::path::Path) -> Option<Vec<u8>> {
-    use std::io::Read as _;
-    let mut text = Vec::new();
-    std::fs::File::open(file).ok()?.take(MAX_FILE + 1).read_to_end(&mut text).ok()?;
-    if u64::try_from(text.len()).is_ok_and(|length| length <= MAX_FILE) {
-        return Some(text);
-    }
-    tracing::warn!(file = %file.display(), "longer than {MAX_FILE} bytes: what registries said is not read, and asked anew");
-    None
-}
-
 impl Inner {
     /// Forgets what was known of questions that nobody asks, and of registries that nobody asks.
     fn forget(&mut self) {
@@ -188,8 +175,8 @@ impl Inner {
 impl Images {
     /// Asks `ask`, and remembers the answers in `file`, if there is one.
     pub fn new(ask: Arc<dyn Ask>, board: Arc<Board>, clock: Clock, file: Option<PathBuf>) -> Arc<Self> {
-        let text = file.as_ref().and_then(|file| read(file));
-        let kept: Kept = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let read = |file: &PathBuf| state::read(file, "what registries have answered").value;
+        let kept: Kept = file.as_ref().map(read).unwrap_or_default();
         let (news, _) = broadcast::channel(256);
         let inner = Mutex::new(Inner { known: kept.images, ..Inner::default() });
         Arc::new(Self { ask, board, clock, file, inner, changed: Notify::new(), news })

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::model::Notice;
+use crate::state;
 use crate::state::replace;
 
 pub use format::message;
@@ -119,13 +120,8 @@ impl Notifier {
         clock: Clock,
         file: Option<PathBuf>,
     ) -> Arc<Self> {
-        let read = file.as_ref().and_then(|file| std::fs::read(file).ok());
-        let mut kept: Kept = read.map_or_else(Kept::default, |text| {
-            serde_json::from_slice(&text).unwrap_or_else(|error| {
-                tracing::warn!(%error, "what is to be told cannot be read and is begun anew");
-                Kept::default()
-            })
-        });
+        let read = |file: &PathBuf| state::read(file, "what is still to be told").value;
+        let mut kept: Kept = file.as_ref().map(read).unwrap_or_default();
         kept.jobs.retain(|job| targets.iter().any(|target| target.name == job.target));
         Arc::new(Self { targets, host, sender, board, clock, file, inner: Mutex::new(kept), changed: Notify::new() })
     }

@@ -30,6 +30,7 @@ use crate::board::{Board, Shown};
 use crate::clock::Clock;
 use crate::listen::Hosts;
 use crate::model::{Memory, Replica, ServiceName};
+use crate::state;
 
 /// From a file's change, or an answer, to Traefik's taking note of it, and from its new configuration to the last request
 /// by the old one.
@@ -89,8 +90,8 @@ struct Made {
 impl Traefik {
     /// A configuration of what `board` shows.
     pub fn new(board: Arc<Board>, options: Options) -> Arc<Self> {
-        let owners = options.names.as_ref().and_then(|file| std::fs::read(file).ok());
-        let owners = owners.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let read = |file: &PathBuf| state::read(file, "who has which name at Traefik").value;
+        let owners = options.names.as_ref().map(read).unwrap_or_default();
         let made = Mutex::new(Made { claims: Claims::known(owners), ..Made::default() });
         let loaded = options.api.as_deref().map(|url| Loaded::new(url, options.by_file));
         let (clock, began) = (Clock::system(), Instant::now());
@@ -197,7 +198,7 @@ impl Traefik {
         }
         if let Some(file) = self.options.names.as_ref().filter(|_| before != *made.claims.owners())
             && let Ok(text) = serde_json::to_vec_pretty(made.claims.owners())
-            && let Err(error) = crate::state::replace(file, &text, false)
+            && let Err(error) = state::replace(file, &text, false)
         {
             tracing::warn!(file = %file.display(), %error, "which project has which name in Traefik cannot be saved");
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ServiceName;
 use crate::source::catalog::Catalog;
+use crate::state;
 
 /// The last good commit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ struct Asked {
 impl Kept {
     /// What was kept in a file; what cannot be read is as good as lost.
     pub(super) fn load(file: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+        state::read(file, "what was the last good commit").value
     }
 
     /// Replaces the file whole, so that it outlives a crash of the machine.
