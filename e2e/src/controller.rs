@@ -17,7 +17,8 @@ use crate::{millis, secs, that, within};
 #[derive(Debug)]
 pub struct Controller {
     child: Child,
-    socket: PathBuf,
+    /// Where it answers.
+    pub socket: PathBuf,
     project: String,
     /// What it says on standard error.
     pub log: PathBuf,

@@ -33,6 +33,8 @@ mod front;
 mod front_options;
 #[path = "docker/git.rs"]
 mod git;
+#[path = "docker/hangs.rs"]
+mod hangs;
 #[path = "docker/heal.rs"]
 mod heal;
 #[path = "docker/hooks.rs"]
