@@ -246,13 +246,13 @@ impl Shared {
         let catalog = self.catalog();
         let look = self.world.look(since, |before, now| self.take_stock(before, now)).await;
         let Ok(listing) = &look.listing else { return Next::At(Some(Instant::now() + ASK_AGAIN)) };
-        if !Arc::ptr_eq(&catalog, &self.catalog()) {
+        if !self.is_in_force(&catalog) {
             // Wishes that this look knows nothing of.
             return Next::At(Some(Instant::now()));
         }
         let next = match key {
-            Key::Service(name) => self.service(name, &look, listing).await,
-            Key::Project(name) => self.project(name, listing).await,
+            Key::Service(name) => self.service(name, &catalog, &look, listing).await,
+            Key::Project(name) => self.project(name, &catalog, listing).await,
         };
         self.looked_at(key);
         next

@@ -7,10 +7,10 @@ use crate::act;
 use crate::model::{Key, Listing, Memory, Observed, ServiceName};
 use crate::plan;
 use crate::reconcile;
+use crate::source::catalog::Catalog;
 
 impl Shared {
-    pub(super) async fn project(&self, name: &str, listing: &Listing) -> Next {
-        let catalog = self.catalog();
+    pub(super) async fn project(&self, name: &str, catalog: &Catalog, listing: &Listing) -> Next {
         let desired = catalog.project(name);
         let specs = catalog.specs(name);
         let wanted = catalog.names().any(|service| service.project == name);

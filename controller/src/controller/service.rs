@@ -19,26 +19,36 @@ use crate::source::catalog::Catalog;
 
 impl Shared {
     /// The pass of a service, upon what is seen from `since` on.
-    pub(super) async fn service(&self, name: &ServiceName, look: &Look, listing: &Arc<Listing>) -> Next {
-        let catalog = self.catalog();
+    pub(super) async fn service(
+        &self,
+        name: &ServiceName,
+        catalog: &Arc<Catalog>,
+        look: &Look,
+        listing: &Arc<Listing>,
+    ) -> Next {
         let memory = self.store.recall(name).await;
         if !catalog.knows(name) && lock(&self.gone).get(name).is_some_and(|(gone, _)| *gone > look.begun) {
             // This look has seen what has gone meanwhile.
             return Next::At(Some(Instant::now()));
         }
-        let scope = self.scope(name, &catalog, &memory);
-        let snapshot = match self.c.engine.observe(&scope, listing).await {
+        let scope = self.scope(name, catalog, &memory);
+        let observed = self.c.engine.observe(&scope, listing).await;
+        if !self.is_in_force(catalog) {
+            // It took a while, and something else is wanted by now; what is held back of it must not be forgotten.
+            return Next::At(Some(Instant::now()));
+        }
+        let snapshot = match observed {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 let none = Snapshot { listing: Arc::clone(listing), ..Snapshot::default() };
                 return if listing.owned.contains(name) || catalog.knows(name) {
                     self.not_known(name, &error.to_string()).await
                 } else {
-                    self.decide(name, &catalog, &none, memory).await
+                    self.decide(name, catalog, &none, memory).await
                 };
             }
         };
-        self.decide(name, &catalog, &snapshot, memory).await
+        self.decide(name, catalog, &snapshot, memory).await
     }
 
     /// What is asked of the engine for a service.
