@@ -78,6 +78,8 @@ pub struct Controller {
 enum Next {
     /// Look again then, or when something happens.
     At(Option<Instant>),
+    /// Nothing could be decided: look again then.
+    Again(Instant),
     /// It failed: back off, beginning with this wait.
     Failed(Duration),
 }
@@ -159,6 +161,7 @@ impl Controller {
                     shared.close(&key, &next);
                     match next {
                         Next::At(at) => queue.done(&key, at),
+                        Next::Again(at) => queue.done(&key, Some(at)),
                         Next::Failed(first) => queue.failed(&key, first, Instant::now()),
                     }
                 }
@@ -245,16 +248,18 @@ impl Shared {
     async fn pass(&self, key: &Key, since: Moment) -> Next {
         let catalog = self.catalog();
         let look = self.world.look(since, |before, now| self.take_stock(before, now)).await;
-        let Ok(listing) = &look.listing else { return Next::At(Some(Instant::now() + ASK_AGAIN)) };
+        let Ok(listing) = &look.listing else { return Next::Again(Instant::now() + ASK_AGAIN) };
         if !self.is_in_force(&catalog) {
             // Wishes that this look knows nothing of.
-            return Next::At(Some(Instant::now()));
+            return Next::Again(Instant::now());
         }
         let next = match key {
             Key::Service(name) => self.service(name, &catalog, &look, listing).await,
             Key::Project(name) => self.project(name, &catalog, listing).await,
         };
-        self.looked_at(key);
+        if !matches!(next, Next::Again(_)) {
+            self.looked_at(key);
+        }
         next
     }
 
@@ -328,8 +333,8 @@ impl Shared {
     fn close(&self, key: &Key, next: &Next) {
         let mut open = lock(&self.open);
         let again = match (key, next, open.get_mut(key)) {
-            // It has done something, and comes again to see whether that was all.
-            (Key::Project(_), Next::At(Some(_)), _) => true,
+            // It was not looked at; or it has done something, and comes again to see whether that was all.
+            (_, Next::Again(_), _) | (Key::Project(_), Next::At(Some(_)), _) => true,
             (Key::Project(_), Next::Failed(_), Some(failures)) => {
                 *failures += 1;
                 *failures < OPEN_FAILURES

@@ -29,13 +29,13 @@ impl Shared {
         let memory = self.store.recall(name).await;
         if !catalog.knows(name) && lock(&self.gone).get(name).is_some_and(|(gone, _)| *gone > look.begun) {
             // This look has seen what has gone meanwhile.
-            return Next::At(Some(Instant::now()));
+            return Next::Again(Instant::now());
         }
         let scope = self.scope(name, catalog, &memory);
         let observed = self.c.engine.observe(&scope, listing).await;
         if !self.is_in_force(catalog) {
             // It took a while, and something else is wanted by now; what is held back of it must not be forgotten.
-            return Next::At(Some(Instant::now()));
+            return Next::Again(Instant::now());
         }
         let snapshot = match observed {
             Ok(snapshot) => snapshot,
@@ -90,7 +90,7 @@ impl Shared {
             let unasked: BTreeSet<_> = named.filter(|image| !snapshot.images.contains_key(*image)).cloned().collect();
             if !unasked.is_empty() {
                 lock(&self.unasked).insert(name.clone(), unasked);
-                return Next::At(Some(Instant::now()));
+                return Next::Again(Instant::now());
             }
         }
         if let Some(why) = snapshot.unknown.get(name) {

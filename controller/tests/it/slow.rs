@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use composed::board::Board;
 use composed::cli::progress::{Standing, standing};
-use composed::engine::sim::Sim;
+use composed::engine::sim::{Fault, Sim};
 use composed::engine::{Claim, Context, Engine, EngineError, Scope};
 use composed::model::{Key, Listing, ServiceName, Snapshot};
 use composed::plan::action::Verb;
@@ -260,5 +260,37 @@ async fn a_pass_that_began_before_a_reading_forgets_nothing_of_what_is_held() {
         let status = running.board.status(&super::slow::name(name));
         assert!(status.is_some_and(|status| status.available == 2), "{name} was removed");
     }
+    running.end().await;
+}
+
+/// What was found and could not be looked at, since the engine was away just then, is still to be looked at.
+#[tokio::test(start_paused = true)]
+async fn what_was_found_and_not_looked_at_is_not_settled() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.readings.send(reading([("a", 1), ("b", 1)])).await.unwrap();
+    until(&running, "the first", |board| is_at(board, "a", 1) && is_at(board, "b", 1)).await;
+    running.end().await;
+    let of_b = sim.with(|world, _| {
+        let ids: Vec<_> = world.containers.of(&name("b")).map(|one| one.replica.id.clone()).collect();
+        ids.iter().filter_map(|id| world.containers.remove(id)).collect::<Vec<_>>()
+    });
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.readings.send(reading([("a", 1)])).await.unwrap();
+    until(&running, "the second", |board| is_at(board, "a", 1) && board.health().ready && board.health().settled).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    sim.with(|world, _| of_b.into_iter().for_each(|one| world.containers.insert(one)));
+    // The first list finds it, and those after it fail.
+    let mut lists = 0;
+    sim.break_with(Some(Box::new(move |call| {
+        lists += usize::from(call == "list");
+        (call == "list" && lists > 1).then_some(Fault::Lost)
+    })));
+    until(&running, "the engine is away", |board| board.health().blocked.is_some()).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!running.board.health().settled);
+    sim.break_with(None);
+    until(&running, "all is looked at", |board| board.health().settled).await;
+    assert!(running.board.status(&name("b")).is_some(), "it was not looked at");
     running.end().await;
 }
