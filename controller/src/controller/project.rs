@@ -23,6 +23,8 @@ impl Shared {
         let about = (&context, &Observed::default());
         let deeds = act::act(self.c.engine.as_ref(), &plan, about, &mut none, &|| self.c.clock.now()).await;
         self.report(&ServiceName::new(name, ""), &deeds);
+        // Also those that are wanted only now.
+        let catalog = self.catalog();
         if deeds.iter().any(|deed| deed.error.is_none()) {
             // Those that waited for a network or volume go on.
             let services = catalog.names().filter(|service| service.project == name);

@@ -139,6 +139,8 @@ impl Shared {
         let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at)).into_iter().chain(held).min();
         news |= self.publish(name, &outcome.status).await;
         if news {
+            // Also those that are wanted only now.
+            let catalog = self.catalog();
             self.wake(catalog.dependants(name).cloned().chain(catalog.hosts(name)).map(Key::Service));
             // A service and its front wait for each other's ports.
             let other = front::owner(name).unwrap_or_else(|| front::name(name));

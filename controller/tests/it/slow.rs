@@ -11,7 +11,7 @@ use composed::engine::sim::{Fault, Sim};
 use composed::engine::{Claim, Context, Engine, EngineError, Scope};
 use composed::model::{Key, Listing, ServiceName, Snapshot};
 use composed::plan::action::Verb;
-use composed::source::files::Reading;
+use composed::source::files::{Reading, Source};
 use composed::state::StateDir;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -113,6 +113,12 @@ fn reading<'a>(services: impl IntoIterator<Item = (&'a str, u32)>) -> Reading {
         (format!("{name}.yaml"), Ok(text.into_bytes()))
     };
     Reading { files: services.into_iter().map(one).collect(), ..Reading::default() }
+}
+
+/// A Compose project of these services.
+fn compose(dir: &tempfile::TempDir, services: &str) -> Reading {
+    std::fs::write(dir.path().join("compose.yaml"), format!("name: shop\nservices:\n{services}")).unwrap();
+    Source::from(dir.path()).read()
 }
 
 fn name(service: &str) -> ServiceName {
@@ -292,5 +298,26 @@ async fn what_was_found_and_not_looked_at_is_not_settled() {
     sim.break_with(None);
     until(&running, "all is looked at", |board| board.health().settled).await;
     assert!(running.board.status(&name("b")).is_some(), "it was not looked at");
+    running.end().await;
+}
+
+/// Who came while a network was being made goes on when it is there.
+#[tokio::test(start_paused = true)]
+async fn who_is_wanted_since_a_network_was_begun_waits_no_longer_than_for_it() {
+    let (sim, clock) = engine();
+    let slow = Slow::new(&sim);
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+    let begin = Instant::now();
+    slow.hold(Some("create network"));
+    running.readings.send(compose(&dir, "  a: {image: \"app:1\"}\n")).await.unwrap();
+    called(&slow, "create network", begin).await;
+    running.readings.send(compose(&dir, "  a: {image: \"app:1\"}\n  b: {image: \"app:1\"}\n")).await.unwrap();
+    // As long as its image needs, and longer.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let begin = Instant::now();
+    slow.hold(None);
+    until(&running, "both", |board| is_at(board, "a", 1) && is_at(board, "b", 1)).await;
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     running.end().await;
 }
