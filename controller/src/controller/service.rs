@@ -115,6 +115,10 @@ impl Shared {
         let replicas = decision.observed.replicas.clone();
         // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
         self.store.save(name, &remembered, &memory, catalog.spares(name)).await;
+        if !commands.is_empty() {
+            // The next command is answered by what these have changed, however long the calls of this pass take.
+            self.store.put(name, memory.clone());
+        }
         if self.store.is_saved(name) {
             self.commands.done(name, &commands).await;
         }

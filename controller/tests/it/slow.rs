@@ -13,13 +13,15 @@ use composed::model::{Key, Listing, ServiceName, Snapshot};
 use composed::plan::action::Verb;
 use composed::source::files::{Reading, Source};
 use composed::state::StateDir;
+use crd_schema::status::ConditionType;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::undo::{Running, engine};
+use crate::pause::pause;
+use crate::undo::{Running, engine, web};
 
 /// The simulated engine, of which some calls are held until they are let go, and all are counted.
 struct Slow {
@@ -319,5 +321,30 @@ async fn who_is_wanted_since_a_network_was_begun_waits_no_longer_than_for_it() {
     slow.hold(None);
     until(&running, "both", |board| is_at(board, "a", 1) && is_at(board, "b", 1)).await;
     assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    running.end().await;
+}
+
+/// A pass that has taken a command in and is not done with its calls yet is known to have: the next command is answered by it.
+#[tokio::test(start_paused = true)]
+async fn a_command_is_answered_by_those_that_were_taken_in() {
+    let (sim, clock) = engine();
+    let slow = Slow::new(&sim);
+    let running = Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+    let is_paused =
+        |board: &Board| board.status(&web()).is_some_and(|status| status.condition(ConditionType::Paused).is_some());
+    running.readings.send(reading([("web", 1)])).await.unwrap();
+    until(&running, "the first", |board| is_at(board, "web", 1)).await;
+    pause(&running, true).await.unwrap();
+    until(&running, "it is paused", is_paused).await;
+    running.readings.send(reading([("web", 2)])).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begin = Instant::now();
+    slow.hold(Some("create shop-web-"));
+    pause(&running, false).await.unwrap();
+    called(&slow, "create shop-web-", begin).await;
+    let said = pause(&running, true).await;
+    assert!(said.is_ok(), "{said:?}");
+    slow.hold(None);
+    until(&running, "it is paused again", is_paused).await;
     running.end().await;
 }
