@@ -27,6 +27,7 @@ impl Shared {
         listing: &Arc<Listing>,
     ) -> Next {
         let memory = self.store.recall(name).await;
+        self.uses.meet(name, &memory);
         if !catalog.knows(name) && lock(&self.gone).get(name).is_some_and(|(gone, _)| *gone > look.begun) {
             // This look has seen what has gone meanwhile.
             return Next::Again(Instant::now());

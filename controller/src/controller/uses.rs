@@ -17,6 +17,13 @@ struct Inner {
 }
 
 impl Uses {
+    /// Notes what a service is remembered to use, unless more is known of it.
+    pub(crate) fn meet(&self, name: &ServiceName, memory: &Memory) {
+        if !lock(&self.0).by_service.contains_key(name) {
+            self.note(name, memory, &[]);
+        }
+    }
+
     /// Notes what a service uses now, in place of what it did.
     pub(crate) fn note(&self, name: &ServiceName, memory: &Memory, replicas: &[Replica]) {
         let remembered = memory.history.iter().flat_map(|record| record.spec.hook_images().chain(&record.image));

@@ -348,3 +348,38 @@ async fn a_command_is_answered_by_those_that_were_taken_in() {
     until(&running, "it is paused again", is_paused).await;
     running.end().await;
 }
+
+/// After a start, one that does not come to its end for its first call has said what it may go back to: nobody removes that.
+#[tokio::test(start_paused = true)]
+async fn an_image_stays_that_one_may_go_back_to_whose_first_call_hangs() {
+    let (sim, clock) = engine();
+    let kept = tempfile::tempdir().unwrap();
+    let both = |web: &str, api: &str, more: &str| {
+        let document = |name: &str, image: &str, more: &str| {
+            format!(
+                "---\napiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: {name}}}\n\
+                 spec: {{image: \"{image}\", update: {{image_history: 0}}{more}}}\n"
+            )
+        };
+        let text = document("web", web, "") + &document("api", api, more);
+        Reading { files: vec![("all.yaml".to_owned(), Ok(text.into_bytes()))], ..Reading::default() }
+    };
+    let running = Running::on(&sim, clock, StateDir::open(kept.path()).unwrap());
+    for (web, api) in [("app:1", "app:1"), ("app:1", "app:2"), ("app:3", "app:2")] {
+        running.readings.send(both(web, api, "")).await.unwrap();
+        tokio::time::sleep(Duration::from_mins(5)).await;
+    }
+    running.end().await;
+    let slow = Slow::new(&sim);
+    slow.hold(Some("create shop-api-"));
+    let state = StateDir::open(kept.path()).unwrap();
+    let running = Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, state);
+    running.readings.send(both("app:4", "app:2", ", environment: {A: '1'}")).await.unwrap();
+    running.converged("app:4").await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert!(running.board.health().ready && slow.when("create shop-api-").is_some());
+    let here: Vec<_> = sim.with(|world, _| world.images.keys().cloned().collect());
+    assert!(here.contains(&"app:1".to_owned()), "api would go back to app:1: {here:?}");
+    slow.hold(None);
+    running.end().await;
+}
