@@ -195,7 +195,7 @@ impl Shared {
         if answer.is_closed() {
             return;
         }
-        let mut memory = self.store.recall(&service).await;
+        let mut memory = self.store.ask(&service).await;
         let catalog = self.catalog();
         let result = match catalog.service(&service) {
             None => Err(format!("{service} is not wanted, or its document is not valid")),
@@ -226,7 +226,7 @@ impl Shared {
         if answer.is_closed() {
             return;
         }
-        let memory = self.store.recall(&service).await;
+        let memory = self.store.ask(&service).await;
         let catalog = self.catalog();
         let seen = self.world.seen();
         let now = self.c.clock.now();
@@ -268,7 +268,7 @@ impl Shared {
         if answer.is_closed() {
             return;
         }
-        let memory = self.store.recall(&service).await;
+        let memory = self.store.ask(&service).await;
         let catalog = self.catalog();
         let by_hand = memory.paused.is_some();
         let result = match catalog.service(&service) {

@@ -38,8 +38,14 @@ impl Store {
         }
     }
 
-    /// What is remembered of a service.
+    /// What is remembered of a service, for its pass.
     pub(super) async fn recall(&self, name: &ServiceName) -> Memory {
+        let memory = self.ask(name).await;
+        lock(&self.memories).entry(name.clone()).or_insert(memory).clone()
+    }
+
+    /// What is remembered of a service, for others. They keep nothing of it: it may be forgotten while they ask.
+    pub(super) async fn ask(&self, name: &ServiceName) -> Memory {
         let known = lock(&self.memories).get(name).cloned();
         if let Some(memory) = known {
             return memory;
@@ -48,8 +54,7 @@ impl Store {
         let loaded = self.on_disk(move |state| state.load(&of)).await;
         let unreadable = self.state.unreadable();
         self.board.set_health(|health| health.unreadable = unreadable);
-        // Somebody quicker may have loaded it, and gone on.
-        lock(&self.memories).entry(name.clone()).or_insert(loaded).clone()
+        loaded
     }
 
     /// The status that was last shown of a service: its times outlive the process.
@@ -160,5 +165,30 @@ impl Store {
             // The runtime ends, and this with it.
             Err(Err(_)) => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_only_asks_brings_nothing_of_a_service_back_that_is_gone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = StateDir::open(dir.path()).expect("a state directory");
+        let name = ServiceName::new("shop", "web");
+        let mut paused = Memory::default();
+        paused.pause(true, jiff::Timestamp::UNIX_EPOCH);
+        state.save(&name, &paused.lasting()).expect("saved");
+        let store = Store::new(state, Arc::default());
+        let mut asks = pin!(store.ask(&name));
+        assert!(futures_util::poll!(&mut asks).is_pending(), "it is being read");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        store.forget(&name).await;
+        drop(asks.await);
+        assert!(store.recall(&name).await.paused.is_none(), "it is forgotten");
     }
 }
