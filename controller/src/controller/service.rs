@@ -212,10 +212,11 @@ impl Shared {
         self.uses.forget(name);
         self.wake(self.turns.freed().into_iter().map(Key::Service));
         lock(&self.missed).remove(name);
-        self.commands.done(name, &self.commands.of(name)).await;
         self.note_adopted(name, &Memory::default());
-        self.store.forget(name).await;
+        // At once: a reading that asks for it again while the files are removed takes note of that anew.
         self.catalog().forget(name);
+        self.commands.done(name, &self.commands.of(name)).await;
+        self.store.forget(name).await;
         self.remember().await;
         self.open([Key::Project(name.project.clone())]);
         self.c.board.withdraw(name);
@@ -255,4 +256,49 @@ fn labels(memory: &Memory, replicas: &[Replica]) -> LabelsOf {
     let runs = |revision: &str| replicas.iter().any(|replica| replica.revision == revision);
     let records = memory.history.iter().filter(|record| runs(&record.revision) && !record.spec.labels.is_empty());
     records.map(|record| (record.revision.clone(), record.spec.labels.clone().into_iter().collect())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+    use crate::cli::session::simulated;
+    use crate::clock::Clock;
+    use crate::controller::Controller;
+    use crate::engine::sim::World;
+    use crate::source::files::Source;
+    use crate::state::StateDir;
+
+    #[tokio::test]
+    async fn a_service_that_comes_back_while_it_is_forgotten_came_from_here() {
+        let (dir, kept) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let clock = Clock::system();
+        let sim = simulated(World::default(), clock);
+        let shared = Shared::new(Controller {
+            engine: Arc::clone(&sim) as Arc<dyn crate::engine::Engine>,
+            senses: sim,
+            clock,
+            state: StateDir::open(kept.path()).expect("a state directory"),
+            board: Arc::default(),
+            images: None,
+            notifier: None,
+            max_rollouts: None,
+            confirm_deletion: false,
+        });
+        let read = |more: &str| {
+            let text = format!("name: shop\nservices:\n  web: {{image: 'web:1'}}\n{more}");
+            std::fs::write(dir.path().join("compose.yaml"), text).expect("written");
+            shared.read(&Source::from(dir.path()).read());
+        };
+        let (db, name) = ("  db: {image: 'db:1'}\n", ServiceName::new("shop", "db"));
+        read(db);
+        read("");
+        let mut forgets = pin!(shared.forget(&name));
+        assert!(futures_util::poll!(&mut forgets).is_pending(), "its files are being removed");
+        read(db);
+        forgets.await;
+        read("");
+        assert!(!shared.catalog().is_orphan(&name), "it is removed again");
+    }
 }
