@@ -246,12 +246,19 @@ impl Shared {
 
     /// The pass of a key, upon what is there from `since` on.
     async fn pass(&self, key: &Key, since: Moment) -> Next {
-        let catalog = self.catalog();
+        let before = self.catalog();
         let look = self.world.look(since, |before, now| self.take_stock(before, now)).await;
         let Ok(listing) = &look.listing else { return Next::Again(Instant::now() + ASK_AGAIN) };
-        if !self.is_in_force(&catalog) {
-            // Wishes that this look knows nothing of.
-            return Next::Again(Instant::now());
+        let catalog = self.catalog();
+        if !Arc::ptr_eq(&before, &catalog) {
+            // As for any other look: what is new must not make what has vanished look few.
+            catalog.take_stock(&listing.owned);
+            if let Key::Service(name) = key
+                && !catalog.wants_as(&before, name)
+            {
+                // A wish that this look knows nothing of.
+                return Next::Again(Instant::now());
+            }
         }
         let next = match key {
             Key::Service(name) => self.service(name, &catalog, &look, listing).await,

@@ -63,11 +63,6 @@ impl Shared {
         lock(&self.catalog).clone().unwrap_or_else(empty)
     }
 
-    /// Whether there are no newer wishes.
-    pub(super) fn is_in_force(&self, catalog: &Arc<Catalog>) -> bool {
-        Arc::ptr_eq(catalog, &self.catalog())
-    }
-
     /// Takes a reading in; returns whose turn it is therefore.
     pub(super) fn read(&self, reading: &Reading) -> Vec<Key> {
         let before = self.catalog();

@@ -34,10 +34,12 @@ impl Shared {
         }
         let scope = self.scope(name, catalog, &memory);
         let observed = self.c.engine.observe(&scope, listing).await;
-        if !self.is_in_force(catalog) {
+        let newest = self.catalog();
+        if !newest.wants_as(catalog, name) {
             // It took a while, and something else is wanted by now; what is held back of it must not be forgotten.
             return Next::Again(Instant::now());
         }
+        let catalog = &newest;
         let snapshot = match observed {
             Ok(snapshot) => snapshot,
             Err(error) => {

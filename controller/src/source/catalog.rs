@@ -268,6 +268,19 @@ impl Catalog {
         (services, projects)
     }
 
+    /// Whether the wish for a service is the same as in an earlier catalog, with what may not be done for it. What others want
+    /// does not matter: who waits for them to stay as they are may wait for ever.
+    pub fn wants_as(&self, before: &Self, name: &ServiceName) -> bool {
+        let wish = |catalog: &Self| catalog.services.get(name).map(|entry| entry.desired.clone());
+        let held = |catalog: &Self| {
+            (catalog.doubt.clone(), catalog.only.clone(), catalog.minds(name), catalog.is_orphan(name))
+        };
+        std::ptr::eq(self, before)
+            || (wish(self) == wish(before)
+                && held(self) == held(before)
+                && self.project(&name.project) == before.project(&name.project))
+    }
+
     /// Whether a doubt about removals was raised or lifted between two catalogs.
     pub fn doubt_changed(&self, before: &Self) -> bool {
         self.doubt != before.doubt

@@ -28,17 +28,28 @@ struct Slow {
     sim: Arc<Sim>,
     /// What is held: calls whose words hold this.
     held: watch::Sender<Option<&'static str>>,
+    /// What takes so long.
+    takes: Mutex<Option<(&'static str, Duration)>>,
     calls: Mutex<Vec<(Instant, String)>>,
 }
 
 impl Slow {
     fn new(sim: &Arc<Sim>) -> Arc<Self> {
-        Arc::new(Self { sim: Arc::clone(sim), held: watch::Sender::default(), calls: Mutex::default() })
+        Arc::new(Self {
+            sim: Arc::clone(sim),
+            held: watch::Sender::default(),
+            takes: Mutex::default(),
+            calls: Mutex::default(),
+        })
     }
 
     /// Notes a call; comes back when it is not held.
     async fn call(&self, words: String) {
         self.calls.lock().unwrap().push((Instant::now(), words.clone()));
+        let takes = *self.takes.lock().unwrap();
+        if let Some((_, time)) = takes.filter(|(what, _)| words.contains(what)) {
+            tokio::time::sleep(time).await;
+        }
         drop(self.held.subscribe().wait_for(|held| held.is_none_or(|held| !words.contains(held))).await);
     }
 
@@ -210,6 +221,29 @@ async fn an_engine_that_lists_nothing_is_said_to_be_away() {
     let health = running.board.health();
     assert!(health.blocked.is_none() && health.blocked_since.is_none());
     running.end().await;
+}
+
+/// Who is slow comes to an end, however often others change meanwhile.
+#[tokio::test(start_paused = true)]
+async fn changes_of_others_begin_nobody_anew() {
+    for slow_at in ["list", "observe shop/a."] {
+        let (sim, clock) = engine();
+        let slow = Slow::new(&sim);
+        let running = Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, StateDir::default());
+        running.readings.send(reading([("a", 1), ("b", 1)])).await.unwrap();
+        until(&running, slow_at, |board| is_at(board, "a", 1) && is_at(board, "b", 1)).await;
+        *slow.takes.lock().unwrap() = Some((slow_at, Duration::from_secs(2)));
+        let begin = Instant::now();
+        for version in 2..300 {
+            running.readings.send(reading([("a", 2), ("b", version)])).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            if is_at(&running.board, "a", 2) {
+                break;
+            }
+        }
+        assert!(is_at(&running.board, "a", 2), "{slow_at}: not after {:?}", begin.elapsed());
+        running.end().await;
+    }
 }
 
 /// What one changed service costs the engine does not grow with the number of the others, and is not about them.
