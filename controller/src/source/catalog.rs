@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crd_schema::Parsed;
+use crd_schema::{Parsed, Project};
 use jiff::Timestamp;
 
 use super::files::Reading;
@@ -69,6 +69,20 @@ pub(super) struct ParsedFile {
 pub(super) struct Entry {
     pub(super) desired: Result<Box<DesiredService>, String>,
     pub(super) file: String,
+    pub(super) made: Made,
+    /// What its document came to by itself, for the next reading.
+    pub(super) resolved: Option<Arc<Resolved>>,
+}
+
+/// What a document came to, and of what: it comes to the same as long as these are the same.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) parsed: Arc<ParsedFile>,
+    pub(super) place: String,
+    pub(super) project: Option<Project>,
+    /// The directory of the documents, and the same as the engine's host sees it.
+    pub(super) roots: (PathBuf, Option<PathBuf>),
+    pub(super) desired: DesiredService,
     pub(super) made: Made,
 }
 

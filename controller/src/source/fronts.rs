@@ -34,7 +34,7 @@ impl Judge<'_> {
                 self.keep(&front.name, &other, &why);
                 continue;
             }
-            let entry = Entry { desired: Ok(Box::new(front.clone())), file, made: Made::default() };
+            let entry = Entry { desired: Ok(Box::new(front.clone())), file, made: Made::default(), resolved: None };
             self.catalog.services.insert(front.name, entry);
         }
         self.ended();

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crd_schema::{Object, size_of_text};
+use crd_schema::{Object, Project, Service, size_of_text};
 
-use super::catalog::{Catalog, Entry, ParsedFile};
+use super::catalog::{Catalog, Entry, ParsedFile, Resolved};
 use super::claims::{Claim, Said};
 use super::files::{Content, Reading};
 use super::projects::{Projects, may_describe_a_project};
@@ -74,16 +74,14 @@ impl<'a> Judge<'a> {
                     continue;
                 }
                 let project = projects.known.get(&name.project).map(|known| &known.document);
-                let none = Made::default();
-                let made = self.before.services.get(&name).map_or(&none, |entry| &entry.made);
-                match resolve(self.reading, (&file, place), service, project, made) {
-                    Ok((desired, made)) => {
+                match self.resolved(&name, (&file, place), service, project) {
+                    Ok((desired, made, resolved)) => {
                         let variables = desired.spec.environment.iter();
                         self.count(variables.map(|(name, value)| size_of_text(name) + size_of_text(value)).sum());
                         if self.left.is_none() {
                             return self.stay_as_too_much();
                         }
-                        let entry = Entry { desired: Ok(Box::new(desired)), file, made };
+                        let entry = Entry { desired: Ok(Box::new(desired)), file, made, resolved };
                         self.catalog.services.insert(name, entry);
                     }
                     Err(why) => self.refuse(&name, &file, &why),
@@ -174,6 +172,36 @@ impl<'a> Judge<'a> {
         Ok(Arc::new(ParsedFile { bytes: bytes.clone(), objects }))
     }
 
+    /// What a document comes to. It is worked out anew if something that it is made of has changed; files of variables and
+    /// commits are looked at each time.
+    fn resolved(
+        &self,
+        name: &ServiceName,
+        (file, place): (&str, String),
+        service: Service,
+        project: Option<&Project>,
+    ) -> Result<(DesiredService, Made, Option<Arc<Resolved>>), String> {
+        let before = self.before.services.get(name);
+        let roots = (self.reading.root.clone(), self.reading.host_root.clone());
+        let parsed = self.catalog.parsed.get(file);
+        let parsed = parsed.filter(|_| service.spec.env_file.is_empty() && self.reading.origin(file).is_none());
+        let known = before.and_then(|entry| entry.resolved.as_ref()).zip(parsed);
+        if let Some((known, parsed)) = known
+            && Arc::ptr_eq(&known.parsed, parsed)
+            && (&known.place, known.project.as_ref(), &known.roots) == (&place, project, &roots)
+        {
+            return Ok((known.desired.clone(), known.made.clone(), Some(Arc::clone(known))));
+        }
+        let none = Made::default();
+        let made = before.map_or(&none, |entry| &entry.made);
+        let (desired, made) = resolve(self.reading, (file, place.clone()), service, project, made)?;
+        let resolved = parsed.map(|parsed| {
+            let (parsed, project) = (Arc::clone(parsed), project.cloned());
+            Arc::new(Resolved { parsed, place, project, roots, desired: desired.clone(), made: made.clone() })
+        });
+        Ok((desired, made, resolved))
+    }
+
     /// A file without documents: cut to nothing, not yet written, or all comments.
     pub(super) fn empty(&mut self, file: &str, content: &Content) {
         if self.before.holds(file) {
@@ -228,7 +256,7 @@ impl<'a> Judge<'a> {
         };
         let file = before.map_or(file, |entry| entry.file.as_str()).to_owned();
         let made = before.map(|entry| entry.made.clone()).unwrap_or_default();
-        self.catalog.services.insert(name.clone(), Entry { desired, file, made });
+        self.catalog.services.insert(name.clone(), Entry { desired, file, made, resolved: None });
     }
 
     fn link(&mut self) {
