@@ -97,6 +97,8 @@ struct Shared {
     // None until the files were read for the first time: before that nothing is known, so nothing is done.
     catalog: Mutex<Option<Arc<Catalog>>>,
     read: watch::Sender<bool>,
+    // Held while what follows from the catalog is made up and passed on: what is passed on last is what is true last.
+    telling: Mutex<()>,
     // What Compose projects were made of when the process before this one ended.
     made_of: Remembered,
     // Images that a look was not asked for and a pass needs, by service: the next look is.
@@ -232,6 +234,7 @@ impl Shared {
             c: Parts { engine, senses, clock, board, images, notifier, confirm_deletion },
             catalog: Mutex::default(),
             read: watch::Sender::default(),
+            telling: Mutex::default(),
             unasked: Mutex::default(),
             repeats: Repeats::default(),
             gone: Mutex::default(),
@@ -366,8 +369,8 @@ impl Shared {
 
     /// Everything was looked at once.
     fn begin_to_serve(&self) {
-        let settled = lock(&self.open).is_empty();
-        self.c.board.set_health(|health| (health.ready, health.settled) = (true, settled));
+        let open = lock(&self.open);
+        self.c.board.set_health(|health| (health.ready, health.settled) = (true, open.is_empty()));
     }
 
     /// Projects of which only networks are left: the controller before this one ended in between.

@@ -139,7 +139,11 @@ pub(super) async fn take_orders(shared: Arc<Shared>) {
     // Before the files were read nothing is known that could be answered.
     shared.has_begun().await;
     loop {
-        shared.take(shared.c.board.orders.next().await).await;
+        let (order, of) = (shared.c.board.orders.next().await, Arc::clone(&shared));
+        // The next one is answered whatever becomes of this one.
+        if let Err(error) = tokio::spawn(async move { of.take(order).await }).await {
+            tracing::error!(%error, "a command was not decided; this is a bug in composed, please report it");
+        }
     }
 }
 
@@ -256,8 +260,8 @@ impl Shared {
                 let front = front::name(&service);
                 let is_there = |name: &ServiceName| catalog.knows(name) || seen.owned.contains(name);
                 let both: Vec<_> = [service, front].into_iter().filter(is_there).collect();
-                self.wake(both.iter().cloned().map(Key::Service));
-                self.commands.give(both, &What::Pause(on), said, answer);
+                self.commands.give(both.clone(), &What::Pause(on), said, answer);
+                self.wake(both.into_iter().map(Key::Service));
             }
         }
     }

@@ -95,8 +95,10 @@ impl Shared {
 
     /// Makes up anew of which services what Compose made counts.
     fn count_composes(&self) {
+        let turn = lock(&self.telling);
         let all = self.catalog().names().chain(&*lock(&self.adopted)).cloned().collect();
         self.world.count_composes(all);
+        drop(turn);
     }
 
     /// Notes whether a service has adopted containers.
@@ -131,6 +133,7 @@ impl Shared {
     /// Says what is to be asked of registries.
     fn follow(&self) {
         let Some(images) = &self.c.images else { return };
+        let turn = lock(&self.telling);
         let catalog = self.catalog();
         let mut questions = BTreeMap::new();
         for service in catalog.names().filter_map(|name| catalog.service(name)) {
@@ -142,6 +145,7 @@ impl Shared {
             }
         }
         images.follow(questions);
+        drop(turn);
     }
 
     /// What is wanted, with the highest version that its document allows.

@@ -105,6 +105,7 @@ impl Shared {
         let commands = self.commands.of(name);
         self.apply_commands(&commands, name, &desired, subject.replicas(), &mut memory);
         let desired = subject.understood(desired, &mut memory);
+        let early = self.is_early(name, catalog);
         let pass = Pass {
             refused: lock(&self.refused).get(&name.project).cloned(),
             turns: Some(&self.turns),
@@ -129,6 +130,10 @@ impl Shared {
         let mut news = self.publish(name, &decision.status).await;
         self.looked_at(&Key::Service(name.clone()));
         let key = Key::Service(name.clone());
+        if early {
+            // That they were not looked at yet says nothing of them: they wake this one when they were.
+            decision.plan.actions.clear();
+        }
         let held = self.repeats.hold_back(&key, &mut decision.plan, Instant::now());
         let mut outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
         self.repeats.note(&key, &outcome.deeds, Instant::now());
@@ -156,6 +161,13 @@ impl Shared {
             }
         }
         next(error.as_ref(), acted, wake_at)
+    }
+
+    /// Whether one that it depends on was not looked at by this process yet.
+    fn is_early(&self, name: &ServiceName, catalog: &Catalog) -> bool {
+        let others = catalog.service(name).into_iter().flat_map(|service| service.spec.depends_on.keys());
+        let mut others = others.map(|other| ServiceName::new(&name.project, other));
+        others.any(|other| catalog.knows(&other) && self.c.board.status(&other).is_none())
     }
 
     /// A container of the service does not answer: what was known of it stays, and so does everything else.
@@ -268,39 +280,43 @@ mod tests {
     use crate::cli::session::simulated;
     use crate::clock::Clock;
     use crate::controller::Controller;
+    use crate::controller::store::tests::on_a_disk_that_hangs;
     use crate::engine::sim::World;
     use crate::source::files::Source;
     use crate::state::StateDir;
 
-    #[tokio::test]
-    async fn a_service_that_comes_back_while_it_is_forgotten_came_from_here() {
+    #[test]
+    fn a_service_that_comes_back_while_it_is_forgotten_came_from_here() {
         let (dir, kept) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-        let clock = Clock::system();
-        let sim = simulated(World::default(), clock);
-        let shared = Shared::new(Controller {
-            engine: Arc::clone(&sim) as Arc<dyn crate::engine::Engine>,
-            senses: sim,
-            clock,
-            state: StateDir::open(kept.path()).expect("a state directory"),
-            board: Arc::default(),
-            images: None,
-            notifier: None,
-            max_rollouts: None,
-            confirm_deletion: false,
-        });
-        let read = |more: &str| {
-            let text = format!("name: shop\nservices:\n  web: {{image: 'web:1'}}\n{more}");
-            std::fs::write(dir.path().join("compose.yaml"), text).expect("written");
-            shared.read(&Source::from(dir.path()).read());
-        };
         let (db, name) = ("  db: {image: 'db:1'}\n", ServiceName::new("shop", "db"));
-        read(db);
-        read("");
-        let mut forgets = pin!(shared.forget(&name));
-        assert!(futures_util::poll!(&mut forgets).is_pending(), "its files are being removed");
-        read(db);
-        forgets.await;
-        read("");
-        assert!(!shared.catalog().is_orphan(&name), "it is removed again");
+        on_a_disk_that_hangs(async |go| {
+            let clock = Clock::system();
+            let sim = simulated(World::default(), clock);
+            let shared = Shared::new(Controller {
+                engine: Arc::clone(&sim) as Arc<dyn crate::engine::Engine>,
+                senses: sim,
+                clock,
+                state: StateDir::open(kept.path()).expect("a state directory"),
+                board: Arc::default(),
+                images: None,
+                notifier: None,
+                max_rollouts: None,
+                confirm_deletion: false,
+            });
+            let read = |more: &str| {
+                let text = format!("name: shop\nservices:\n  web: {{image: 'web:1'}}\n{more}");
+                std::fs::write(dir.path().join("compose.yaml"), text).expect("written");
+                shared.read(&Source::from(dir.path()).read());
+            };
+            read(db);
+            read("");
+            let mut forgets = pin!(shared.forget(&name));
+            assert!(futures_util::poll!(&mut forgets).is_pending(), "its files are to be removed");
+            read(db);
+            go.send(()).expect("the disk");
+            forgets.await;
+            read("");
+            assert!(!shared.catalog().is_orphan(&name), "it is removed again");
+        });
     }
 }

@@ -25,6 +25,7 @@ mod promises;
 mod questions;
 mod registries;
 mod rollout;
+mod says;
 mod senses;
 mod slow;
 mod socket;

@@ -24,7 +24,7 @@ use crate::pause::pause;
 use crate::undo::{Running, engine, web};
 
 /// The simulated engine, of which some calls are held until they are let go, and all are counted.
-struct Slow {
+pub(crate) struct Slow {
     sim: Arc<Sim>,
     /// What is held: calls whose words hold this.
     held: watch::Sender<Option<&'static str>>,
@@ -34,7 +34,7 @@ struct Slow {
 }
 
 impl Slow {
-    fn new(sim: &Arc<Sim>) -> Arc<Self> {
+    pub(crate) fn new(sim: &Arc<Sim>) -> Arc<Self> {
         Arc::new(Self {
             sim: Arc::clone(sim),
             held: watch::Sender::default(),
@@ -58,7 +58,7 @@ impl Slow {
     }
 
     /// The calls since this was last asked.
-    fn take(&self) -> Vec<(Instant, String)> {
+    pub(crate) fn take(&self) -> Vec<(Instant, String)> {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
 
