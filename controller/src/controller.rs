@@ -1,6 +1,7 @@
 //! The loop: keys come due, and each has a pass of its own. Values move right, only keys come back.
 
 mod commands;
+mod opened;
 mod project;
 mod reading;
 mod repeats;
@@ -30,7 +31,7 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError};
 use crate::images::Images;
-use crate::model::{Key, Listing, ServiceName};
+use crate::model::{Key, ServiceName};
 use crate::notices::Notifier;
 use crate::source::catalog::Catalog;
 use crate::source::files::Reading;
@@ -47,8 +48,6 @@ pub(crate) use self::uses::Uses;
 const RESYNC: Duration = Duration::from_mins(1);
 /// When another controller acts, or the engine does not answer, it is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
-/// What fails so often in a row is not waited for.
-const OPEN_FAILURES: u32 = 3;
 /// Passes under way get so long to end after a signal.
 const FAREWELL: Duration = Duration::from_secs(8);
 
@@ -273,28 +272,6 @@ impl Shared {
         next
     }
 
-    /// Takes note of what a look has seen, before anything is made for it.
-    fn take_stock(&self, before: &Listing, now: &Listing) {
-        lock(&self.gone).retain(|_, (_, at)| at.elapsed() < RESYNC);
-        self.catalog().take_stock(&now.owned);
-        let found: Vec<_> = now.owned.difference(&before.owned).cloned().map(Key::Service).collect();
-        self.open(found);
-        let mut first = lock(&self.first);
-        if first.is_none() {
-            let catalog = self.catalog();
-            let services = catalog.names().chain(&now.owned).cloned().map(Key::Service);
-            let projects = catalog.names().map(|name| Key::Project(name.project.clone()));
-            let all: BTreeSet<_> = services.chain(projects).collect();
-            let none = all.is_empty();
-            *first = Some(all);
-            drop(first);
-            self.open(self.leftovers(now));
-            if none {
-                self.begin_to_serve();
-            }
-        }
-    }
-
     /// A key that something has happened to, and those whose replicas share namespaces of its.
     fn with_guests(&self, key: Key) -> Vec<Key> {
         let catalog = self.catalog();
@@ -325,63 +302,6 @@ impl Shared {
         let mut woken = lock(&self.woken);
         woken.extend(keys);
         self.woke.notify_one();
-    }
-
-    /// Asks for a look at `keys`; until then not everything is settled.
-    fn open(&self, keys: impl IntoIterator<Item = Key>) {
-        let mut open = lock(&self.open);
-        for key in keys {
-            self.wake([key.clone()]);
-            open.insert(key, 0);
-        }
-        if !open.is_empty() {
-            self.c.board.set_health(|health| health.settled = false);
-        }
-    }
-
-    /// A pass has ended.
-    fn close(&self, key: &Key, next: &Next) {
-        let mut open = lock(&self.open);
-        let again = match (key, next, open.get_mut(key)) {
-            // It was not looked at; or it has done something, and comes again to see whether that was all.
-            (_, Next::Again(_), _) | (Key::Project(_), Next::At(Some(_)), _) => true,
-            (Key::Project(_), Next::Failed(_), Some(failures)) => {
-                *failures += 1;
-                *failures < OPEN_FAILURES
-            }
-            _ => false,
-        };
-        if !again && open.remove(key).is_some() && open.is_empty() {
-            self.c.board.set_health(|health| health.settled = true);
-        }
-    }
-
-    /// A key was looked at: when all were, the controller is ready.
-    fn looked_at(&self, key: &Key) {
-        let mut first = lock(&self.first);
-        if let Some(keys) = first.as_mut().filter(|keys| !keys.is_empty())
-            && keys.remove(key)
-            && keys.is_empty()
-        {
-            self.begin_to_serve();
-        }
-    }
-
-    /// Everything was looked at once.
-    fn begin_to_serve(&self) {
-        let open = lock(&self.open);
-        self.c.board.set_health(|health| (health.ready, health.settled) = (true, open.is_empty()));
-    }
-
-    /// Projects of which only networks are left: the controller before this one ended in between.
-    fn leftovers(&self, listing: &Listing) -> Vec<Key> {
-        let catalog = self.catalog();
-        if catalog.removal_held(&listing.owned).is_some() {
-            return Vec::new();
-        }
-        let projects: BTreeSet<&String> = listing.networks.values().flatten().collect();
-        let known = |project: &str| catalog.names().chain(&listing.owned).any(|name| name.project == project);
-        projects.into_iter().filter(|project| !known(project)).map(|project| Key::Project(project.clone())).collect()
     }
 
     fn report(&self, name: &ServiceName, deeds: &[Deed]) {

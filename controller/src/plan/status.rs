@@ -354,10 +354,6 @@ fn endpoints(replica: &Replica) -> Vec<String> {
 
 /// What it waits for; what is about to be done is not done yet, so a status at rest has neither.
 fn waiting(plan: &Plan) -> Vec<Waiting> {
-    if let (Some(first), true) = (plan.actions.first(), plan.waiting.is_empty()) {
-        // Who does something is not at rest: the next look may find more to do.
-        return vec![Waiting { on: format!("the next look, after: {}", first.verb), until: None }];
-    }
     let waits = plan.waiting.iter().map(|w| Waiting { on: w.on.clone(), until: w.until });
     let deeds =
         plan.actions.iter().map(|action| Waiting { on: format!("its next step: {}", action.verb), until: None });
