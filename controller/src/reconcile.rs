@@ -81,10 +81,7 @@ impl<'a> Subject<'a> {
     /// What its document asks for, with the highest version that it allows; `missed` is since when the document is, if it is.
     pub fn desired(&self, missed: Timestamp) -> Desired {
         match self.catalog.desired(self.name, &self.snapshot.listing.owned, missed) {
-            Desired::Run(desired) => {
-                let known = self.said(updates::of_versions(&desired));
-                Desired::Run(Box::new(updates::raised(&desired, known.as_ref(), self.replicas())))
-            }
+            Desired::Run(desired) => Desired::Run(Box::new(raised(self.images, &desired, self.replicas()))),
             other => other,
         }
     }
@@ -124,8 +121,17 @@ impl<'a> Subject<'a> {
     }
 
     fn said(&self, question: Option<Question>) -> Option<Remote> {
-        self.images?.known(&question?)
+        said(self.images, question)
     }
+}
+
+/// A service with the highest version that its document allows, as far as registries have said.
+pub fn raised(images: Option<&Images>, service: &DesiredService, replicas: &[Replica]) -> DesiredService {
+    updates::raised(service, said(images, updates::of_versions(service)).as_ref(), replicas)
+}
+
+fn said(images: Option<&Images>, question: Option<Question>) -> Option<Remote> {
+    images?.known(&question?)
 }
 
 /// What is to be done, and how things stand before it is.

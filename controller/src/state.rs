@@ -192,8 +192,8 @@ impl StateDir {
 }
 
 /// Reads the JSON of a file that this process keeps, which holds `what`; see [`file`].
-pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path, what: &str) -> Found<T> {
-    file::read(path, what, true)
+pub(crate) fn read<T: DeserializeOwned + Default>(path: Option<&Path>, what: &str) -> T {
+    path.map_or_else(T::default, |path| file::read(path, what, true).value)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -162,7 +162,7 @@ pub async fn intents(
             continue;
         }
         let project = catalog.project(&name.project);
-        let mut memory = memories.remove(name).unwrap_or_else(|| session.state.load(name));
+        let mut memory = memories.remove(name).unwrap_or_default();
         let desired = subject.understood(subject.desired(missed), &mut memory);
         let pass = subject.pass(&desired, &project, uses.spared(name, &memory), session.clock.now());
         let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;

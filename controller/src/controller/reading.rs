@@ -9,6 +9,7 @@ use super::{Shared, lock};
 use crate::images::reference::Reference;
 use crate::images::{How, updates};
 use crate::model::{DesiredService, Key, Memory, ServiceName, follows};
+use crate::reconcile;
 use crate::source::catalog::Catalog;
 use crate::source::files::Reading;
 
@@ -150,8 +151,6 @@ impl Shared {
 
     /// What is wanted, with the highest version that its document allows.
     pub(super) fn raised(&self, service: &DesiredService) -> DesiredService {
-        let images = self.c.images.as_ref();
-        let known = images.and_then(|images| images.known(&updates::of_versions(service)?));
-        updates::raised(service, known.as_ref(), &[])
+        reconcile::raised(self.c.images.as_deref(), service, &[])
     }
 }

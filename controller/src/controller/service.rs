@@ -40,17 +40,11 @@ impl Shared {
             return Next::Again(Instant::now());
         }
         let catalog = &newest;
-        let snapshot = match observed {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                let none = Snapshot { listing: Arc::clone(listing), ..Snapshot::default() };
-                return if listing.owned.contains(name) || catalog.knows(name) {
-                    self.not_known(name, &error.to_string()).await
-                } else {
-                    self.decide(name, catalog, &none, memory).await
-                };
-            }
-        };
+        let snapshot = observed.unwrap_or_else(|error| Snapshot {
+            listing: Arc::clone(listing),
+            unknown: [(name.clone(), error.to_string())].into(),
+            ..Snapshot::default()
+        });
         self.decide(name, catalog, &snapshot, memory).await
     }
 
@@ -86,6 +80,9 @@ impl Shared {
             self.c.board.withdraw(name);
             return Next::At(None);
         }
+        if let Some(why) = snapshot.unknown.get(name) {
+            return self.not_known(name, why).await;
+        }
         if let Desired::Run(desired) = &desired {
             // The document has changed since the look was asked for: that an image was not asked for does not mean that it is
             // not here.
@@ -95,9 +92,6 @@ impl Shared {
                 lock(&self.unasked).insert(name.clone(), unasked);
                 return Next::Again(Instant::now());
             }
-        }
-        if let Some(why) = snapshot.unknown.get(name) {
-            return self.not_known(name, why).await;
         }
         let project = catalog.project(&name.project);
         let before = self.store.last_status(name).await;
@@ -116,7 +110,7 @@ impl Shared {
         self.wake(self.turns.freed().into_iter().map(Key::Service));
         self.hand_over(name, &mut memory);
         self.c.board.put_labels(name, labels(&memory, &decision.observed.replicas));
-        let replicas = decision.observed.replicas.clone();
+        self.uses.note(name, &memory, &decision.observed.replicas);
         // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
         self.store.save(name, &remembered, &memory, catalog.spares(name)).await;
         if !commands.is_empty() {
@@ -128,8 +122,8 @@ impl Shared {
         }
         let decided = memory.clone();
         let mut news = self.publish(name, &decision.status).await;
-        self.looked_at(&Key::Service(name.clone()));
         let key = Key::Service(name.clone());
+        self.looked_at(&key);
         if early {
             // That they were not looked at yet says nothing of them: they wake this one when they were.
             decision.plan.actions.clear();
@@ -143,7 +137,6 @@ impl Shared {
         self.hand_over(name, &mut memory);
         self.store.save(name, &decided, &memory, catalog.spares(name)).await;
         self.note_adopted(name, &memory);
-        self.uses.note(name, &memory, &replicas);
         self.store.put(name, memory);
         self.report(name, &outcome.deeds);
         let error = outcome.error().cloned();

@@ -175,8 +175,7 @@ impl Inner {
 impl Images {
     /// Asks `ask`, and remembers the answers in `file`, if there is one.
     pub fn new(ask: Arc<dyn Ask>, board: Arc<Board>, clock: Clock, file: Option<PathBuf>) -> Arc<Self> {
-        let read = |file: &PathBuf| state::read(file, "what registries have answered").value;
-        let kept: Kept = file.as_ref().map(read).unwrap_or_default();
+        let kept: Kept = state::read(file.as_deref(), "what registries have answered");
         let (news, _) = broadcast::channel(256);
         let inner = Mutex::new(Inner { known: kept.images, ..Inner::default() });
         Arc::new(Self { ask, board, clock, file, inner, changed: Notify::new(), news })

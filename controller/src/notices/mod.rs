@@ -120,8 +120,7 @@ impl Notifier {
         clock: Clock,
         file: Option<PathBuf>,
     ) -> Arc<Self> {
-        let read = |file: &PathBuf| state::read(file, "what is still to be told").value;
-        let mut kept: Kept = file.as_ref().map(read).unwrap_or_default();
+        let mut kept: Kept = state::read(file.as_deref(), "what is still to be told");
         kept.jobs.retain(|job| targets.iter().any(|target| target.name == job.target));
         Arc::new(Self { targets, host, sender, board, clock, file, inner: Mutex::new(kept), changed: Notify::new() })
     }

@@ -271,9 +271,7 @@ impl Catalog {
 
     /// The services whose wish differs between two catalogs, and the projects.
     pub fn changed(&self, before: &Self) -> (BTreeSet<ServiceName>, BTreeSet<String>) {
-        let of = |entry: &Entry, other: Option<&Entry>| other.is_none_or(|other| entry.desired != other.desired);
-        let differs =
-            |name: &&ServiceName| self.services.get(*name).is_some_and(|now| of(now, before.services.get(*name)));
+        let differs = |name: &&ServiceName| self.wish(name) != before.wish(name);
         let gone = before.services.keys().filter(|name| !self.services.contains_key(*name));
         let services: BTreeSet<_> = self.services.keys().filter(differs).chain(gone).cloned().collect();
         let described = self.projects.keys().chain(before.projects.keys());
@@ -282,16 +280,17 @@ impl Catalog {
         (services, projects)
     }
 
+    fn wish(&self, name: &ServiceName) -> Option<&Result<Box<DesiredService>, String>> {
+        self.services.get(name).map(|entry| &entry.desired)
+    }
+
     /// Whether the wish for a service is the same as in an earlier catalog, with what may not be done for it. What others want
     /// does not matter: who waits for them to stay as they are may wait for ever.
     pub fn wants_as(&self, before: &Self, name: &ServiceName) -> bool {
-        let wish = |catalog: &Self| catalog.services.get(name).map(|entry| entry.desired.clone());
-        let held = |catalog: &Self| {
-            (catalog.doubt.clone(), catalog.only.clone(), catalog.minds(name), catalog.is_orphan(name))
-        };
+        let held = |catalog: &Self| (catalog.minds(name), catalog.is_orphan(name));
         std::ptr::eq(self, before)
-            || (wish(self) == wish(before)
-                && held(self) == held(before)
+            || (self.wish(name) == before.wish(name)
+                && (&self.doubt, &self.only, held(self)) == (&before.doubt, &before.only, held(before))
                 && self.project(&name.project) == before.project(&name.project))
     }
 

@@ -90,8 +90,7 @@ struct Made {
 impl Traefik {
     /// A configuration of what `board` shows.
     pub fn new(board: Arc<Board>, options: Options) -> Arc<Self> {
-        let read = |file: &PathBuf| state::read(file, "who has which name at Traefik").value;
-        let owners = options.names.as_ref().map(read).unwrap_or_default();
+        let owners = state::read(options.names.as_deref(), "who has which name at Traefik");
         let made = Mutex::new(Made { claims: Claims::known(owners), ..Made::default() });
         let loaded = options.api.as_deref().map(|url| Loaded::new(url, options.by_file));
         let (clock, began) = (Clock::system(), Instant::now());

@@ -1,7 +1,6 @@
 //! What is remembered of a repository over restarts: the last good commit, and for each service who asked for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crd_schema::status::CommitStatus;
@@ -37,16 +36,12 @@ struct Asked {
 impl Kept {
     /// What was kept in a file; what cannot be read is as good as lost.
     pub(super) fn load(file: &Path) -> Option<Self> {
-        state::read(file, "what was the last good commit").value
+        state::read(Some(file), "what was the last good commit")
     }
 
     /// Replaces the file whole, so that it outlives a crash of the machine.
     pub(super) fn save(&self, file: &Path) -> std::io::Result<()> {
-        let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
-        new.write_all(&serde_json::to_vec(self)?)?;
-        new.as_file().sync_data()?;
-        new.persist(file)?;
-        Ok(())
+        state::replace(file, &serde_json::to_vec(self)?, true)
     }
 
     /// What follows when `commit`, named `name` by way of `object`, wants what is in `catalog`.
