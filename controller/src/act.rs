@@ -2,19 +2,19 @@
 //! event. A refusal says nothing against the others, since any subset of a plan is safe; when the engine does not
 //! answer, the rest is left.
 
+use composed_core::engine::{ActionContext, Engine, EngineError};
+use composed_core::model::{HookKind, HookRecord, HookState, NotificationKind, Observed, Outcome, ServiceRecord};
+use composed_core::plan::action::{Action, Plan, Target, Verb, describe_hook_result};
+use crd_schema::Revision;
 use crd_schema::status::Reason;
 use jiff::Timestamp;
 
-use crate::engine::{Context, Engine, EngineError};
-use crate::model::{HookKind, HookRecord, HookState, Memory, NoticeKind, Observed, Outcome};
-use crate::plan::action::{Action, Plan, Target, Verb, how};
-
 /// Tells the time: an action may take long, and what it records has its own moment.
-pub type Now<'a> = &'a (dyn Fn() -> Timestamp + Sync);
+pub type ActionClock<'a> = &'a (dyn Fn() -> Timestamp + Sync);
 
 /// One action that was carried out, or tried.
 #[derive(Clone, Debug)]
-pub struct Deed {
+pub struct ActionResult {
     /// When it ended.
     pub at: Timestamp,
     /// What.
@@ -28,61 +28,61 @@ pub struct Deed {
 pub async fn act(
     engine: &dyn Engine,
     plan: &Plan,
-    (context, observed): (&Context, &Observed),
-    memory: &mut Memory,
-    now: Now<'_>,
-) -> Vec<Deed> {
-    let mut deeds = Vec::new();
+    (context, observed): (&ActionContext, &Observed),
+    memory: &mut ServiceRecord,
+    now: ActionClock<'_>,
+) -> Vec<ActionResult> {
+    let mut results = Vec::new();
     for action in &plan.actions {
-        let error = one(engine, &action.verb, context, memory, now).await.err();
+        let error = apply_action(engine, &action.verb, context, memory, now).await.err();
         let at = now();
         if let Some(error) = &error {
-            note(&action.verb, error, observed, memory, at);
+            record_refusal(&action.verb, error, observed, memory, at);
         }
         let away = matches!(error, Some(EngineError::Unavailable(_)));
-        deeds.push(Deed { at, action: action.clone(), error });
+        results.push(ActionResult { at, action: action.clone(), error });
         if away {
             break;
         }
     }
-    deeds
+    results
 }
 
-async fn one(
+async fn apply_action(
     engine: &dyn Engine,
     verb: &Verb,
-    context: &Context,
-    memory: &mut Memory,
-    now: Now<'_>,
+    context: &ActionContext,
+    memory: &mut ServiceRecord,
+    now: ActionClock<'_>,
 ) -> Result<(), EngineError> {
     match verb {
-        Verb::Withdraw(target) => {
-            memory.withdrawn.entry(target.id.clone()).or_insert_with(now);
-            memory.revocable.insert(target.id.clone());
+        Verb::Drain(target) => {
+            memory.replicas.draining.entry(target.id.clone()).or_insert_with(now);
+            memory.process.cancellable.insert(target.id.clone());
             Ok(())
         }
-        Verb::Readmit(target) => {
-            memory.withdrawn.remove(&target.id);
-            memory.revocable.remove(&target.id);
+        Verb::UndoDrain(target) => {
+            memory.replicas.draining.remove(&target.id);
+            memory.process.cancellable.remove(&target.id);
             Ok(())
         }
         Verb::Adopt { target, revision } => {
-            memory.adopted.insert(target.id.clone(), revision.clone());
+            memory.replicas.adopted.insert(target.id.clone(), revision.clone());
             Ok(())
         }
-        Verb::Conclude { revision, outcome, failure } => {
+        Verb::RecordOutcome { revision, outcome, failure } => {
             let why = failure.as_ref().map(|(_, message)| message.as_str());
-            memory.tell_outcome(revision, *outcome, why, now());
+            memory.queue_outcome(revision, *outcome, why, now());
             match failure {
-                Some((reason, message)) => memory.fail(revision, *reason, message.clone(), now()),
-                None => memory.conclude(revision, *outcome),
+                Some((reason, message)) => memory.record_failure(revision, *reason, message.clone(), now()),
+                None => memory.record_outcome(revision, *outcome),
             }
             if *outcome == Outcome::Available {
-                memory.trouble = None;
+                memory.revisions.streak = None;
             }
             Ok(())
         }
-        Verb::EndHook { kind, revision, end } => {
+        Verb::RecordHookResult { kind, revision, end } => {
             end_hook(*kind, revision, end, memory, now());
             Ok(())
         }
@@ -90,24 +90,26 @@ async fn one(
             // From the attempt on: an answer that is lost leaves open what it did.
             if let Verb::PreStop { target, .. } | Verb::DisableRestart(target) | Verb::Stop { target, .. } = engine_call
             {
-                memory.revocable.remove(&target.id);
+                memory.process.cancellable.remove(&target.id);
             }
             if let Verb::Remove(target) = engine_call {
-                memory.parting.insert(target.id.clone());
+                memory.process.removing.insert(target.id.clone());
             }
             if let Verb::RemoveImage { id } = engine_call {
                 let gone = engine.apply(engine_call, context).await;
-                memory.brought.remove(id);
+                memory.images.pulled.remove(id);
                 return gone;
             }
             if let Verb::Pull { digest: Some(digest), .. } = engine_call {
-                memory.fetch(digest, now());
+                memory.record_pull(digest, now());
                 return engine.apply(engine_call, context).await;
             }
             engine.apply(engine_call, context).await?;
             match engine_call {
-                Verb::Pull { .. } => memory.pulling = memory.history.last().map(|record| record.revision.clone()),
-                Verb::Stop { cut, .. } => memory.cut += u64::from(*cut),
+                Verb::Pull { .. } => {
+                    memory.process.pulling_for = memory.revisions.history.last().map(|record| record.revision.clone());
+                }
+                Verb::Stop { cut, .. } => memory.replicas.requests_cut += u64::from(*cut),
                 _ => {}
             }
             Ok(())
@@ -115,27 +117,32 @@ async fn one(
     }
 }
 
-fn end_hook(kind: HookKind, revision: &str, end: &HookRecord, memory: &mut Memory, now: Timestamp) {
-    memory.end_hook(kind, revision, end, now);
+fn end_hook(kind: HookKind, revision: &Revision, end: &HookRecord, memory: &mut ServiceRecord, now: Timestamp) {
+    memory.record_hook_result(kind, revision, end, now);
     // Of the other kind the revision's own failure tells.
     if kind == HookKind::PostDeploy && end.state != HookState::Done {
-        memory.tell(NoticeKind::HookFailed, revision, format!("post_deploy {}", how(end)), now);
+        memory.queue_notification(
+            NotificationKind::HookFailed,
+            revision,
+            format!("post_deploy {}", describe_hook_result(end)),
+            now,
+        );
     }
 }
 
 /// A refusal counts against the revision that asked for it; what comes after its rollout has failed alone.
-fn note(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut Memory, now: Timestamp) {
+fn record_refusal(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut ServiceRecord, now: Timestamp) {
     let EngineError::Rejected { message, name_taken } = error else {
         return;
     };
-    let Some(revision) = memory.history.last().map(|record| record.revision.clone()) else {
+    let Some(revision) = memory.revisions.history.last().map(|record| record.revision.clone()) else {
         return;
     };
     if let (Verb::Create(blueprint), true) = (verb, *name_taken) {
         // A name that was asked for by name cannot be another; of ours there are enough.
         let fixed = blueprint.hook.is_some() || blueprint.spec.container_name.as_ref() == Some(&blueprint.name);
         if !fixed {
-            memory.foreign_names.insert(blueprint.name.clone());
+            memory.replicas.foreign_names.insert(blueprint.name.clone());
             return;
         }
     }
@@ -147,7 +154,7 @@ fn note(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut Memo
     let (revision, reason) = match verb {
         Verb::Create(blueprint) => (blueprint.revision.clone(), Reason::CreateFailed),
         Verb::Start(target) => match revision_of(target, observed) {
-            Some(revision) => (revision.to_owned(), Reason::StartFailed),
+            Some(revision) => (revision.clone(), Reason::StartFailed),
             None => return,
         },
         // What runs goes on without it.
@@ -158,11 +165,11 @@ fn note(verb: &Verb, error: &EngineError, observed: &Observed, memory: &mut Memo
     };
     let reason = if hook.is_some() { Reason::PreDeployFailed } else { reason };
     let reason = if *name_taken { Reason::NameConflict } else { reason };
-    memory.notice_refusal(&revision, reason, format!("{verb}: {message}"), now);
+    memory.record_refusal(&revision, reason, format!("{verb}: {message}"), now);
 }
 
 /// The hook whose container is made or started, and its revision.
-fn hook_of<'a>(verb: &'a Verb, observed: &'a Observed) -> Option<(HookKind, &'a str)> {
+fn hook_of<'a>(verb: &'a Verb, observed: &'a Observed) -> Option<(HookKind, &'a Revision)> {
     match verb {
         Verb::Create(blueprint) => Some((blueprint.hook?, &blueprint.revision)),
         Verb::Start(target) => {
@@ -174,8 +181,8 @@ fn hook_of<'a>(verb: &'a Verb, observed: &'a Observed) -> Option<(HookKind, &'a 
 }
 
 /// The revision of a container: while a rollout waits, or after it has failed, an earlier one is started.
-fn revision_of<'a>(target: &Target, observed: &'a Observed) -> Option<&'a str> {
-    let hook = observed.hooks.iter().find(|run| run.id == target.id).map(|run| run.revision.as_str());
+fn revision_of<'a>(target: &Target, observed: &'a Observed) -> Option<&'a Revision> {
+    let hook = observed.hooks.iter().find(|run| run.id == target.id).map(|run| &run.revision);
     let replica = || observed.replicas.iter().find(|replica| replica.id == target.id);
-    hook.or_else(|| replica().map(|replica| replica.revision.as_str()))
+    hook.or_else(|| replica().map(|replica| &replica.revision))
 }

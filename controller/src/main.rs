@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use composed::cli::args::{Cli, LogFormat, Verb};
+use composed::cli::args::{Cli, CliCommand, LogFormat};
 use composed::cli::plugin::{self, Words};
 use composed::cli::{app, apply, demo, import, plan, rollout, rootfs, run, session, status};
-use composed::traffic::companion::companion_main;
+use composed_traffic::companion::companion_main;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -21,50 +21,50 @@ fn main() -> anyhow::Result<ExitCode> {
         Words::Own(words) => Cli::parse_from(words),
     };
     match &cli.verb {
-        Verb::Schema { settings } => {
+        CliCommand::Schema { settings } => {
             let schema = if *settings { crd_schema::settings_schema() } else { crd_schema::schema() };
             session::print_out(&serde_json::to_string_pretty(&schema)?);
             return Ok(ExitCode::SUCCESS);
         }
-        Verb::Completions { shell } => {
+        CliCommand::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "composed", &mut std::io::stdout());
             return Ok(ExitCode::SUCCESS);
         }
-        Verb::OwnRootfs => {
+        CliCommand::OwnRootfs => {
             std::io::stdout().write_all(&rootfs::own_rootfs()?)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Verb::DemoApp { check: Some(_) } => return Ok(app::check()),
-        Verb::Companion { words } => return Ok(companion_main(words)),
-        Verb::Validate(args) => return plan::validate(args, &cli.common),
-        Verb::Import(args) => return import::import(args, &cli.common),
+        CliCommand::DemoApp { check: Some(_) } => return Ok(app::check()),
+        CliCommand::Companion { words } => return Ok(companion_main(words)),
+        CliCommand::Validate(args) => return plan::validate(args, &cli.common),
+        CliCommand::Import(args) => return import::import(args, &cli.common),
         _ => {}
     }
-    let quiet = !matches!(cli.verb, Verb::Run(_));
+    let quiet = !matches!(cli.verb, CliCommand::Run(_));
     log_to_stderr(cli.common.log_format, quiet);
-    composed::listen::raise_descriptor_limit();
+    composed_platform::listen::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match cli.verb {
-            Verb::Run(args) => run::run(args, &cli.common).await,
-            Verb::Apply(args) => apply::apply(args, &cli.common).await,
-            Verb::Rollout(args) => rollout::rollout(args, &cli.common).await,
-            Verb::Plan(args) => plan::plan(&args, &cli.common).await,
-            Verb::Status(args) => status::status(&args, &cli.common).await,
-            Verb::History(args) => status::history(&args, &cli.common).await,
-            Verb::Undo(args) => status::undo(&args, &cli.common).await,
-            Verb::Pause(args) => status::pause(&args, true, &cli.common).await,
-            Verb::Resume(args) => status::pause(&args, false, &cli.common).await,
-            Verb::Events(args) => status::events(&args, &cli.common).await,
-            Verb::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
-            Verb::Demo => demo::demo(&cli.common).await,
-            Verb::DemoApp { .. } => app::run().await,
-            Verb::Schema { .. }
-            | Verb::Completions { .. }
-            | Verb::OwnRootfs
-            | Verb::Companion { .. }
-            | Verb::Import(_)
-            | Verb::Validate(_) => Ok(ExitCode::SUCCESS),
+            CliCommand::Run(args) => run::run(args, &cli.common).await,
+            CliCommand::Apply(args) => apply::apply(args, &cli.common).await,
+            CliCommand::Rollout(args) => rollout::rollout(args, &cli.common).await,
+            CliCommand::Plan(args) => plan::plan(&args, &cli.common).await,
+            CliCommand::Status(args) => status::status(&args, &cli.common).await,
+            CliCommand::History(args) => status::history(&args, &cli.common).await,
+            CliCommand::Undo(args) => status::undo(&args, &cli.common).await,
+            CliCommand::Pause(args) => status::pause(&args, true, &cli.common).await,
+            CliCommand::Resume(args) => status::pause(&args, false, &cli.common).await,
+            CliCommand::Events(args) => status::events(&args, &cli.common).await,
+            CliCommand::Healthcheck => Ok(status::healthcheck(&cli.common.socket).await),
+            CliCommand::Demo => demo::demo(&cli.common).await,
+            CliCommand::DemoApp { .. } => app::run().await,
+            CliCommand::Schema { .. }
+            | CliCommand::Completions { .. }
+            | CliCommand::OwnRootfs
+            | CliCommand::Companion { .. }
+            | CliCommand::Import(_)
+            | CliCommand::Validate(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

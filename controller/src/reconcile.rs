@@ -3,25 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crd_schema::Update;
+use composed_core::engine::{ActionContext, Engine, EngineError};
+use composed_core::model::{
+    Desired, DesiredProject, DesiredService, ImageState, Observed, OtherServices, RegistryAnswer, Replica, ServiceName,
+    ServiceRecord, Snapshot, follows_image,
+};
+use composed_core::plan::action::{Plan, Verb};
+use composed_core::plan::{self, admission::RolloutState, image::UpdateHold, policy::Policy};
+use composed_core::reference::Reference;
+use composed_traffic::TrafficMonitor;
 use crd_schema::status::{PullStatus, ServiceStatus, UpdateStatus};
+use crd_schema::{ContainerId, ImageDigest, ImageRef, Revision, Update};
 use jiff::Timestamp;
 
-use crate::act::{Deed, Now, act};
-use crate::board::Board;
-use crate::dependencies::{neighbours, waits_for};
-use crate::engine::{Context, Engine, EngineError};
-use crate::images::reference::Reference;
-use crate::images::{Images, Question, updates};
-use crate::model::{
-    Desired, DesiredProject, DesiredService, ImageState, Memory, Neighbours, Observed, Remote, Replica, ServiceName,
-    Snapshot, follows,
-};
-use crate::plan::action::{Plan, Verb};
-use crate::plan::{self, begin::Stand, image::Held, policy::Policy};
-use crate::source::catalog::Catalog;
-use crate::traffic::Senses;
-use crate::turns::Turns;
+use crate::act::{ActionClock, ActionResult, act};
+use crate::rollout_limiter::RolloutLimiter;
 
 /// Everything that one pass over one service is given.
 pub struct Pass<'a> {
@@ -31,107 +27,29 @@ pub struct Pass<'a> {
     pub desired: &'a Desired,
     /// Its project's networks and volumes.
     pub project: &'a DesiredProject,
-    /// Its dependencies that are not met.
-    pub unmet: BTreeMap<String, String>,
-    /// Those with whom it shares namespaces.
-    pub neighbours: Neighbours,
+    /// The services around it.
+    pub others: OtherServices,
     /// Why what its project needs could not be made.
     pub refused: Option<String>,
     /// Who may begin to roll out, where that is limited.
-    pub turns: Option<&'a Turns>,
+    pub limiter: Option<&'a RolloutLimiter>,
     /// Its last status.
     pub before: Option<&'a ServiceStatus>,
     /// What registries say of its image.
-    pub registry: Said,
+    pub registry: ImageAnswers,
     /// The ids of images that other services have, or may go back to.
-    pub spared: BTreeSet<String>,
+    pub spared: BTreeSet<ImageRef>,
     /// The moment.
     pub now: Timestamp,
 }
 
 /// What registries say of the image of a service, as far as they are asked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct ImageAnswers {
     /// Of its tag.
-    pub digest: Option<Remote>,
+    pub digest: Option<RegistryAnswer>,
     /// Of higher versions.
-    pub versions: Option<Remote>,
-}
-
-/// What a pass over a service is made of: the same for the loop, which acts, and for `plan`, which only says.
-pub struct Subject<'a> {
-    /// The service.
-    pub name: &'a ServiceName,
-    /// What is wanted.
-    pub catalog: &'a Catalog,
-    /// What is there.
-    pub snapshot: &'a Snapshot,
-    /// How all services stand.
-    pub board: &'a Board,
-    /// What registries say, if they are asked.
-    pub images: Option<&'a Images>,
-}
-
-impl<'a> Subject<'a> {
-    /// Its replicas on the engine.
-    pub fn replicas(&self) -> &'a [Replica] {
-        self.snapshot.replicas.get(self.name).map_or(&[], Vec::as_slice)
-    }
-
-    /// What its document asks for, with the highest version that it allows; `missed` is since when the document is, if it is.
-    pub fn desired(&self, missed: Timestamp) -> Desired {
-        match self.catalog.desired(self.name, &self.snapshot.listing.owned, missed) {
-            Desired::Run(desired) => Desired::Run(Box::new(raised(self.images, &desired, self.replicas()))),
-            other => other,
-        }
-    }
-
-    /// The same, as what is remembered has it: a pause holds it, a rollout by hand marks it.
-    pub fn understood(&self, desired: Desired, memory: &mut Memory) -> Desired {
-        memory.marked(memory.unless_paused(desired), self.replicas())
-    }
-
-    /// The pass over it. Who acts adds what only the loop knows.
-    pub fn pass(
-        &self,
-        desired: &'a Desired,
-        project: &'a DesiredProject,
-        spared: BTreeSet<String>,
-        now: Timestamp,
-    ) -> Pass<'a> {
-        Pass {
-            service: self.name,
-            desired,
-            project,
-            unmet: waits_for(self.board, self.catalog, self.name, desired),
-            neighbours: neighbours(self.board, self.name, desired, self.catalog),
-            refused: None,
-            turns: None,
-            before: None,
-            registry: match desired {
-                Desired::Run(desired) => Said {
-                    digest: self.said(updates::of_tag(desired)),
-                    versions: self.said(updates::of_versions(desired)),
-                },
-                Desired::Gone(_) | Desired::Held(_) => Said::default(),
-            },
-            spared,
-            now,
-        }
-    }
-
-    fn said(&self, question: Option<Question>) -> Option<Remote> {
-        said(self.images, question)
-    }
-}
-
-/// A service with the highest version that its document allows, as far as registries have said.
-pub fn raised(images: Option<&Images>, service: &DesiredService, replicas: &[Replica]) -> DesiredService {
-    updates::raised(service, said(images, updates::of_versions(service)).as_ref(), replicas)
-}
-
-fn said(images: Option<&Images>, question: Option<Question>) -> Option<Remote> {
-    images?.known(&question?)
+    pub versions: Option<RegistryAnswer>,
 }
 
 /// What is to be done, and how things stand before it is.
@@ -149,25 +67,25 @@ pub struct Decision {
 
 /// What came of a pass.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct PassResult {
     /// The plan.
     pub plan: Plan,
     /// What was done of it.
-    pub deeds: Vec<Deed>,
+    pub results: Vec<ActionResult>,
     /// The status after the deeds, as far as they are the controller's own: who was withdrawn is out of it at once.
     pub status: ServiceStatus,
 }
 
-impl Outcome {
+impl PassResult {
     /// The worst error of the pass.
     pub fn error(&self) -> Option<&EngineError> {
-        worst(&self.deeds)
+        worst(&self.results)
     }
 }
 
 /// The error among these that asks for the most patience.
-pub fn worst(deeds: &[Deed]) -> Option<&EngineError> {
-    deeds.iter().filter_map(|deed| deed.error.as_ref()).max_by_key(|error| match error {
+pub fn worst(results: &[ActionResult]) -> Option<&EngineError> {
+    results.iter().filter_map(|result| result.error.as_ref()).max_by_key(|error| match error {
         EngineError::Stale(_) => 0,
         EngineError::Rejected { .. } => 1,
         EngineError::Unavailable(_) => 2,
@@ -176,31 +94,36 @@ pub fn worst(deeds: &[Deed]) -> Option<&EngineError> {
 
 impl Pass<'_> {
     /// Observe and plan.
-    pub async fn decide(&self, senses: &dyn Senses, snapshot: &Snapshot, memory: &mut Memory) -> Decision {
+    pub async fn decide(
+        &self,
+        monitor: &dyn TrafficMonitor,
+        snapshot: &Snapshot,
+        memory: &mut ServiceRecord,
+    ) -> Decision {
         let mut observed = self.observed(snapshot, memory);
         memory.identify(running(self.desired), &mut observed.replicas);
-        senses.sense(self.service, self.spec(), memory, &mut observed.replicas).await;
+        monitor.refresh(self.service, self.spec(), memory, &mut observed.replicas).await;
         let (desired, held) = self.with_image(&observed, memory);
-        memory.notice(running(&desired), &observed, self.now);
-        observed.turn = self.turn(&desired, &observed, memory);
+        memory.observe(running(&desired), &observed, self.now);
+        observed.rollout_limit = self.turn(&desired, &observed, memory);
         if let Some(desired) = running(&desired) {
-            memory.notice_wait(desired, &observed, self.now);
+            memory.observe_wait(desired, &observed, self.now);
         }
         let mut plan = plan::plan(&desired, &observed, memory, self.now);
-        if let Some(Held::Cooling(until)) = held {
+        if let Some(UpdateHold::Cooling(until)) = held {
             plan.wake(until);
         }
         if let Some(spec) = self.spec().filter(|_| plan.makes_replicas(&observed.replicas)) {
-            senses.foresee(self.service, spec, memory, &observed.replicas);
+            monitor.prepare_drain(self.service, spec, memory, &observed.replicas);
         }
         let mut status = self.status(&desired, &observed, memory, &plan);
         status.update = update(&desired, &observed, held.as_ref());
-        status.traffic = senses.paths(self.service);
+        status.traffic = monitor.paths(self.service);
         status.hint = self.spec().and_then(|spec| plan::hint::hint(spec, &status.traffic));
         let serving = status.instances.iter().filter(|instance| instance.serves());
-        let serving: BTreeSet<&str> = serving.map(|instance| instance.id.as_str()).collect();
-        let runs = observed.replicas.iter().filter(|replica| serving.contains(replica.id.as_str()));
-        memory.serving = runs.map(|replica| (replica.id.clone(), replica.started_at)).collect();
+        let serving: BTreeSet<&ContainerId> = serving.map(|instance| &instance.id).collect();
+        let runs = observed.replicas.iter().filter(|replica| serving.contains(&replica.id));
+        memory.replicas.serving = runs.map(|replica| (replica.id.clone(), replica.started_at)).collect();
         Decision { desired, observed, plan, status }
     }
 
@@ -209,75 +132,87 @@ impl Pass<'_> {
         &self,
         decision: Decision,
         engine: &dyn Engine,
-        memory: &mut Memory,
-        now: Now<'_>,
-    ) -> Outcome {
+        memory: &mut ServiceRecord,
+        now: ActionClock<'_>,
+    ) -> PassResult {
         let Decision { desired, observed, plan, status: before } = decision;
         let context = self.context(&plan, &desired, memory);
-        let deeds = act(engine, &plan, (&context, &observed), memory, now).await;
+        let results = act(engine, &plan, (&context, &observed), memory, now).await;
         let status = self.status(&desired, &observed, memory, &plan);
         let ServiceStatus { traffic, hint, update, .. } = before;
         let status = ServiceStatus { traffic, hint, update, ..status };
-        Outcome { plan, deeds, status }
+        PassResult { plan, results, status }
     }
 
-    fn observed(&self, snapshot: &Snapshot, memory: &Memory) -> Observed {
+    fn observed(&self, snapshot: &Snapshot, memory: &ServiceRecord) -> Observed {
         let spec = self.spec();
         // The snapshot is everybody's; this service's revisions name a few images of it.
-        let specs = || spec.into_iter().chain(memory.history.iter().map(|record| &record.spec));
+        let specs = || spec.into_iter().chain(memory.revisions.history.iter().map(|record| &*record.spec));
         let named = specs().flat_map(|spec| std::iter::once(&spec.image).chain(spec.hook_images()));
-        let ids = memory.history.iter().filter_map(|record| record.image.as_ref());
-        let images = named.chain(ids).filter_map(|image| Some((image.clone(), snapshot.images.get(image)?.clone())));
+        let ids = memory.revisions.history.iter().filter_map(|record| record.image.as_ref()).map(ImageRef::from);
+        let all = named.cloned().chain(ids);
+        let images = all.filter_map(|image| snapshot.images.get(&image).cloned().map(|state| (image, state)));
         let image = spec.map(|spec| &spec.image);
-        let mut facts = image.and_then(|image| snapshot.facts.get(image)).cloned().unwrap_or_default();
-        let reference = image.and_then(|image| Reference::parse(image));
-        let own = reference.iter().flat_map(|image| image.digests(&facts.digests)).map(str::to_owned).collect();
-        facts.digests = own;
+        let facts = image.and_then(|image| snapshot.facts.get(image)).cloned().unwrap_or_default();
+        let reference = image.and_then(Reference::parse);
+        let digests = reference.iter().flat_map(|image| image.digests(&facts.digests)).collect();
         Observed {
             facts,
-            spared: self.spared.clone(),
-            remote: self.registry.digest.clone(),
-            versions: self.registry.versions.clone(),
+            digests,
+            images_in_use: self.spared.clone(),
+            tag_answer: self.registry.digest.clone(),
+            version_answer: self.registry.versions.clone(),
             replicas: self.replicas(snapshot, memory),
             images: images.collect(),
             missing: spec.map_or_else(Vec::new, |spec| {
                 plan::project::missing(&self.service.project, self.project, spec, &snapshot.listing)
             }),
+            missing_earlier: self.missing_earlier(snapshot, memory),
             refused: self.refused.clone(),
-            unmet: self.unmet.clone(),
-            neighbours: self.neighbours.clone(),
-            turn: None,
+            unmet: plan::dependencies::waits_for(self.desired, &self.others),
+            failed_dependencies: plan::dependencies::failed(self.desired, &self.others),
+            neighbours: plan::dependencies::neighbours(self.desired, &self.others),
+            rollout_limit: None,
             hooks: snapshot.hooks.get(self.service).cloned().unwrap_or_default(),
             foreign: snapshot.listing.foreign_to(self.service).cloned().collect(),
         }
     }
 
-    /// Whom it has to let go first, if it has to.
-    fn turn(&self, desired: &Desired, observed: &Observed, memory: &Memory) -> Option<String> {
-        let stand = match desired {
-            Desired::Run(desired) => plan::begin::stand(desired, observed, memory),
-            Desired::Gone(_) | Desired::Held(_) => Stand::Rests,
+    /// What earlier revisions lack: what runs of them is healed while the desired one cannot begin.
+    fn missing_earlier(&self, snapshot: &Snapshot, memory: &ServiceRecord) -> BTreeMap<Revision, Vec<String>> {
+        let lacks = |spec: &crd_schema::ServiceSpec| {
+            plan::project::missing(&self.service.project, self.project, spec, &snapshot.listing)
         };
-        self.turns.and_then(|turns| turns.ask(self.service, stand))
+        let all = memory.revisions.history.iter().map(|record| (record.revision.clone(), lacks(&record.spec)));
+        all.filter(|(_, missing)| !missing.is_empty()).collect()
+    }
+
+    /// Whom it has to let go first, if it has to.
+    fn turn(&self, desired: &Desired, observed: &Observed, memory: &ServiceRecord) -> Option<String> {
+        let stand = match desired {
+            Desired::Run(desired) => plan::admission::rollout_state(desired, observed, memory),
+            Desired::Gone(_) | Desired::Held(_) => RolloutState::Idle,
+        };
+        self.limiter.and_then(|limiter| limiter.try_acquire(self.service, stand))
     }
 
     /// Those that Compose made count where the service is wanted, or where they were adopted before.
-    fn replicas(&self, snapshot: &Snapshot, memory: &Memory) -> Vec<Replica> {
+    fn replicas(&self, snapshot: &Snapshot, memory: &ServiceRecord) -> Vec<Replica> {
         let mut replicas = snapshot.replicas.get(self.service).cloned().unwrap_or_default();
         let wanted = running(self.desired).is_some();
-        replicas.retain(|one| wanted || one.compose.is_none() || memory.adopted.contains_key(&one.id));
+        replicas.retain(|one| wanted || one.compose.is_none() || memory.replicas.adopted.contains_key(&one.id));
         replicas
     }
 
     /// What is wanted, with the image that its tag stands for made part of it.
-    fn with_image(&self, observed: &Observed, memory: &mut Memory) -> (Desired, Option<Held>) {
+    fn with_image(&self, observed: &Observed, memory: &mut ServiceRecord) -> (Desired, Option<UpdateHold>) {
         let Desired::Run(desired) = self.desired else { return (self.desired.clone(), None) };
-        memory.notice_tag(&desired.spec.image, observed, self.now);
+        memory.observe_tag(&desired.spec.image, observed, self.now);
         let (desired, held) = plan::image::wanted(desired, observed, memory, self.now);
         (Desired::Run(Box::new(desired)), held)
     }
 
-    fn status(&self, desired: &Desired, observed: &Observed, memory: &Memory, plan: &Plan) -> ServiceStatus {
+    fn status(&self, desired: &Desired, observed: &Observed, memory: &ServiceRecord, plan: &Plan) -> ServiceStatus {
         let held = match desired {
             Desired::Run(desired) => {
                 let policy = &Policy::with(&desired.spec, &observed.replicas);
@@ -291,18 +226,18 @@ impl Pass<'_> {
     }
 
     fn spec(&self) -> Option<&crd_schema::ServiceSpec> {
-        running(self.desired).map(|desired| &desired.spec)
+        running(self.desired).map(|desired| &*desired.spec)
     }
 
-    fn context(&self, plan: &Plan, desired: &Desired, memory: &Memory) -> Context {
+    fn context(&self, plan: &Plan, desired: &Desired, memory: &ServiceRecord) -> ActionContext {
         // A rollback makes replicas of another specification than the desired one.
         let made = plan.actions.iter().filter_map(|action| match &action.verb {
-            Verb::Create(blueprint) => Some(&blueprint.spec),
+            Verb::Create(blueprint) => Some(&*blueprint.spec),
             _ => None,
         });
         let mut context = context(&self.service.project, self.project, made);
         if plan.actions.iter().any(|action| matches!(action.verb, Verb::Start(_))) {
-            let remembered = memory.history.iter().map(|record| (&record.revision, &record.spec.files));
+            let remembered = memory.revisions.history.iter().map(|record| (&record.revision, &record.spec.files));
             let wanted = running(desired).map(|desired| (&desired.revision, &desired.spec.files));
             let files = remembered.chain(wanted).filter(|(_, files)| !files.is_empty());
             context.files = files.map(|(revision, files)| (revision.clone(), files.clone())).collect();
@@ -312,32 +247,33 @@ impl Pass<'_> {
 }
 
 /// What is known of new images, if they are followed.
-fn update(desired: &Desired, observed: &Observed, held: Option<&Held>) -> Option<UpdateStatus> {
-    let desired = running(desired).filter(|desired| follows(&desired.spec) || desired.document.is_some())?;
-    let remote = observed.remote.as_ref();
+fn update(desired: &Desired, observed: &Observed, held: Option<&UpdateHold>) -> Option<UpdateStatus> {
+    let desired =
+        running(desired).filter(|desired| follows_image(&desired.spec) || desired.document_names.is_some())?;
+    let remote = observed.tag_answer.as_ref();
     let policy = desired.spec.update.as_ref().map(Update::policy).unwrap_or_default();
     Some(UpdateStatus {
         policy,
         image: desired.spec.image.clone(),
         raised_from: desired.raised_from.clone(),
         image_id: desired.image.clone(),
-        document: desired.of_document().0.to_owned(),
+        document: desired.document_revision().0.clone(),
         newer: held.and(observed.images.get(&desired.spec.image)).and_then(|state| match state {
             ImageState::Present(id) => Some(id.clone()),
             _ => None,
         }),
         why_not: held.map(|held| match held {
-            Held::Failed => "it has failed before, and is not tried again".to_owned(),
-            Held::Cooling(_) => "its cooldown has not passed".to_owned(),
+            UpdateHold::Failed => "it has failed before, and is not tried again".to_owned(),
+            UpdateHold::Cooling(_) => "its cooldown has not passed".to_owned(),
         }),
         not_before: held.and_then(|held| match held {
-            Held::Cooling(until) => Some(*until),
-            Held::Failed => None,
+            UpdateHold::Cooling(until) => Some(*until),
+            UpdateHold::Failed => None,
         }),
-        registry: remote.and_then(|remote| remote.answer.clone()),
+        registry: remote.and_then(|remote| remote.answer.clone()).map(ImageDigest::new),
         checked_at: remote.and_then(|remote| remote.checked_at),
         next_check: remote.and_then(|remote| remote.next_at),
-        problem: [remote, observed.versions.as_ref()]
+        problem: [remote, observed.version_answer.as_ref()]
             .into_iter()
             .flatten()
             .find_map(|remote| remote.problem.clone())
@@ -354,7 +290,7 @@ fn update(desired: &Desired, observed: &Observed, held: Option<&Held>) -> Option
     })
 }
 
-fn running(desired: &Desired) -> Option<&DesiredService> {
+pub(crate) fn running(desired: &Desired) -> Option<&DesiredService> {
     match desired {
         Desired::Run(desired) => Some(desired),
         Desired::Gone(_) | Desired::Held(_) => None,
@@ -366,8 +302,8 @@ pub fn context<'a>(
     project: &str,
     desired: &DesiredProject,
     specs: impl Iterator<Item = &'a crd_schema::ServiceSpec>,
-) -> Context {
-    let mut context = Context { project: project.to_owned(), ..Context::default() };
+) -> ActionContext {
+    let mut context = ActionContext { project: project.to_owned(), ..ActionContext::default() };
     for spec in specs {
         let (networks, volumes) = plan::project::uses(spec);
         for key in networks {

@@ -2,21 +2,17 @@
 //! makes the controller slower, never unsafe. What another version has written differently costs no more than its own place,
 //! and is kept beside.
 
-mod file;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use composed_core::model::{ServiceName, ServiceRecord};
+use composed_platform::files::{self, LoadedFile, replace};
+use composed_source::made_of::KnownProjects;
 use crd_schema::status::ServiceStatus;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-
-use self::file::Found;
-pub(crate) use self::file::replace;
-
-use crate::model::{Memory, ServiceName};
-use crate::source::made_of::Remembered;
 
 /// How the names of files begin that are being written: tempfile's own word.
 const TEMPORARY: &str = ".tmp";
@@ -64,16 +60,16 @@ impl StateDir {
     }
 
     /// What is remembered of `service`.
-    pub fn load(&self, service: &ServiceName) -> Memory {
+    pub fn load(&self, service: &ServiceName) -> ServiceRecord {
         let Some(path) = self.path("services", service) else {
-            return Memory::default();
+            return ServiceRecord::default();
         };
         self.read(&path, &format!("the memory of {service}"))
     }
 
     fn read<T: DeserializeOwned + Default>(&self, path: &Path, what: &str) -> T {
-        let Found { value, told } = file::read(path, what, !self.is_anothers);
-        lock(&self.unreadable).extend(told);
+        let LoadedFile { value, told } = files::read(path, what, !self.is_anothers);
+        self.unreadable.lock().extend(told);
         value
     }
 
@@ -84,7 +80,7 @@ impl StateDir {
 
     /// What could not be read since this was opened, in words.
     pub fn unreadable(&self) -> Vec<String> {
-        lock(&self.unreadable).iter().cloned().collect()
+        self.unreadable.lock().iter().cloned().collect()
     }
 
     /// The services with containers that Docker Compose made and that were adopted: their labels do not tell.
@@ -99,11 +95,11 @@ impl StateDir {
             let files = entries(&path).filter_map(|file| Some(name(&file)?.strip_suffix(".json")?.to_owned()));
             files.map(move |service| ServiceName::new(&project, service)).collect::<Vec<_>>()
         });
-        services.filter(|service| !self.load(service).adopted.is_empty()).collect()
+        services.filter(|service| !self.load(service).replicas.adopted.is_empty()).collect()
     }
 
     /// Remembers `memory`: whole or not at all, whatever happens meanwhile.
-    pub fn save(&self, service: &ServiceName, memory: &Memory) -> std::io::Result<()> {
+    pub fn save(&self, service: &ServiceName, memory: &ServiceRecord) -> std::io::Result<()> {
         let Some(path) = self.path("services", service) else {
             return Ok(());
         };
@@ -112,7 +108,7 @@ impl StateDir {
 
     /// The status that was last shown of `service`: its times outlive the process.
     pub fn load_status(&self, service: &ServiceName) -> Option<ServiceStatus> {
-        self.read(&self.path("status", service)?, &format!("the last status of {service}"))
+        files::read_dispensable(&self.path("status", service)?)
     }
 
     /// Writes down what is shown of `service`.
@@ -125,12 +121,12 @@ impl StateDir {
     }
 
     /// What Compose projects were made of.
-    pub fn load_made_of(&self) -> Remembered {
+    pub fn load_made_of(&self) -> KnownProjects {
         self.load_room(MADE_OF, "what Compose projects were made of")
     }
 
     /// Remembers what Compose projects are made of, if it is something else than before.
-    pub fn save_made_of(&self, made_of: &Remembered) -> std::io::Result<()> {
+    pub fn save_made_of(&self, made_of: &KnownProjects) -> std::io::Result<()> {
         let Some(path) = self.room(MADE_OF) else { return Ok(()) };
         let text = serde_json::to_vec(made_of)?;
         let same = std::fs::read(&path).map_or_else(|_| made_of.is_empty(), |before| before == text);
@@ -191,15 +187,6 @@ impl StateDir {
     }
 }
 
-/// Reads the JSON of a file that this process keeps, which holds `what`; see [`file`].
-pub(crate) fn read<T: DeserializeOwned + Default>(path: Option<&Path>, what: &str) -> T {
-    path.map_or_else(T::default, |path| file::read(path, what, true).value)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +199,7 @@ mod tests {
         let victim = dir.path().join("victim/daemon.json");
         std::fs::write(&victim, "{}").expect("a file");
         let wild = ServiceName::new("../../victim", "daemon");
-        state.save(&wild, &Memory::default()).expect("nothing is written");
+        state.save(&wild, &ServiceRecord::default()).expect("nothing is written");
         state.save_status(&wild, &ServiceStatus::default()).expect("nothing is written");
         state.forget(&wild);
         assert_eq!(std::fs::read_to_string(&victim).expect("it is there"), "{}");
@@ -225,14 +212,14 @@ mod tests {
         let state = StateDir::open(dir.path()).expect("opened");
         let web = ServiceName::new("shop", "web");
         let path = dir.path().join("services/shop/web.json");
-        assert_eq!(state.load(&web), Memory::default());
+        assert_eq!(state.load(&web), ServiceRecord::default());
         assert_eq!(state.unreadable(), Vec::<String>::new(), "none is none");
-        state.save(&web, &Memory { generation: 7, ..Memory::default() }).expect("saved");
+        state.save(&web, &ServiceRecord { generation: 7, ..ServiceRecord::default() }).expect("saved");
         let newer =
             std::fs::read_to_string(&path).expect("a file").replace("\"generation\":7", "\"generation\":\"vii\"");
         std::fs::write(&path, &newer).expect("written");
-        assert_eq!(state.load(&web), Memory::default());
-        state.save(&web, &Memory::default()).expect("saved");
+        assert_eq!(state.load(&web), ServiceRecord::default());
+        state.save(&web, &ServiceRecord::default()).expect("saved");
         let beside = dir.path().join("services/shop/web.json.unreadable");
         assert_eq!(std::fs::read_to_string(beside).expect("kept"), newer);
         assert!(state.unreadable().iter().all(|told| told.contains("shop/web") && told.contains(".unreadable")));
@@ -240,7 +227,7 @@ mod tests {
         assert!(state.adopted().is_empty(), "it is no service");
         // One that only looks, as `composed plan` does, leaves it where it is.
         std::fs::write(&path, &newer).expect("written");
-        assert_eq!(StateDir::existing(dir.path()).load(&web), Memory::default());
+        assert_eq!(StateDir::existing(dir.path()).load(&web), ServiceRecord::default());
         assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
     }
 
@@ -248,7 +235,7 @@ mod tests {
     fn leftovers_of_killed_processes_go_and_nothing_else() {
         let dir = tempfile::tempdir().expect("a directory");
         let state = StateDir::open(dir.path()).expect("opened");
-        state.save(&ServiceName::new("shop", "web"), &Memory::default()).expect("saved");
+        state.save(&ServiceName::new("shop", "web"), &ServiceRecord::default()).expect("saved");
         let lay = |name: &str| std::fs::write(dir.path().join(name), "secret").expect("a file");
         for name in [".tmpAbCdEf", "services/shop/.tmp123456", "images.json"] {
             lay(name);

@@ -70,7 +70,7 @@ const SERVICE: &[(&str, &str)] = &[
     ("terminationGracePeriodSeconds", "write `stop_grace_period: 30s`"),
     // What Compose keeps in `deploy`.
     ("update_config", "write `rollout`"),
-    ("rollback_config", "write `rollout: {failure_action: rollback}`"),
+    ("rollback_config", "write `rollout: {rollback: ...}`"),
 ];
 
 const DEPLOY: &[(&str, &str)] = &[
@@ -82,8 +82,8 @@ const DEPLOY: &[(&str, &str)] = &[
         "update_config",
         "write `rollout` in `spec`: parallelism is `max_surge`, monitor is `min_ready`, order and failure_action keep their names",
     ),
-    ("rollback_config", "a rollback follows `rollout` in `spec`; remove it"),
-    ("restart_policy", "write `restart` in `spec`"),
+    ("rollback_config", "write `rollout: {rollback: ...}` in `spec`"),
+    ("restart_policy", "write `restart` and `restart_policy` in `spec`"),
     ("placement", "there is one host; remove it"),
 ];
 
@@ -94,7 +94,6 @@ const ROLLOUT: &[(&str, &str)] = &[
     ("parallelism", "write `max_surge` (start-first) or `max_unavailable` (stop-first)"),
     ("delay", "write `min_ready`: a replica must stay ready that long before the next one"),
     ("monitor", "write `min_ready`"),
-    ("max_failure_ratio", "a rollout with a failed replica has failed; remove it"),
 ];
 
 const MOUNT: &[(&str, &str)] = &[

@@ -1,5 +1,6 @@
 //! The text of a document with another image; all else stays as it was written, comments and layout too.
 
+use crate::ImageRef;
 use crate::yaml::{self, Kind, Node};
 
 /// `text` with the image of a service replaced: of a service document of ours, or of a service of a Compose file. `from` is
@@ -7,7 +8,8 @@ use crate::yaml::{self, Kind, Node};
 ///
 /// # Errors
 /// Why it cannot be replaced, in words: the service is not in there, or its image is not written in one piece.
-pub fn with_image(text: &str, project: &str, service: &str, from: &str, to: &str) -> Result<String, String> {
+pub fn with_image(text: &str, project: &str, service: &str, from: &ImageRef, to: &ImageRef) -> Result<String, String> {
+    let from = from.as_str();
     let (mark, body) = match text.strip_prefix('\u{feff}') {
         Some(body) => ("\u{feff}", body),
         None => ("", text),
@@ -57,10 +59,10 @@ fn offset(text: &str, node: &Node, words: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::with_image;
+    use super::*;
 
     fn raised(text: &str) -> Result<String, String> {
-        with_image(text, "shop", "web", "web:1.4.0", "web:1.4.2")
+        with_image(text, "shop", "web", &ImageRef::new("web:1.4.0"), &ImageRef::new("web:1.4.2"))
     }
 
     fn document(image: &str) -> String {

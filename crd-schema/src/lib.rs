@@ -12,8 +12,9 @@ mod diagnostic;
 pub mod edit;
 mod forms;
 mod mask;
+mod names;
 mod parse;
-pub mod revision;
+mod revision;
 mod schema;
 pub mod settings;
 pub mod status;
@@ -21,8 +22,11 @@ mod types;
 mod yaml;
 
 pub use advice::nearest;
-pub use check::{is_project_name, is_service_name};
+pub use check::{is_image_tag, is_project_name, is_service_name, split_registry};
 pub use diagnostic::Diagnostic;
+pub use names::{
+    ContainerId, ImageDigest, ImageId, ImageRef, NetworkId, NetworkName, Revision, SpecDigest, VolumeName,
+};
 pub use parse::{MAX_FILE_BYTES, Parsed, parse, parse_bytes};
 pub use schema::{schema, settings_schema};
 pub use types::{
@@ -44,8 +48,8 @@ pub use types::{
     },
     port::{Port, PortMode, Protocol},
     project::{Ipam, IpamConfig, Network, Volume},
-    rollout::{Canary, FailureAction, Order, Rollout},
-    runtime::{Device, Logging, PullPolicy, RestartPolicy, SwapLimit, Ulimit},
+    rollout::{Canary, FailureAction, Order, Rollback, Rollout},
+    runtime::{Device, Logging, PullPolicy, RestartPolicy, RestartRules, SwapLimit, Ulimit},
     scalar::{ByteSize, ComposeDuration, Decimal, IntOrPercent, Rounding, ScalarError, StatusCodes},
     service::ServiceSpec,
     update::{Update, UpdatePolicy},

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::ServiceSpec;
+use crate::{Revision, ServiceSpec, SpecDigest};
 
 /// Goes before the text that is hashed. Counts changes of the hash itself: another number makes every container of
 /// every user old at once.
@@ -20,6 +20,7 @@ const CONTROLLER_SIDE: &[&str] = &[
     "pull_policy",
     "readiness",
     "replicas",
+    "restart_policy",
     "rollout",
     "traffic",
     "update",
@@ -38,16 +39,16 @@ impl ServiceSpec {
 
     /// Names what reaches the container: ten hexadecimal digits. Two specs with the same revision run alike; one that
     /// only differs in, say, `replicas` has the same.
-    pub fn revision(&self) -> String {
-        name(&self.container_side())
+    pub fn revision(&self) -> Revision {
+        Revision::new(name(&self.container_side()))
     }
 
     /// Names the whole spec in the same way: it changes with any key but `paused`, which is nothing that could fail or be
     /// undone.
-    pub fn digest(&self) -> String {
+    pub fn digest(&self) -> SpecDigest {
         let mut whole = self.whole();
         whole.remove("paused");
-        name(&Value::Object(whole))
+        SpecDigest::new(name(&Value::Object(whole)))
     }
 
     fn whole(&self) -> Map<String, Value> {
@@ -58,9 +59,24 @@ impl ServiceSpec {
     }
 }
 
-/// Names `own` together with the revisions of others, by their names: it changes with any of them.
-pub fn together<'a>(own: &str, others: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
-    let others = others.into_iter().map(|(name, revision)| (name.clone(), Value::from(revision.as_str())));
+impl Revision {
+    /// It, together with what else makes it, such as the revisions of others, by their names: it changes with any of them.
+    #[must_use]
+    pub fn with<'a>(&self, others: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::new(together(self.as_str(), others))
+    }
+}
+
+impl SpecDigest {
+    /// As [`Revision::with`].
+    #[must_use]
+    pub fn with<'a>(&self, others: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::new(together(self.as_str(), others))
+    }
+}
+
+fn together<'a>(own: &str, others: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let others = others.into_iter().map(|(name, text)| (name.to_owned(), Value::from(text)));
     name(&Value::Array(vec![Value::from(own), Value::Object(others.collect())]))
 }
 
@@ -106,11 +122,11 @@ fn canonical(value: &Value, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ComposeDuration, Environment, Rollout};
+    use crate::{ComposeDuration, Environment, ImageRef, Rollout};
 
     fn spec() -> ServiceSpec {
         ServiceSpec {
-            image: "shop/web:1.4.2".into(),
+            image: ImageRef::new("shop/web:1.4.2"),
             environment: Environment::from_iter([("LOG".to_owned(), "info".to_owned())]),
             stop_grace_period: Some(ComposeDuration::from_secs(10)),
             ..ServiceSpec::default()
@@ -125,7 +141,7 @@ mod tests {
             r#"{"environment":{"LOG":"info"},"image":"shop/web:1.4.2","stop_grace_period":"10s"}"#
         );
         assert_eq!(spec().revision(), "0b71826a44");
-        assert_eq!(spec().digest(), spec().revision());
+        assert_eq!(spec().digest(), spec().revision().as_str());
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Watcher {
                 }
                 sights.most_running = sights.most_running.max(running.len());
                 drop(sights);
-                std::thread::sleep(millis(150));
+                std::thread::sleep(millis(150)); // How often it looks: what lasts less is not seen.
             }
         });
         Self { sights, done, thread: Some(thread) }

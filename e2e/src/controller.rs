@@ -50,7 +50,12 @@ impl Controller {
 
     /// Starts it with more options of `run`.
     pub fn start_with(world: &World, more: &[String]) -> Self {
-        Self::begin(world, &world.socket(), more, &[])
+        Self::start_at_with(world, &world.socket(), more)
+    }
+
+    /// Starts it with another socket, and more options of `run`.
+    pub fn start_at_with(world: &World, socket: &Path, more: &[String]) -> Self {
+        Self::begin(world, socket, more, &[])
     }
 
     /// Starts it on a git repository in place of the world's documents; it is asked every few seconds.
@@ -118,6 +123,14 @@ impl Controller {
         found.cloned().ok_or_else(|| format!("no service {service}: {overview}"))
     }
 
+    /// `Ok` if `/readyz` says that it is ready, else what it says.
+    pub fn is_ready(&self) -> Result<(), String> {
+        match ask(&self.socket, "GET", "/readyz")? {
+            (200, _) => Ok(()),
+            (status, body) => Err(format!("{status} {body}")),
+        }
+    }
+
     /// Waits until the status of a service is such. Follows it by long poll, so as to see what lasts only a moment.
     pub fn meets(&self, service: &str, limit: Duration, what: &str, mut such: impl FnMut(&Value) -> bool) {
         let end = Instant::now() + limit;
@@ -125,7 +138,7 @@ impl Controller {
         let mut last = "nothing yet".to_owned();
         while Instant::now() < end {
             let Ok(overview) = get(&self.socket, &path) else {
-                std::thread::sleep(millis(10));
+                std::thread::sleep(millis(10)); // It does not answer yet: the pace of asking.
                 continue;
             };
             path = format!("/v1/services?after={}", overview["version"]);
@@ -229,18 +242,25 @@ pub fn brief(status: &Value) -> String {
 
 /// A GET on a unix socket.
 pub fn get(socket: &Path, path: &str) -> Result<Value, String> {
+    let (_, body) = ask(socket, "GET", path)?;
+    serde_json::from_str(&body).map_err(|error| format!("{error} in {body}"))
+}
+
+/// Asks something on a unix socket; returns the answer's status and body.
+pub fn ask(socket: &Path, method: &str, path: &str) -> Result<(u16, String), String> {
     let ask = || -> std::io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(secs(10)))?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: composed\r\n\r\n").as_bytes())?;
+        stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: composed\r\n\r\n").as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         Ok(answer)
     };
     let answer = ask().map_err(|error| format!("the controller does not answer: {error}"))?;
     let text = String::from_utf8_lossy(&answer);
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    serde_json::from_str(body).map_err(|error| format!("{error} in {text}"))
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("no answer: {text}"))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.map(|status| (status, body.to_owned())).ok_or_else(|| format!("no status: {text}"))
 }
 
 /// What came of a verb that ends.

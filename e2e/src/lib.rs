@@ -14,6 +14,7 @@ pub mod between;
 pub mod check;
 pub mod clients;
 pub mod controller;
+pub mod disk;
 pub mod docker;
 pub mod document;
 pub mod git;
@@ -25,6 +26,7 @@ mod open_loop;
 pub mod program;
 pub mod proxy;
 pub mod report;
+pub mod slow_file;
 pub mod stage;
 pub mod traefik;
 pub mod traffic;
@@ -40,8 +42,29 @@ pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T
             Ok(found) => return found,
             Err(last) => assert!(began.elapsed() < limit, "not within {limit:?}: {what}; last: {last}"),
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(millis(100)); // The pace of looking.
     }
+}
+
+/// Looks for all of `time` whether something still is so; fails with `what` and its last words when it is not.
+pub fn stays(time: Duration, what: &str, mut look: impl FnMut() -> Result<(), String>) {
+    let began = Instant::now();
+    loop {
+        let is_last = began.elapsed() >= time;
+        if let Err(last) = look() {
+            panic!("not for {time:?}: {what}; after {:.1?}: {last}", began.elapsed());
+        }
+        if is_last {
+            return;
+        }
+        // Seldom: to look costs the engine something.
+        std::thread::sleep(millis(500));
+    }
+}
+
+/// Lets load, or a client, go on for so long: the length of it is the point, and there is nothing else to wait for.
+pub fn let_load_go_on(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// `Ok` if `holds`, else `Err` with the words: for [`within`].

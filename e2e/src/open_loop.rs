@@ -66,9 +66,10 @@ impl OpenLoop {
         let Some(runtime) = self.runtime.take() else { return };
         self.gate.ended.store(true, Ordering::SeqCst);
         let end = Instant::now() + patience + secs(1);
+        // Who was just let in counts among those under way by then.
         std::thread::sleep(millis(50));
         while Instant::now() < end && self.gate.under_way.load(Ordering::SeqCst) > 0 {
-            std::thread::sleep(millis(20));
+            std::thread::sleep(millis(20)); // The pace of looking.
         }
         runtime.shutdown_timeout(secs(1));
     }

@@ -116,6 +116,8 @@ pub fn janitor(child: u32) {
         let script = format!(
             "trap '' INT TERM
             while read -r pid; do pids=\"$pids $pid\"; done
+            # What is frozen cannot be ended.
+            for dir in {tmp}/{run}*; do grep -o \" $dir/[^ ]*\" /proc/self/mounts | xargs -rn1 fsfreeze -u; done
             ours() {{ tr '\\0' ' ' </proc/$1/cmdline | grep -q '{run}'; }}
             for pid in $pids; do ours $pid && kill -TERM $pid; done
             for second in 1 2 3 4 5 6 7 8 9 10; do

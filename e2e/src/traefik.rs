@@ -129,7 +129,7 @@ impl Lag {
                     lags.push(at.elapsed());
                 }
                 last = now;
-                std::thread::sleep(millis(3));
+                std::thread::sleep(millis(3)); // What is measured is told as exactly as this.
             }
             lags
         });

@@ -35,12 +35,18 @@ mod front_options;
 mod git;
 #[path = "docker/hangs.rs"]
 mod hangs;
+#[path = "docker/hangs_at_once.rs"]
+mod hangs_at_once;
+#[path = "docker/hangs_outside.rs"]
+mod hangs_outside;
 #[path = "docker/heal.rs"]
 mod heal;
 #[path = "docker/hooks.rs"]
 mod hooks;
 #[path = "docker/images.rs"]
 mod images;
+#[path = "docker/killed.rs"]
+mod killed;
 #[path = "docker/neighbours.rs"]
 mod neighbours;
 #[path = "docker/order.rs"]

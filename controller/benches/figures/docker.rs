@@ -1,73 +1,36 @@
 //! Figures on a real engine: what a rollout takes over its floor, how soon a saved file is acted upon, what idling costs.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+mod running;
+mod spy;
+
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use composed::board::Board;
-use composed::cli::progress::{Standing, standing};
-use composed::clock::Clock;
-use composed::controller::Controller;
-use composed::engine::docker::Docker;
-use composed::engine::{Claim, Context, Engine, EngineError, Scope, look};
-use composed::model::{Health, Key, Listing, Replica, ServiceName, Snapshot, State};
-use composed::plan::action::{Blueprint, Target, Verb};
-use composed::source::compose::Asked;
-use composed::source::files::Reading;
-use composed::source::git::{Access, Address, Follow, GitSource, Signed, watch as git_watch};
-use composed::source::host::HostName;
-use composed::source::watch::{DEBOUNCE, watch as watch_files};
-use composed::state::StateDir;
-use composed::traffic::local::LocalSenses;
-use crd_schema::{Object, ServiceSpec};
-use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use tokio::sync::{mpsc, watch};
+use composed_core::engine::{ActionContext, Engine, ObserveRequest, observe_once};
+use composed_core::model::{Health, Replica, ServiceName};
+use composed_core::plan::action::{Blueprint, Target, Verb};
+use composed_docker::Docker;
+use composed_source::compose::ComposeOptions;
+use composed_source::files::Reading;
+use composed_source::git::{Access, Address, Follow, GitSource, Signed, watch as git_watch};
+use composed_source::host::HostName;
+use composed_source::watch::{DEBOUNCE, watch as watch_files};
+use crd_schema::{ImageRef, NetworkName, Object, ServiceSpec};
+use tokio::sync::mpsc;
+
+pub(crate) use self::running::cpu_ticks;
+use self::running::{Running, metrics, rss_kib, target, wait_for};
+use self::spy::Spy;
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_composed");
-
-/// An engine that notes when it is first asked to do something.
-struct Spy {
-    inner: Arc<Docker>,
-    first: Mutex<Option<Instant>>,
-}
-
-impl Engine for Spy {
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-    fn watch(&self) -> BoxStream<'static, Option<Key>> {
-        self.inner.watch()
-    }
-    fn list<'a>(&'a self, compose: &'a Arc<BTreeSet<ServiceName>>) -> BoxFuture<'a, Result<Listing, EngineError>> {
-        self.first.lock().unwrap().get_or_insert_with(Instant::now);
-        self.inner.list(compose)
-    }
-    fn observe<'a>(
-        &'a self,
-        scope: &'a Scope,
-        listing: &'a Arc<Listing>,
-    ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
-        self.inner.observe(scope, listing)
-    }
-    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
-        self.inner.apply(verb, context)
-    }
-    fn claim(&self) -> BoxFuture<'_, Result<Claim, EngineError>> {
-        self.first.lock().unwrap().get_or_insert_with(Instant::now);
-        self.inner.claim()
-    }
-    fn release(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        self.inner.release()
-    }
-}
 
 struct Bench {
     docker: Arc<Docker>,
     instance: String,
-    image: String,
+    image: ImageRef,
 }
 
 pub(crate) async fn run(wanted: &dyn Fn(&str) -> bool) {
@@ -77,7 +40,7 @@ pub(crate) async fn run(wanted: &dyn Fn(&str) -> bool) {
         Err(error) => return println!("the figures on Docker are left out: {error}"),
     };
     let rootfs = Command::new(BIN).arg("own-rootfs").output().unwrap().stdout;
-    let bench = Bench { image: format!("{instance}:1"), docker, instance };
+    let bench = Bench { image: ImageRef::new(format!("{instance}:1")), docker, instance };
     let changes = [r#"ENTRYPOINT ["/composed", "demo-app"]"#.to_owned(), "EXPOSE 8080".to_owned()];
     bench.docker.import_image(rootfs, &bench.image, &changes).await.unwrap();
     if wanted("rollout") {
@@ -123,7 +86,10 @@ impl Bench {
     async fn floor(&self, replicas: u32) -> f64 {
         let context = self.context();
         let service = ServiceName::new(&self.instance, "floor");
-        let network = Verb::CreateNetwork { key: "default".to_owned(), name: format!("{}_default", self.instance) };
+        let network = Verb::CreateNetwork {
+            key: "default".to_owned(),
+            name: NetworkName::new(format!("{}_default", self.instance)),
+        };
         self.docker.apply(&network, &context).await.unwrap();
         let mut old = Vec::new();
         for number in 1..=replicas {
@@ -150,7 +116,7 @@ impl Bench {
         seconds
     }
 
-    async fn fresh(&self, service: &ServiceName, number: u32, change: u32, context: &Context) -> Target {
+    async fn fresh(&self, service: &ServiceName, number: u32, change: u32, context: &ActionContext) -> Target {
         let name = service.container(number);
         let spec = Self::spec(&self.document("floor", 1, change, "500ms"));
         let revision = spec.revision();
@@ -161,7 +127,7 @@ impl Bench {
             name: name.clone(),
             revision,
             generation: 1,
-            spec,
+            spec: spec.into(),
             volumes: BTreeMap::new(),
             joins: BTreeMap::new(),
             image: None,
@@ -174,8 +140,8 @@ impl Bench {
     }
 
     async fn replicas(&self, service: &ServiceName) -> Vec<Replica> {
-        let scope = Scope { services: Some([service.clone()].into()), ..Scope::default() };
-        look(&*self.docker, &scope).await.unwrap().replicas.remove(service).unwrap_or_default()
+        let scope = ObserveRequest { services: Some([service.clone()].into()), ..ObserveRequest::default() };
+        observe_once(&*self.docker, &scope).await.unwrap().replicas.remove(service).unwrap_or_default()
     }
 
     async fn until(&self, service: &ServiceName, done: impl Fn(&[Replica]) -> bool) {
@@ -186,12 +152,12 @@ impl Bench {
         }
     }
 
-    fn context(&self) -> Context {
-        let network = (format!("{}_default", self.instance), crd_schema::Network::default());
-        Context {
+    fn context(&self) -> ActionContext {
+        let network = (NetworkName::new(format!("{}_default", self.instance)), crd_schema::Network::default());
+        ActionContext {
             project: self.instance.clone(),
             networks: BTreeMap::from([("default".to_owned(), network)]),
-            ..Context::default()
+            ..ActionContext::default()
         }
     }
 
@@ -252,7 +218,7 @@ impl Bench {
             allow_rewrite: false,
             host_root: None,
             host_name: HostName::Any,
-            compose: Asked::default(),
+            compose: ComposeOptions::default(),
         };
         let room = copies.path().to_owned();
         let begin =
@@ -269,12 +235,12 @@ impl Bench {
         let docker = |words: &[&str]| assert!(Command::new("docker").args(words).output().unwrap().status.success());
         for (number, image) in images.iter().enumerate() {
             let made = format!("{}-seed", self.instance);
-            docker(&["create", "--name", &made, &self.image]);
+            docker(&["create", "--name", &made, self.image.as_str()]);
             docker(&["commit", "--change", &format!("ENV NUMBER={number}"), &made, image]);
             docker(&["rm", &made]);
         }
         docker(&["tag", &images[0], &moving]);
-        let text = self.document("web", 1, 0, "500ms").replace(&self.image, &moving);
+        let text = self.document("web", 1, 0, "500ms").replace(self.image.as_str(), &moving);
         std::fs::write(dir.path().join("web.yaml"), text + "  update: digest\n").unwrap();
         let change = |change: u32| docker(&["tag", &images[change as usize % 2], &moving]);
         let waits = self.latencies(files(dir.path()), change).await;
@@ -358,103 +324,4 @@ fn say(what: &str, waits: &[Duration], less: Duration, most: u32) {
 fn files(dir: &Path) -> impl FnOnce(mpsc::Sender<Reading>) {
     let dir = dir.to_owned();
     move |readings| drop(tokio::spawn(watch_files(dir, readings)))
-}
-
-struct Running {
-    board: Arc<Board>,
-    readings: mpsc::Sender<Reading>,
-    stop: watch::Sender<bool>,
-    controller: tokio::task::JoinHandle<()>,
-    name: ServiceName,
-}
-
-impl Running {
-    fn start(bench: &Bench, begin: impl FnOnce(mpsc::Sender<Reading>), spy: Option<Arc<Spy>>) -> Self {
-        let board = Arc::new(Board::default());
-        let clock = Clock::system();
-        let (stop, stopped) = watch::channel(false);
-        let (readings, received) = mpsc::channel(1);
-        begin(readings.clone());
-        let docker = Arc::clone(&bench.docker);
-        let controller = Controller {
-            senses: LocalSenses::new(Some(Arc::clone(&docker)), clock, Arc::clone(&board)),
-            engine: spy.map_or(docker as Arc<dyn Engine>, |spy| spy),
-            clock,
-            state: StateDir::default(),
-            board: Arc::clone(&board),
-            images: None,
-            notifier: None,
-            max_rollouts: None,
-            confirm_deletion: true,
-        };
-        let controller = tokio::spawn(controller.run(received, stopped));
-        Self { board, readings, stop, controller, name: ServiceName::new(&bench.instance, "web") }
-    }
-
-    fn revision(&self) -> String {
-        self.board.status(&self.name).unwrap().revision
-    }
-
-    async fn converged(&self, other_than: Option<&str>) {
-        let deadline = Instant::now() + Duration::from_mins(3);
-        let there = |status: &crd_schema::status::ServiceStatus| {
-            Some(status.revision.as_str()) != other_than && standing(status) == Standing::Converged
-        };
-        while !self.board.status(&self.name).is_some_and(|status| there(&status)) {
-            assert!(Instant::now() < deadline, "{:#?}", self.board.status(&self.name));
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Has everything removed, and ends.
-    async fn end(self) {
-        self.readings.send(Reading::default()).await.unwrap();
-        let gone = |board: &Board| {
-            board.statuses().is_empty() && board.events().iter().any(|event| event.action.starts_with("remove network"))
-        };
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while !gone(&self.board) && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.stop.send_replace(true);
-        self.controller.await.unwrap();
-    }
-}
-
-fn target(replica: &Replica) -> Target {
-    assert_ne!(replica.state, State::Dead);
-    Target { id: replica.id.clone(), name: replica.name.clone() }
-}
-
-async fn wait_for(socket: &PathBuf, text: &str) {
-    let deadline = Instant::now() + Duration::from_mins(3);
-    loop {
-        let output = Command::new(BIN).args(["status", "--socket"]).arg(socket).output().unwrap();
-        if String::from_utf8_lossy(&output.stdout).contains(text) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{output:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// All actions so far.
-async fn metrics(socket: &Path) -> u64 {
-    let (_, body) = composed::api::client::get(socket, "/metrics").await.unwrap();
-    let text = String::from_utf8(body).unwrap();
-    let lines = text.lines().filter(|line| line.starts_with("composed_actions_total"));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
-}
-
-/// User and system time in ticks of 10 ms.
-pub(crate) fn cpu_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
-fn rss_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

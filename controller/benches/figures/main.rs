@@ -18,8 +18,12 @@ fn main() {
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
+        if let Some(count) = std::env::args().nth(2).filter(|_| only.as_deref() == Some("scale-of")) {
+            return scale::run_one(&count).await;
+        }
         if wanted("scale") {
-            scale::run().await;
+            let counts: Vec<_> = std::env::args().skip(2).filter_map(|word| word.parse().ok()).collect();
+            scale::run(&counts);
         }
         if wanted("probes") {
             probes::run().await;

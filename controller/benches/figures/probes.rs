@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use composed::clock::Clock;
-use composed::model::{Memory, Probe, Replica, ServiceName};
-use composed::traffic::{Senses as _, local::LocalSenses};
-use crd_schema::{ComposeDuration, HttpProbe, Readiness, ServiceSpec};
+use composed_core::model::{Probe, Replica, ServiceName, ServiceRecord};
+use composed_platform::clock::Clock;
+use composed_traffic::{TrafficMonitor as _, local::LocalMonitor};
+use crd_schema::{ComposeDuration, HttpProbe, Readiness, Revision, ServiceSpec};
 
 use crate::docker::{BIN, cpu_ticks};
 
@@ -29,17 +29,17 @@ pub(crate) async fn run() {
     let spec = ServiceSpec { readiness, ..ServiceSpec::default() };
     let service = ServiceName::new("bench", "web");
     let mut replicas: Vec<_> = (0..REPLICAS).map(|number| replica(&service, number, &spec.revision())).collect();
-    let senses = LocalSenses::new(None, Clock::system(), Arc::default());
+    let monitor = LocalMonitor::new(None, Clock::system(), Arc::default());
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let files = open();
-    senses.sense(&service, Some(&spec), &Memory::default(), &mut replicas).await;
+    monitor.refresh(&service, Some(&spec), &ServiceRecord::default(), &mut replicas).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (ticks, begun) = (cpu_ticks(std::process::id()), Instant::now());
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
     let (ticks, took) = (cpu_ticks(std::process::id()) - ticks, begun.elapsed().as_secs_f64());
-    senses.sense(&service, Some(&spec), &Memory::default(), &mut replicas).await;
+    monitor.refresh(&service, Some(&spec), &ServiceRecord::default(), &mut replicas).await;
     let passing = replicas.iter().filter(|replica| replica.probe == Probe::Passing).count();
-    drop(senses);
+    drop(monitor);
     tokio::time::sleep(Duration::from_secs(2)).await;
     println!(
         "{REPLICAS} probes a second for {took:.0} s: {:.1} % of a core (under 10), {passing} of {REPLICAS} pass, {files} open files \
@@ -51,7 +51,7 @@ pub(crate) async fn run() {
     app.wait().unwrap();
 }
 
-fn replica(service: &ServiceName, number: usize, revision: &str) -> Replica {
+fn replica(service: &ServiceName, number: usize, revision: &Revision) -> Replica {
     serde_json::from_value(serde_json::json!({
         "id": format!("r{number}"), "name": format!("bench-web-{number}"), "number": number, "service": service,
         "revision": revision, "generation": 1, "created_at": "1970-01-01T00:00:00Z", "state": "running",

@@ -16,6 +16,7 @@
 //! HTTP/1.1 and HTTP/2 without TLS: `/`, `/slow?ms=N`, `/healthz`, and what lasts (`long`).
 
 mod long;
+mod state;
 
 use std::{
     env,
@@ -40,17 +41,10 @@ use tokio::{
     time::Instant,
 };
 
+use self::state::App;
+
 /// Its healthcheck, as a Compose `test`.
 pub const HEALTHCHECK: &str = r#"["CMD", "/composed", "demo-app", "check"]"#;
-
-#[derive(Debug)]
-struct App {
-    version: String,
-    hostname: String,
-    latency: Duration,
-    health: String,
-    started: Instant,
-}
 
 /// Serves until it is told to end. The exit code is 0 after a drain.
 pub async fn run() -> Result<ExitCode> {
@@ -105,10 +99,10 @@ pub fn check() -> ExitCode {
 
 /// Blocking and by hand: the check runs in each replica every few seconds and shall cost next to nothing.
 fn ask() -> Result<String> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port()?));
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, CHECK_TIMEOUT)?;
+    stream.set_read_timeout(Some(CHECK_TIMEOUT))?;
     stream.write_all(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

@@ -1,5 +1,6 @@
 //! The command line: verbs, options, help.
 
+mod duration;
 pub mod git;
 pub mod notices;
 pub mod paths;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use self::duration::duration;
+
 /// A Kubernetes-style reconciling controller for Compose projects on Docker.
 ///
 /// Write one desired-state file per service; composed moves the running containers to it without hurting them.
@@ -19,7 +22,7 @@ use clap_complete::Shell;
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: CliCommand,
     /// Options of every verb.
     #[command(flatten)]
     pub common: Common,
@@ -80,7 +83,7 @@ pub enum LogFormat {
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// JSON.
     Json,
     /// YAML.
@@ -89,49 +92,48 @@ pub enum Format {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// Run the controller: watch DIR and the engine, and keep every service as its file says.
+pub enum CliCommand {
+    /// Run the controller: watch DIR and the engine, and keep every service as its file describes it.
     Run(Run),
-    /// Converge once and show how it goes. Exit code 0: all as wanted; 1: something failed or was rolled back; 2: the
-    /// files are invalid and nothing was done; 3: the engine cannot be reached or another controller acts on it.
+    /// Converge once and show the progress. Exit code 0: all services are as described; 1: a service failed or was rolled
+    /// back; 2: the files are invalid and nothing was done; 3: the engine cannot be reached, or another controller manages it.
     Apply(Apply),
-    /// Replace the replicas of one service by new ones, though nothing in its file has changed: for what is newer behind
-    /// the same tag, or to begin afresh. As docker-rollout does it. Exit codes: those of `apply`.
-    Rollout(Rollout),
-    /// Say what would be done now, and why. Changes nothing.
+    /// Replace the replicas of one service by new ones, although its file has not changed: to run a newer image of the same
+    /// tag, or to start afresh. Takes the options of docker-rollout. Exit codes: those of `apply`.
+    Rollout(RolloutArgs),
+    /// Show what would be done now, and why. Changes nothing.
     Plan(Read),
-    /// Show what a running controller knows of its services.
+    /// Show the services of a running controller.
     Status(Status),
-    /// Show the revisions of a service that a running controller remembers: who asked for each, and what became of it.
+    /// Show the revisions of a service: image, commit, result and duration of each. Asks a running controller.
     History(History),
-    /// Have a running controller go back to an earlier revision of a service at once. Its document says something else
-    /// then, and has its way again with its next change.
-    Undo(Undo),
-    /// Have a running controller leave services alone: what runs goes on, nothing is begun or changed. It lasts over
+    /// Go back to an earlier revision of a service, by a running controller. The service stays there until its file changes.
+    Undo(UndoArgs),
+    /// Pause services of a running controller: their containers keep running, and nothing is started or changed. Lasts over
     /// restarts.
-    Pause(Pause),
-    /// End that.
-    Resume(Pause),
-    /// Show what a running controller did last, and why.
+    Pause(PauseArgs),
+    /// Resume paused services.
+    Resume(PauseArgs),
+    /// Show the last actions of a running controller, and their causes.
     Events(Output),
-    /// Check files without an engine. Exit code 2 if one is invalid.
+    /// Check files without an engine. Exit code 2: a file is invalid.
     Validate(Read),
-    /// Write a Compose project as service files that come to the very same, with comments that say what is from where.
+    /// Convert a Compose project to service files that produce identical containers. Comments name the origin of each value.
     Import(Import),
     /// Print the JSON Schema of the files, for editors.
     Schema {
-        /// That of the settings file (`run --config`).
+        /// The schema of the settings file (`run --config`).
         #[arg(long)]
         settings: bool,
     },
-    /// See it work: a service of 3 replicas under steady requests gets a new version, then a broken one.
+    /// Watch a demonstration: a service of 3 replicas under steady requests gets a new version, then a broken one.
     Demo,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
         shell: Shell,
     },
-    /// Ask the controller on --socket whether it is well; for container healthchecks.
+    /// Ask the controller on --socket whether it is ready; for container healthchecks.
     Healthcheck,
     /// The application that the demo runs.
     #[command(hide = true)]
@@ -170,13 +172,13 @@ pub struct Run {
     pub listen: Option<SocketAddr>,
     /// A host name by which --listen and --traefik-http may be asked, beside IP addresses, localhost and this machine's own
     /// name. Requests for other names are refused: a web page could read the answers by them.
-    #[arg(long = "allow-host", value_name = "NAME", value_parser = crate::listen::allowed_name, value_delimiter = ',', env = "COMPOSED_ALLOW_HOSTS")]
+    #[arg(long = "allow-host", value_name = "NAME", value_parser = composed_platform::listen::allowed_name, value_delimiter = ',', env = "COMPOSED_ALLOW_HOSTS")]
     pub allow_hosts: Vec<String>,
-    /// Remove services whose documents are gone even if they are more than half of all, or the directory is empty.
+    /// Remove services without a document even if they are more than half of all services, or the directory is empty.
     #[arg(long, env = "COMPOSED_CONFIRM_DELETION")]
     pub confirm_deletion: bool,
-    /// So many services may roll out at once, in the order of `depends_on`; the others wait for their turn. Whoever has begun,
-    /// heals or scales is not held. Default: as many as have changed.
+    /// Maximum number of services that roll out at the same time, in the order of `depends_on`. Running rollouts,
+    /// self-healing and scaling are not limited. Default: no limit.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), env = "COMPOSED_MAX_ROLLOUTS")]
     pub max_rollouts: Option<u32>,
     /// Who is told what became of rollouts.
@@ -224,21 +226,21 @@ pub struct Apply {
     /// What is asked of Compose projects.
     #[command(flatten)]
     pub compose: Compose,
-    /// If a controller already runs, wait until it has converged these services instead of giving up.
+    /// If a controller already runs, wait until it has converged these services instead of failing.
     #[arg(long)]
     pub wait: bool,
-    /// Give up after so long, such as 90s or 10m. What was begun is safe to leave, and goes on with the next apply.
+    /// Stop waiting after this time, such as 90s or 10m. An unfinished rollout is safe, and continues with the next apply.
     #[arg(long, value_parser = duration, default_value = "30m")]
     pub timeout: Duration,
-    /// Remove services whose documents are gone even if they are more than half of all, or the directory is empty.
+    /// Remove services without a document even if they are more than half of all services, or the directory is empty.
     #[arg(long)]
     pub confirm_deletion: bool,
 }
 
 /// `composed rollout`.
 #[derive(Debug, Args)]
-pub struct Rollout {
-    /// The service: `name` or `project/name`. All others are left alone.
+pub struct RolloutArgs {
+    /// The service: `name` or `project/name`. Other services are not changed.
     pub service: String,
     /// A file, or a directory. Default: this directory, if there is a Compose file in it.
     #[arg(conflicts_with = "files")]
@@ -246,22 +248,25 @@ pub struct Rollout {
     /// What is asked of Compose projects.
     #[command(flatten)]
     pub compose: Compose,
-    /// A new replica with a healthcheck that is not healthy after so long has failed, in seconds. Default: what its
-    /// healthcheck needs, and 60 at least.
+    /// Maximum time for a new replica with a healthcheck to become healthy, in seconds. Default: the time that its
+    /// healthcheck needs, and at least 60.
     #[arg(long, short = 't', value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<u64>,
-    /// Without a healthcheck, take a new replica for ready after so long, in seconds. Default: `min_ready` of its
-    /// file, else 10.
+    /// Without a healthcheck, a new replica counts as ready after this time, in seconds. Default: `min_ready` of its file,
+    /// else 10.
     #[arg(long, short = 'w', value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<u64>,
-    /// With a healthcheck, wait so long after it says healthy before an old replica is stopped, in seconds. Default:
+    /// With a healthcheck, the time between a new replica becoming healthy and the stop of an old one, in seconds. Default:
     /// `min_ready` of its file, else 5.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait_after_healthy: Option<u64>,
-    /// Run by `sh` in each old replica before it is stopped. Default: `pre_stop` of its file, else the command in its label
+    /// A command that `sh` runs in each old replica before its stop. Default: `pre_stop` of its file, else the command in its label
     /// `docker-rollout.pre-stop-hook`.
     #[arg(long, value_name = "COMMAND", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub pre_stop_hook: Option<String>,
+    /// After `composed undo`: roll out what the file asks for, and not what runs.
+    #[arg(long)]
+    pub to_file: bool,
 }
 
 /// A path, and how to print what comes of it.
@@ -275,7 +280,7 @@ pub struct Read {
     pub compose: Compose,
     /// Print data instead of text.
     #[arg(long, short, value_enum)]
-    pub output: Option<Format>,
+    pub output: Option<OutputFormat>,
 }
 
 /// `composed import`.
@@ -291,7 +296,7 @@ pub struct Import {
     /// networks, volumes and rollout defaults.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Write over files that are there.
+    /// Overwrite existing files.
     #[arg(long)]
     pub force: bool,
 }
@@ -301,7 +306,7 @@ pub struct Import {
 pub struct Output {
     /// Print data instead of text.
     #[arg(long, short, value_enum)]
-    pub output: Option<Format>,
+    pub output: Option<OutputFormat>,
 }
 
 /// `composed status`.
@@ -309,12 +314,12 @@ pub struct Output {
 pub struct Status {
     /// Only this service: `name` or `project/name`, with its replicas and conditions.
     pub service: Option<String>,
-    /// Stay, and show every change.
+    /// Keep running, and show every change.
     #[arg(long, short)]
     pub watch: bool,
     /// Print data instead of a table.
     #[arg(long, short, value_enum)]
-    pub output: Option<Format>,
+    pub output: Option<OutputFormat>,
 }
 
 /// `composed history`.
@@ -324,29 +329,27 @@ pub struct History {
     pub service: String,
     /// Print data instead of a table.
     #[arg(long, short, value_enum)]
-    pub output: Option<Format>,
+    pub output: Option<OutputFormat>,
 }
 
 /// `composed pause` and `composed resume`.
 #[derive(Debug, Args)]
-pub struct Pause {
+pub struct PauseArgs {
     /// The services: `name` or `project/name`. Default: all of them.
     pub services: Vec<String>,
 }
 
 /// `composed undo`.
 #[derive(Debug, Args)]
-pub struct Undo {
+pub struct UndoArgs {
     /// The service: `name` or `project/name`.
     pub service: String,
     /// The revision to go back to, or the beginning of its name (`composed history`). Default: the last that was available.
     #[arg(long, value_name = "REVISION")]
     pub to: Option<String>,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: Result<crd_schema::ComposeDuration, _> = text.parse();
-    parsed.map(crd_schema::ComposeDuration::get).map_err(|error| error.to_string())
+    /// Follow it until the revision runs. Exit code 1: it does not come to that.
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Seconds, with or without their unit.
@@ -367,7 +370,7 @@ pub(super) fn project_name(text: &str) -> Result<String, String> {
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it is to be NAME=VALUE: composed's own environment is never looked at".to_owned()),
+        _ => Err("expected NAME=VALUE: composed never reads its own environment".to_owned()),
     }
 }
 

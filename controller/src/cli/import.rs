@@ -1,10 +1,15 @@
 //! `composed import`: a Compose project as service files, that come to the very same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use composed_core::model::ServiceName;
+use composed_platform::files::{self, Mode};
+use composed_source::catalog::Catalog;
+use composed_source::compose::{loaded, plain};
+use composed_source::env_file::EnvFiles;
+use composed_source::files::{Reading, Source};
 use crd_schema::compose::{FILE_NAMES, Loaded, Located, OVERRIDE_NAMES};
 use crd_schema::{EnvFile, MountKind, Object, Project, Service};
 
@@ -12,14 +17,9 @@ use super::args::{Common, Import};
 use super::places;
 use super::session::{CONVERGED, INVALID, fail, print_err, print_out, say_notes};
 use super::yaml;
-use crate::model::ServiceName;
-use crate::source::catalog::Catalog;
-use crate::source::compose::{loaded, plain};
-use crate::source::env_file;
-use crate::source::files::{Reading, Source};
 
 /// A file that is to be written.
-struct New {
+struct OutputFile {
     name: String,
     text: String,
     /// Nobody but its owner may read it.
@@ -58,19 +58,20 @@ pub fn import(args: &Import, common: &Common) -> anyhow::Result<ExitCode> {
         files.iter().map(|file| out.join(&file.name)).filter(|path| path.symlink_metadata().is_ok()).collect();
     if !there.is_empty() && !args.force {
         let there: Vec<_> = there.iter().map(|path| path.display().to_string()).collect();
-        let why = format!("there is already {}: nothing was written; --force writes over them", there.join(", "));
+        let why = format!("{} exists already: nothing was written; --force overwrites", there.join(", "));
         return Ok(fail(INVALID, &why));
     }
     // What is read is never written over.
     let read: BTreeSet<PathBuf> =
         reading.env_files.keys().map(|path| full(path)).chain([full(&reading.root.join(main))]).collect();
     if let Some(path) = files.iter().map(|file| full(&out.join(&file.name))).find(|path| read.contains(path)) {
-        let why = format!("{} is a file of the project itself: give another --out", path.display());
+        let why = format!("{} is a file of the project itself: choose another --out", path.display());
         return Ok(fail(INVALID, &why));
     }
     std::fs::create_dir_all(&out)?;
     for file in &files {
-        write(&out.join(&file.name), file)?;
+        let mode = if file.secret { Mode::Private } else { Mode::Public };
+        files::replace_with_mode(&out.join(&file.name), file.text.as_bytes(), mode, false)?;
         print_out(&format!("{}", args.out.join(&file.name).display()));
     }
     for line in clear {
@@ -83,14 +84,14 @@ pub fn import(args: &Import, common: &Common) -> anyhow::Result<ExitCode> {
     let elsewhere = elsewhere.iter().filter(|path| !path.starts_with(&out)).filter_map(|path| path.parent());
     for dir in elsewhere.collect::<BTreeSet<_>>() {
         print_err(&format!(
-            "note: environment files stay in {dir}: give `--allow {dir}` with the new files",
+            "note: environment files stay in {dir}: use the new files with `--allow {dir}`",
             dir = dir.display()
         ));
     }
     let differ = differences(&catalog, &again);
     if !differ.is_empty() {
         let why = format!(
-            "what was written does not come to what the Compose file says; this is a bug in composed, please report it: {}",
+            "the written files differ from the Compose file; this is a bug in composed, please report it: {}",
             differ.join("; ")
         );
         return Ok(fail(INVALID, &why));
@@ -100,19 +101,6 @@ pub fn import(args: &Import, common: &Common) -> anyhow::Result<ExitCode> {
 
 fn full(path: &Path) -> PathBuf {
     std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| plain(&path))
-}
-
-/// Replaces a file whole or not at all. A link is replaced, not followed.
-fn write(path: &Path, file: &New) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mut new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-    new.write_all(file.text.as_bytes())?;
-    if !file.secret {
-        // It is made for nobody but its owner.
-        new.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    new.persist(path)?;
-    Ok(())
 }
 
 /// The services of a catalog that do not come out of a reading as they are.
@@ -133,7 +121,12 @@ fn differences(catalog: &Catalog, reading: &Reading) -> Vec<String> {
 }
 
 /// The files, and what of variables is written in clear.
-fn written(reading: &Reading, main: &str, project: &Loaded, out: &Path) -> Result<(Vec<New>, Vec<String>), String> {
+fn written(
+    reading: &Reading,
+    main: &str,
+    project: &Loaded,
+    out: &Path,
+) -> Result<(Vec<OutputFile>, Vec<String>), String> {
     let dir = reading.dir(main);
     let to_project = relative(out, &full(if dir.as_os_str().is_empty() { Path::new(".") } else { &dir }));
     let mut files = Vec::new();
@@ -144,7 +137,7 @@ fn written(reading: &Reading, main: &str, project: &Loaded, out: &Path) -> Resul
             Object::Project(own) if own.spec == crd_schema::ProjectSpec::default() => {}
             Object::Project(own) => {
                 let name = name_of("project", &mut taken);
-                files.push(New { text: of_project(own, located, &name, &mut clear), name, secret: false });
+                files.push(OutputFile { text: of_project(own, located, &name, &mut clear), name, secret: false });
             }
             Object::Service(service) => {
                 let name = name_of(&service.metadata.name, &mut taken);
@@ -153,8 +146,8 @@ fn written(reading: &Reading, main: &str, project: &Loaded, out: &Path) -> Resul
                 let (text, secrets) = parts.of_service(service, &name, &mut clear)?;
                 // Configs and secrets stand in it.
                 let secret = !service.spec.files.is_empty();
-                files.push(New { name, text, secret });
-                files.extend(secrets.map(|text| New { name: variables.clone(), text, secret: true }));
+                files.push(OutputFile { name, text, secret });
+                files.extend(secrets.map(|text| OutputFile { name: variables.clone(), text, secret: true }));
             }
         }
     }
@@ -233,55 +226,46 @@ impl Parts<'_> {
                 *source = self.seen(source)?;
             }
         }
-        // Files of variables stay where they are, if our own documents read them alike.
-        let mut given = BTreeMap::new();
-        if let Some(read) = self.env_files() {
-            let agrees = read.keys().all(|name| spec.environment.0.contains_key(name));
-            if agrees {
-                given = read;
+        // Files of variables stay where they are, if a service document comes to the same with them.
+        let mut split = self.split(&spec.environment.0, BTreeMap::new());
+        if let Some(read) = self.env_files(&BTreeMap::new())
+            && read.keys().all(|name| spec.environment.0.contains_key(name))
+        {
+            let with_files = self.split(&spec.environment.0, read);
+            // Values of the files may use what stays in the document.
+            let read = self.env_files(&with_files.in_document).unwrap_or_default();
+            if with_files.in_files.iter().all(|(name, value)| read.get(name) == Some(value)) {
+                split = with_files;
                 for env_file in &self.located.origin.env_files {
                     spec.env_file.push(EnvFile { path: self.seen(&env_file.path)?, ..env_file.clone() });
                 }
             }
         }
+        let Split { in_document, lines, mut kept, .. } = split;
+        spec.environment.0 = in_document;
         let named: Vec<_> = self.located.origin.env_files.iter().map(|env_file| env_file.path.as_str()).collect();
         let mut head = format!(
             "# Service {} of project {}, imported from {}:{}.\n",
             service.metadata.name, service.metadata.project, self.located.file, self.located.line
         );
         if !named.is_empty() && spec.env_file.is_empty() {
-            let what =
-                format!("environment has in clear what {} said: the forms there are Compose's alone", named.join(", "));
+            let what = format!(
+                "environment has in clear text the values of {}: a service document would read them differently",
+                named.join(", ")
+            );
             head += &format!("# {what}\n");
             clear.push(format!("{file}: {what}"));
-        }
-        // What variables gave to the environment goes into a file of its own.
-        let mut lines = String::new();
-        let mut kept = BTreeSet::new();
-        for (name, value) in std::mem::take(&mut spec.environment.0) {
-            let part = format!("environment.{name}");
-            let same = given.get(&name) == Some(&value);
-            if same {
-                kept.insert(part);
-                continue;
-            }
-            match self.located.origin.templates.get(&part).and_then(|_| line(&name, &value)) {
-                Some(line) => {
-                    lines += &line;
-                    kept.insert(part);
-                }
-                None => drop(spec.environment.0.insert(name, value)),
-            }
         }
         if !lines.is_empty() {
             spec.env_file.push(EnvFile { path: self.variables.to_owned(), required: true, format: None });
             head += &format!(
-                "# What variables gave to its environment is in {}, for nobody but its owner.\n",
+                "# Values of variables in its environment are in {}, readable by its owner only.\n",
                 self.variables
             );
         }
         if !spec.files.is_empty() {
-            let what = "files has in clear the configs and secrets that are no files of the host; keep it from others";
+            let what =
+                "files has in clear text the configs and secrets that are not files of the host; keep it private";
             head += &format!("# {what}\n");
             clear.push(format!("{file}: {what}"));
             kept.insert("files".to_owned());
@@ -327,34 +311,67 @@ impl Parts<'_> {
         Ok(if text.starts_with("..") { text.to_owned() } else { format!("./{text}") })
     }
 
-    /// What its files of variables say as our own documents read them; `None` if they cannot.
-    fn env_files(&self) -> Option<BTreeMap<String, String>> {
-        let mut all = BTreeMap::new();
+    /// Where each variable of an environment is to stand, beside files of variables that set these.
+    fn split(&self, environment: &BTreeMap<String, String>, mut in_files: BTreeMap<String, String>) -> Split {
+        in_files.retain(|name, value| environment.get(name) == Some(value));
+        let mut split = Split { in_files, ..Split::default() };
+        for (name, value) in environment {
+            let part = format!("environment.{name}");
+            if split.in_files.contains_key(name) {
+                split.kept.insert(part);
+                continue;
+            }
+            // What variables gave to the environment goes into a file of its own.
+            match self.located.origin.templates.get(&part).and_then(|_| line(name, value)) {
+                Some(line) => {
+                    split.lines += &line;
+                    split.kept.insert(part);
+                }
+                None => drop(split.in_document.insert(name.clone(), value.clone())),
+            }
+        }
+        split
+    }
+
+    /// What its files of variables say in a service document with this environment, as far as it does not say so itself;
+    /// `None` if they cannot be read there.
+    fn env_files(&self, environment: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+        let mut all = EnvFiles::new(environment);
         for env_file in &self.located.origin.env_files {
             match self.reading.env_files.get(&self.dir.join(&env_file.path)) {
-                Some(Some(Ok(bytes))) => {
-                    let text = std::str::from_utf8(bytes).ok()?;
-                    all.extend(env_file::parse(text, env_file.format.is_some()).ok()?);
-                }
+                Some(Some(Ok(bytes))) => drop(all.read(env_file, std::str::from_utf8(bytes).ok()?).ok()?),
                 Some(None) if !env_file.required => {}
                 _ => return None,
             }
         }
-        Some(all)
+        Some(all.variables)
     }
 }
 
-/// A line of a file of variables that our own documents read as this value; `None` if there is none.
+/// The environment of a service, by where each variable will stand.
+#[derive(Default)]
+struct Split {
+    /// In the files of variables that the Compose file names.
+    in_files: BTreeMap<String, String>,
+    /// In `environment` of the document.
+    in_document: BTreeMap<String, String>,
+    /// The lines of a file of its own.
+    lines: String,
+    /// The parts that are not written in clear.
+    kept: BTreeSet<String>,
+}
+
+/// A line of a file of variables that is read as this value; `None` if there is none.
 fn line(name: &str, value: &str) -> Option<String> {
-    let quoted = if value.contains(['\'', '\n', '\r']) {
-        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
-        format!("\"{}\"", escaped.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
-    } else {
-        format!("'{value}'")
-    };
-    let line = format!("{name}={quoted}\n");
-    let read = env_file::parse(&line, false).ok()?;
-    (read.len() == 1 && read.get(name).map(String::as_str) == Some(value)).then_some(line)
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
+    let escaped = escaped.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+    let mut lines = [format!("{name}='{value}'\n"), format!("{name}=\"{escaped}\"\n")].into_iter();
+    lines.find(|line| {
+        let (environment, file) = (BTreeMap::new(), EnvFile { path: String::new(), required: true, format: None });
+        let mut read = EnvFiles::new(&environment);
+        let one_line = line.matches(['\n', '\r']).count() == 1;
+        one_line && read.read(&file, line).is_ok() && read.variables == [(name.to_owned(), value.to_owned())].into()
+    })
 }
 
 /// The way from one directory to another; both in full.
@@ -384,10 +401,14 @@ mod tests {
 
     #[test]
     fn a_line_says_its_value_or_there_is_none() {
-        for value in ["", "plain", "two words # no note", "it's", "a\nb\t\"c\"\\", "$X", "${X}", "'"] {
+        for value in
+            ["", "plain", "two words # no note", "it's", "a\nb\t\"c\"\\", "$X", "${X}", "'", "'${X}", "'$$X\\$", "\\"]
+        {
             assert!(line("A", value).is_some(), "{value:?}");
         }
-        assert_eq!(line("A", "'${X}"), None, "neither quote takes both");
+        assert_eq!(line("A", "two words # no note").as_deref(), Some("A='two words # no note'\n"));
+        assert_eq!(line("A", "it's $5").as_deref(), Some("A=\"it's \\$5\"\n"));
+        assert_eq!(line("a name", "x"), None, "no name of a variable");
     }
 
     #[test]

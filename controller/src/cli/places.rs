@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use composed_source::compose::ComposeOptions;
+use composed_source::files::{HostDir, Source};
+use composed_source::host::HostName;
 use crd_schema::compose::FILE_NAMES;
 
 use super::args::{Common, Compose};
-use crate::source::compose::Asked;
-use crate::source::files::{HostDir, Source};
-use crate::source::host::HostName;
 
 /// Docker's own address, by the names it goes by.
 const LOCAL: [&str; 2] = ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
@@ -42,7 +42,7 @@ pub fn documents(path: Option<&Path>, compose: &Compose, common: &Common) -> Sou
     let compose = compose.clone();
     let first = compose.files.first().map(PathBuf::as_path);
     let path = path.or(first).unwrap_or_else(|| Path::new(".")).to_owned();
-    let asked = Asked {
+    let asked = ComposeOptions {
         files: compose.files,
         name: compose.project_name,
         profiles: compose.profiles,

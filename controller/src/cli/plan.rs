@@ -4,7 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crd_schema::status::TrafficPath;
+use composed_core::engine::{ObserveRequest, observe_once};
+use composed_core::model::{Desired, ServiceName};
+use composed_core::plan::action::Plan;
+use composed_core::plan::{hint, project};
+use composed_source::catalog::Catalog;
+use crd_schema::ImageRef;
+use crd_schema::status::{ConditionType, Reason, TrafficPath};
 use serde::Serialize;
 
 use super::args::{Common, Read};
@@ -14,12 +20,7 @@ use super::session::{
 };
 use super::table::by;
 use crate::controller::{self, Uses};
-use crate::engine::{Scope, look};
-use crate::model::{Desired, ServiceName};
-use crate::plan::action::Plan;
-use crate::plan::{hint, project};
-use crate::reconcile::Subject;
-use crate::source::catalog::Catalog;
+use crate::subject::Subject;
 
 /// What would be done for one service or project.
 #[derive(Debug, Serialize)]
@@ -30,12 +31,15 @@ pub struct Intent {
     /// In which order, and why.
     pub strategy: String,
     /// What would be done.
-    pub actions: Vec<Step>,
+    pub actions: Vec<PlannedAction>,
     /// What it waits for.
     pub waiting: Vec<String>,
     /// The ways by which requests come, as its specification makes them and as a controller with the same state knew last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficPath>,
+    /// That somebody has gone back by hand, so that what runs is not what the file asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The one line that would make its rollouts quicker or surer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -43,7 +47,7 @@ pub struct Intent {
 
 /// One action.
 #[derive(Debug, Serialize)]
-pub struct Step {
+pub struct PlannedAction {
     /// What.
     pub action: String,
     /// Why.
@@ -120,7 +124,7 @@ pub async fn intents(
     session: &Session,
     catalog: &Catalog,
     single: bool,
-) -> Result<Vec<Intent>, crate::engine::EngineError> {
+) -> Result<Vec<Intent>, composed_core::engine::EngineError> {
     let mut memories = BTreeMap::new();
     let mut images = BTreeSet::new();
     let mut asked = BTreeMap::new();
@@ -131,12 +135,13 @@ pub async fn intents(
             images.extend(service.spec.hook_images().cloned());
             asked.insert(name.clone(), controller::asked(catalog, service));
         }
-        images.extend(memory.history.iter().map(|record| record.spec.image.clone()));
-        images.extend(memory.history.iter().filter_map(|record| record.image.clone()));
+        images.extend(memory.revisions.history.iter().map(|record| record.spec.image.clone()));
+        images.extend(memory.revisions.history.iter().filter_map(|record| record.image.as_ref().map(ImageRef::from)));
         memories.insert(name.clone(), memory);
     }
     let compose = Arc::new(catalog.names().cloned().chain(session.state.adopted()).collect());
-    let snapshot = look(&*session.engine, &Scope { services: None, images, compose, asked }).await?;
+    let snapshot =
+        observe_once(&*session.engine, &ObserveRequest { services: None, images, compose, desired: asked }).await?;
     let mut intents = Vec::new();
     let projects: BTreeSet<_> = catalog.names().map(|name| name.project.clone()).collect();
     for name in &projects {
@@ -155,8 +160,8 @@ pub async fn intents(
     for name in &names {
         // Long enough ago: what would be done in the end is what people ask for.
         let missed = jiff::Timestamp::UNIX_EPOCH;
-        let (board, images) = (&*session.board, Some(&*session.images));
-        let subject = Subject { name, catalog, snapshot: &snapshot, board, images };
+        let (statuses, images) = (&*session.statuses, Some(&*session.images));
+        let subject = Subject { name, catalog, snapshot: &snapshot, statuses, images };
         if let Some(why) = snapshot.unknown.get(name) {
             intents.push(intent(name.to_string(), format!("not known: {why}"), &Plan::default()));
             continue;
@@ -165,11 +170,14 @@ pub async fn intents(
         let mut memory = memories.remove(name).unwrap_or_default();
         let desired = subject.understood(subject.desired(missed), &mut memory);
         let pass = subject.pass(&desired, &project, uses.spared(name, &memory), session.clock.now());
-        let decision = pass.decide(session.senses.as_ref(), &snapshot, &mut memory).await;
-        session.board.publish(name, decision.status.clone());
+        let decision = pass.decide(session.monitor.as_ref(), &snapshot, &mut memory).await;
+        session.statuses.publish(name, decision.status.clone());
         if (single && !catalog.knows(name)) || !catalog.minds(name) {
             continue;
         }
+        let stands = decision.status.condition(ConditionType::Progressing);
+        let undone = stands.filter(|condition| condition.reason == Reason::Undone);
+        let note = undone.map(|condition| condition.message.clone());
         let strategy = match &desired {
             Desired::Run(_) => decision.status.strategy,
             Desired::Gone(_) => match catalog.elsewhere.get(name) {
@@ -184,7 +192,7 @@ pub async fn intents(
             if known.is_empty() { hint::ways(spec) } else { known }
         });
         let hint = spec.and_then(|spec| hint::hint(spec, &traffic));
-        intents.push(Intent { traffic, hint, ..intent(name.to_string(), strategy, &decision.plan) });
+        intents.push(Intent { traffic, note, hint, ..intent(name.to_string(), strategy, &decision.plan) });
     }
     for (name, why) in catalog.elsewhere.iter().filter(|(name, _)| !names.contains(name)) {
         intents.push(intent(name.to_string(), why.clone(), &Plan::default()));
@@ -213,10 +221,20 @@ fn dependencies_first(names: &BTreeSet<ServiceName>, catalog: &Catalog) -> Vec<S
 }
 
 fn intent(name: String, strategy: String, plan: &Plan) -> Intent {
-    let actions =
-        plan.actions.iter().map(|action| Step { action: action.verb.to_string(), cause: action.cause.clone() });
+    let actions = plan
+        .actions
+        .iter()
+        .map(|action| PlannedAction { action: action.verb.to_string(), cause: action.cause.clone() });
     let waiting = plan.waiting.iter().map(|waiting| waiting.on.clone());
-    Intent { name, strategy, actions: actions.collect(), waiting: waiting.collect(), traffic: Vec::new(), hint: None }
+    Intent {
+        name,
+        strategy,
+        actions: actions.collect(),
+        waiting: waiting.collect(),
+        traffic: Vec::new(),
+        hint: None,
+        note: None,
+    }
 }
 
 fn text(intents: &[Intent]) -> String {
@@ -230,6 +248,7 @@ fn text(intents: &[Intent]) -> String {
             lines.push("  nothing to do".to_owned());
         }
         lines.extend(intent.traffic.iter().map(|path| format!("  {}", by(path))));
+        lines.extend(intent.note.iter().map(|note| format!("  note: {note}")));
         lines.extend(intent.hint.iter().map(|hint| format!("  hint: {hint}")));
     }
     lines.join("\n")

@@ -3,40 +3,46 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
+use composed_core::model::ServiceName;
+use composed_status::store::StatusStore;
 use crd_schema::status::{ConditionType, Reason, ServiceStatus};
 
 use super::table;
-use crate::board::Board;
-use crate::model::ServiceName;
 
 /// Where a service stands, from the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Convergence {
     /// On its way.
     Moving,
     /// As wanted, nothing left to do.
     Converged,
     /// It will not become what is wanted by waiting.
     Failed,
+    /// As somebody has gone back to by hand, and not as its file asks: that is at rest.
+    Undone,
 }
 
 /// Where the service of `status` stands.
-pub fn standing(status: &ServiceStatus) -> Standing {
+pub fn convergence(status: &ServiceStatus) -> Convergence {
     let Some(progressing) = status.condition(ConditionType::Progressing) else {
-        return Standing::Moving;
+        return Convergence::Moving;
     };
     let rests = status.waiting.is_empty();
     match progressing.reason {
-        Reason::NewRevisionAvailable if rests && status.error.is_none() => Standing::Converged,
-        Reason::NewRevisionAvailable | Reason::RolledBack if rests => Standing::Failed,
-        Reason::InvalidSpec
+        Reason::NewRevisionAvailable if rests && status.error.is_none() => Convergence::Converged,
+        // Those that fail are tried again for ever.
+        Reason::FailuresTolerated if status.error.is_none() => Convergence::Converged,
+        Reason::NewRevisionAvailable | Reason::RolledBack if rests => Convergence::Failed,
+        Reason::Undone if rests => Convergence::Undone,
+        Reason::DependencyFailed
+        | Reason::InvalidSpec
         | Reason::PreDeployFailed
         | Reason::RevisionFailed
         | Reason::ProgressDeadlineExceeded
         | Reason::RollbackImpossible
         | Reason::Paused
-        | Reason::DeletionHeld => Standing::Failed,
-        _ => Standing::Moving,
+        | Reason::DeletionHeld => Convergence::Failed,
+        _ => Convergence::Moving,
     }
 }
 
@@ -55,8 +61,8 @@ impl Progress {
     }
 
     /// Prints what is new of the services that it concerns. `extra` stands below them.
-    pub fn show(&mut self, board: &Board, extra: &str, concerns: &dyn Fn(&ServiceName) -> bool) {
-        let (events, seen) = board.events_since(self.seen);
+    pub fn show(&mut self, statuses: &StatusStore, extra: &str, concerns: &dyn Fn(&ServiceName) -> bool) {
+        let (events, seen) = statuses.events_since(self.seen);
         self.seen = seen;
         let mut out = String::new();
         if self.terminal && self.drawn > 0 {
@@ -66,10 +72,10 @@ impl Progress {
         for event in &events {
             out += &format!("{}\n", table::event(event));
         }
-        let mut statuses = board.statuses();
+        let mut statuses = statuses.all();
         statuses.retain(|status| concerns(&ServiceName::new(&status.project, &status.name)));
         if self.terminal {
-            let mut block: Vec<String> = statuses.iter().map(table::line).collect();
+            let mut block: Vec<String> = statuses.iter().map(|status| table::line(status)).collect();
             block.extend((!extra.is_empty()).then(|| extra.to_owned()));
             self.drawn = block.len();
             out += &block.iter().map(|line| format!("{line}\n")).collect::<String>();

@@ -3,23 +3,23 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use composed_status::notifications::NotificationTarget;
 use crd_schema::settings::{NotifyFormat, NotifySettings};
 
 use super::args::notices::{NotifyArgs, NotifyWords};
-use super::repositories::Given;
-use crate::notices::Target;
+use super::repositories::GivenSettings;
 
 /// All of them.
 ///
 /// # Errors
 /// What is wrong with one, in words.
-pub fn receivers(args: &NotifyArgs, given: &Given) -> Result<Vec<Target>, String> {
-    let mut targets: Vec<Target> = Vec::new();
+pub fn receivers(args: &NotifyArgs, given: &GivenSettings) -> Result<Vec<NotificationTarget>, String> {
+    let mut targets: Vec<NotificationTarget> = Vec::new();
     if let Some(settings) = of_flags(args)? {
-        targets.push(Target::of(&settings, Path::new(""))?);
+        targets.push(NotificationTarget::of(&settings, Path::new(""))?);
     }
     for settings in &given.settings.notify {
-        targets.push(Target::of(settings, &given.dir)?);
+        targets.push(NotificationTarget::of(settings, &given.dir)?);
     }
     let mut names = BTreeSet::new();
     match targets.iter().find(|target| !names.insert(&target.name)) {

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use composed_api::webhook::{Provider, Webhook};
+use composed_platform::secret::read_secret;
+use composed_source::compose::ComposeOptions;
+use composed_source::git::{Access, Address, Follow, GitSource, Signed, Verify, WriteBack};
 use crd_schema::settings::{
     ComposeSettings, Settings, SourceSettings, VerifySetting, WebhookProvider, WebhookSettings, WebhooksSettings,
     WriteBackSettings, parse_settings,
@@ -15,9 +19,6 @@ use tokio::sync::Notify;
 use super::args::git::{Git, GitServer, Verified};
 use super::args::{Common, Compose, project_name};
 use super::places;
-use crate::api::webhook::{Hook, Provider};
-use crate::source::compose::Asked;
-use crate::source::git::{Access, Address, Follow, GitSource, Signed, Verify, WriteBack, secret};
 
 /// How often a repository is asked for news.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -27,12 +28,12 @@ pub struct Repositories {
     /// Each with what asks for a look.
     pub sources: Vec<(GitSource, Arc<Notify>)>,
     /// Where webhooks arrive, and which.
-    pub webhooks: Option<(SocketAddr, Vec<Hook>)>,
+    pub webhooks: Option<(SocketAddr, Vec<Webhook>)>,
 }
 
 /// The settings that somebody has given.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct GivenSettings {
     /// What they say; without a settings file, nothing.
     pub settings: Settings,
     /// Where their relative paths begin.
@@ -43,13 +44,13 @@ pub struct Given {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn given(args: &Git) -> Result<Given, String> {
+pub fn given(args: &Git) -> Result<GivenSettings, String> {
     // What one repository asks for, and there is not one.
     if args.git.is_none() && *args != (Git { config: args.config.clone(), ..Git::default() }) {
         return Err("there are --git-... options, and no --git: a settings file has a key for each instead".to_owned());
     }
-    let Some(file) = &args.config else { return Ok(Given::default()) };
-    Ok(Given { settings: read(file)?, dir: file.parent().unwrap_or(Path::new("")).to_owned() })
+    let Some(file) = &args.config else { return Ok(GivenSettings::default()) };
+    Ok(GivenSettings { settings: read(file)?, dir: file.parent().unwrap_or(Path::new("")).to_owned() })
 }
 
 /// What the command line and the settings ask for; `None` if it is not git.
@@ -58,12 +59,12 @@ pub fn given(args: &Git) -> Result<Given, String> {
 /// What is wrong with it, in words.
 pub fn repositories(
     args: &Git,
-    given: &Given,
+    given: &GivenSettings,
     compose: &Compose,
     common: &Common,
 ) -> Result<Option<Repositories>, String> {
     let host_dir = common.host_dir.as_ref();
-    let Given { settings, dir } = given;
+    let GivenSettings { settings, dir } = given;
     let others = !settings.notify.is_empty() || settings.max_rollouts.is_some();
     let (settings, dir) = match (&args.config, &args.git) {
         // The documents come from elsewhere.
@@ -95,8 +96,8 @@ pub fn repositories(
         }
         let nudge = Arc::new(Notify::new());
         if let Some(webhook) = &setting.webhook {
-            let secret = secret(&dir.join(&webhook.secret_file))?;
-            hooks.push(Hook::new(&source.name, provider(webhook.provider), &secret, Arc::clone(&nudge)));
+            let secret = read_secret(&dir.join(&webhook.secret_file))?;
+            hooks.push(Webhook::new(&source.name, provider(webhook.provider), &secret, Arc::clone(&nudge)));
         }
         sources.push((source, nudge));
     }
@@ -200,12 +201,12 @@ fn source(setting: &SourceSettings, dir: &Path, common: &Common) -> Result<GitSo
         path.map_err(|error| wrong("host_dir", error.to_string()))
     });
     let compose = setting.compose.clone().unwrap_or_default();
-    let compose = Asked {
+    let compose = ComposeOptions {
         name: compose.name.as_deref().map(project_name).transpose().map_err(|why| wrong("compose: name", why))?,
         profiles: compose.profiles,
         env_files: compose.env_files.iter().map(|path| dir.join(path)).collect(),
         variables: compose.environment,
-        ..Asked::default()
+        ..ComposeOptions::default()
     };
     let access = Access {
         ssh_key: file(&setting.ssh_key),

@@ -6,32 +6,34 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use composed_api::client;
+use composed_core::engine::LeaseState;
+use composed_core::front;
+use composed_core::model::{DesiredService, RolloutOptions, ServiceName, base_digest};
+use composed_core::plan::policy::Policy;
+use composed_source::catalog::Catalog;
+use composed_status::commands::RollOut;
+use composed_status::store::StatusStore;
 use crd_schema::status::ServiceStatus;
 use tokio::sync::oneshot;
 
-use super::apply::Once;
-use super::args::{Common, Rollout};
-use super::progress::{Standing, standing};
-use super::session::{CONVERGED, FAILED, INVALID, Session, UNREACHABLE, Ways, fail, known, print_out, say_notes};
+use super::apply::OneConvergence;
+use super::args::{Common, RolloutArgs};
+use super::progress::{Convergence, convergence};
+use super::session::{
+    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, fail, known, print_out, say_notes,
+};
 use super::{places, table};
-use crate::api::client;
-use crate::board::Board;
-use crate::engine::Claim;
-use crate::front;
-use crate::model::{DesiredService, RolloutOptions, ServiceName, unmarked};
-use crate::orders::RollOut;
-use crate::plan::policy::Policy;
-use crate::source::catalog::Catalog;
 
 /// Longer than any rollout that goes on: it fails by its own deadlines.
 const LIMIT: Duration = Duration::from_hours(2);
 /// A controller that runs has read a changed document by then.
 const SETTLED: Duration = Duration::from_secs(30);
 /// It is asked so often how it goes.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Replaces the replicas of a service.
-pub async fn rollout(args: Rollout, common: &Common) -> anyhow::Result<ExitCode> {
+pub async fn rollout(args: RolloutArgs, common: &Common) -> anyhow::Result<ExitCode> {
     if args.compose.remove_orphans {
         return Ok(fail(INVALID, &"a rollout touches one service only: --remove-orphans is for `composed apply`"));
     }
@@ -55,24 +57,25 @@ pub async fn rollout(args: Rollout, common: &Common) -> anyhow::Result<ExitCode>
         wait: args.wait,
         wait_after_healthy: args.wait_after_healthy,
         pre_stop_hook: args.pre_stop_hook,
+        to_file: args.to_file,
     };
-    let board = Arc::new(Board::default());
-    let session = match Session::open(common, &board, Ways::default()).await {
+    let statuses = Arc::new(StatusStore::default());
+    let session = match Session::open(common, &statuses, TrafficPaths::default()).await {
         Ok(session) => session,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
     match session.engine.claim().await {
-        Ok(Claim::Held) => {}
-        Ok(Claim::HeldBy(_)) => return by_controller(service, &options, common).await,
+        Ok(LeaseState::Held) => {}
+        Ok(LeaseState::HeldBy(_)) => return by_controller(service, &options, common).await,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
-    print_out(&format!("{name}: {}", Policy::of(&service.spec).strategy));
+    print_out(&format!("{name}: {}", Policy::from_spec(&service.spec).strategy));
     let (answer, answered) = oneshot::channel();
     // It is taken after the reading, and before the first look.
-    board.orders.give(RollOut { service: name.clone(), options, answer });
+    statuses.commands.submit(RollOut { service: name.clone(), options, answer });
     let wanted = BTreeSet::from([name.clone()]);
     let concerns = |other: &ServiceName| *other == name || front::owner(other).as_ref() == Some(&name);
-    let once = Once { session, reading, confirm_deletion: false, timeout: LIMIT };
+    let once = OneConvergence { session, reading, confirm_deletion: false, timeout: LIMIT, by_file: false };
     let code = once.converge(&wanted, &concerns).await?;
     Ok(match answered.await {
         Ok(Err(why)) => fail(FAILED, &why),
@@ -108,8 +111,8 @@ async fn by_controller(
             Ok(status) => status,
             Err(error) => return Ok(fail(UNREACHABLE, &error)),
         };
-        match status.filter(|status| unmarked(&status.digest) == service.digest) {
-            Some(status) => break status.revision,
+        match status.filter(|status| base_digest(&status.digest) == service.digest) {
+            Some(status) => break (status.revision, status.current_revision),
             None if start.elapsed() > SETTLED => {
                 let why = format!(
                     "the controller that acts on this engine wants something else of {name} than {}: give it this \
@@ -118,7 +121,7 @@ async fn by_controller(
                 );
                 return Ok(fail(FAILED, &why));
             }
-            None => tokio::time::sleep(LOOK).await,
+            None => tokio::time::sleep(POLL_INTERVAL).await,
         }
     };
     let query = serde_urlencoded::to_string(options)?;
@@ -127,35 +130,46 @@ async fn by_controller(
         Ok((_, body)) => return Ok(fail(FAILED, &String::from_utf8_lossy(&body))),
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
+    // After an undo what runs is rolled out, and not what is wanted.
+    let begun = |status: &ServiceStatus| (&status.revision, &status.current_revision) != (&before.0, &before.1);
+    follow(common, &target, &begun).await
+}
+
+/// Shows how a service that has `begun` something by hand goes on, until it has come to rest.
+pub(super) async fn follow(
+    common: &Common,
+    target: &str,
+    begun: &dyn Fn(&ServiceStatus) -> bool,
+) -> anyhow::Result<ExitCode> {
+    let start = tokio::time::Instant::now();
     let mut last = String::new();
     loop {
-        let status = match status(common, &target).await {
+        let status = match status(common, target).await {
             Ok(status) => status,
             Err(error) => return Ok(fail(UNREACHABLE, &error)),
         };
-        let begun = status.filter(|status| status.revision != before);
-        if let Some(status) = begun {
+        if let Some(status) = status.filter(begun) {
             if last.is_empty() {
-                print_out(&format!("{name}: {}", status.strategy));
+                print_out(&format!("{}/{}: {}", status.project, status.name, status.strategy));
             }
             let line = table::line(&status);
             if line != last {
                 print_out(&line);
                 last = line;
             }
-            match standing(&status) {
-                Standing::Converged => return Ok(ExitCode::from(CONVERGED)),
-                Standing::Failed => {
+            match convergence(&status) {
+                Convergence::Converged | Convergence::Undone => return Ok(ExitCode::from(CONVERGED)),
+                Convergence::Failed => {
                     print_out(&format!("\n{}", table::one(&status)));
                     return Ok(ExitCode::from(FAILED));
                 }
-                Standing::Moving => {}
+                Convergence::Moving => {}
             }
         }
         if start.elapsed() > LIMIT {
             return Ok(fail(FAILED, &format!("not converged after {LIMIT:?}")));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

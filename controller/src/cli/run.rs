@@ -4,6 +4,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use composed_api::{self, webhook};
+use composed_core::engine::EngineError;
+use composed_platform::clock::Clock;
+use composed_platform::listen::{Exposed, Hosts, warn_if_wide};
+use composed_source::files::{Reading, Source};
+use composed_source::git;
+use composed_source::host::HostName;
+use composed_source::made_of;
+use composed_source::watch::watch as watch_files;
+use composed_status::notifications::{HttpSender, NotificationTarget, Notifier};
+use composed_status::store::StatusStore;
+use composed_traffic::view::View;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -13,21 +25,9 @@ use super::paths;
 use super::places;
 use super::receivers::receivers;
 use super::repositories::{Repositories, given, repositories};
-use super::session::{self, CONVERGED, INVALID, Session, UNREACHABLE, Ways, fail};
-use crate::api::{self, webhook};
-use crate::board::Board;
-use crate::clock::Clock;
+use super::session::{self, CONVERGED, INVALID, Session, TrafficPaths, UNREACHABLE, fail};
 use crate::controller::Controller;
-use crate::engine::EngineError;
-use crate::listen::{Exposed, Hosts, warn_if_wide};
-use crate::notices::{Http, Notifier, Target};
-use crate::source::files::{Reading, Source};
-use crate::source::git;
-use crate::source::host::HostName;
-use crate::source::made_of;
-use crate::source::watch::watch as watch_files;
 use crate::state::StateDir;
-use crate::traffic::view::View;
 
 /// An engine that does not answer at the start is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
@@ -56,21 +56,21 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
     {
         return Ok(fail(INVALID, &why));
     }
-    let board = Arc::new(Board::default());
+    let statuses = Arc::new(StatusStore::default());
     let (stop, stopped) = watch::channel(false);
     on_signal(stop)?;
-    let socket = tokio::spawn(serve_unix(Arc::clone(&board), common.socket.clone()));
+    let socket = tokio::spawn(serve_unix(Arc::clone(&statuses), common.socket.clone()));
     if let Some(address) = args.listen {
-        let (board, hosts) = (Arc::clone(&board), Hosts::new(&args.allow_hosts));
+        let (statuses, hosts) = (Arc::clone(&statuses), Hosts::new(&args.allow_hosts));
         warn_if_wide(address, Exposed::Status);
         tokio::spawn(async move {
-            if let Err(error) = api::serve_tcp(board, address, hosts).await {
+            if let Err(error) = composed_api::serve_tcp(statuses, address, hosts).await {
                 tracing::error!(%address, %error, "the status is not served there");
             }
         });
     }
-    let beside = Beside { receivers, max_rollouts };
-    let code = control(args, repositories, beside, common, board, stopped).await;
+    let beside = RunOptions { receivers, max_rollouts };
+    let code = control(args, repositories, beside, common, statuses, stopped).await;
     // Its end takes the socket away, if it has one.
     socket.abort();
     drop(socket.await);
@@ -78,23 +78,23 @@ pub async fn run(args: Run, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 /// What is asked for beside the documents.
-struct Beside {
-    receivers: Vec<Target>,
+struct RunOptions {
+    receivers: Vec<NotificationTarget>,
     max_rollouts: Option<u32>,
 }
 
 async fn control(
     args: Run,
     repositories: Option<Repositories>,
-    beside: Beside,
+    beside: RunOptions,
     common: &Common,
-    board: Arc<Board>,
+    statuses: Arc<StatusStore>,
     stopped: watch::Receiver<bool>,
 ) -> ExitCode {
     let names = session::known(common).room("traefik-names.json");
-    let paths = paths::begin(&args.paths, &args.allow_hosts, &board, names.as_ref());
-    let ways = Ways { paths, view: paths::view(&args.paths) };
-    let session = match open(&ways, common, &board, stopped.clone()).await {
+    let paths = paths::begin(&args.paths, &args.allow_hosts, &statuses, names.as_ref());
+    let ways = TrafficPaths { paths, view: paths::view(&args.paths) };
+    let session = match open(&ways, common, &statuses, stopped.clone()).await {
         Ok(Some(session)) => session,
         Ok(None) => return ExitCode::from(CONVERGED),
         Err(error) => return fail(UNREACHABLE, &error),
@@ -104,9 +104,11 @@ async fn control(
         session.view.zip(args.paths.view).map(|(view, path)| (Arc::clone(&view), tokio::spawn(serve_view(view, path))));
     let (readings, received) = mpsc::channel(1);
     let _copies = match (repositories, &args.dir) {
-        (Some(repositories), _) => match follow(repositories, &session.state, Arc::clone(&board), readings) {
+        (Some(repositories), _) => match follow(repositories, &session.state, Arc::clone(&statuses), readings) {
             Ok(copies) => copies,
-            Err(error) => return fail(UNREACHABLE, &format!("there is no room for copies of repositories: {error}")),
+            Err(error) => {
+                return fail(UNREACHABLE, &format!("no directory for copies of repositories can be made: {error}"));
+            }
         },
         (None, dir) => {
             let known = made_of::by_name(&session.state.load_made_of());
@@ -120,10 +122,10 @@ async fn control(
     let tells = notifier.as_ref().map(|notifier| tokio::spawn(Arc::clone(notifier).run()));
     let controller = Controller {
         engine: session.engine,
-        senses: session.senses,
+        monitor: session.monitor,
         clock: session.clock,
         state: session.state,
-        board,
+        statuses,
         images: Some(session.images),
         notifier,
         max_rollouts: beside.max_rollouts,
@@ -145,7 +147,7 @@ async fn control(
 }
 
 /// Who tells people outside, if anybody is to be told.
-fn notifier(receivers: Vec<Target>, session: &Session, common: &Common) -> Option<Arc<Notifier>> {
+fn notifier(receivers: Vec<NotificationTarget>, session: &Session, common: &Common) -> Option<Arc<Notifier>> {
     if receivers.is_empty() {
         return None;
     }
@@ -154,19 +156,19 @@ fn notifier(receivers: Vec<Target>, session: &Session, common: &Common) -> Optio
         HostName::Any | HostName::Unknown => String::new(),
     };
     let file = session.state.room("notify.json");
-    Some(Notifier::new(receivers, host, Arc::new(Http), Arc::clone(&session.board), session.clock, file))
+    Some(Notifier::new(receivers, host, Arc::new(HttpSender), Arc::clone(&session.statuses), session.clock, file))
 }
 
 /// Follows repositories. Without a state directory their copies are in a directory that ends with what is returned.
 fn follow(
     repositories: Repositories,
     state: &StateDir,
-    board: Arc<Board>,
+    statuses: Arc<StatusStore>,
     readings: mpsc::Sender<Reading>,
 ) -> std::io::Result<Option<TempDir>> {
     let temporary = if state.room("git").is_none() { Some(tempfile::tempdir()?) } else { None };
     let dir = state.room("git").or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
-    tokio::spawn(git::watch(repositories.sources, dir, board, readings));
+    tokio::spawn(git::watch(repositories.sources, dir, statuses, readings));
     if let Some((address, hooks)) = repositories.webhooks {
         let hooks = Arc::new(hooks);
         tokio::spawn(paths::again("webhooks", address, move || webhook::serve(address, Arc::clone(&hooks))));
@@ -176,18 +178,18 @@ fn follow(
 
 /// Waits for an engine; `None` if the wait was ended by a signal. What will not get better by waiting is an error.
 async fn open(
-    ways: &Ways,
+    ways: &TrafficPaths,
     common: &Common,
-    board: &Arc<Board>,
+    statuses: &Arc<StatusStore>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Option<Session>, EngineError> {
     loop {
-        match Session::open(common, board, ways.clone()).await {
+        match Session::open(common, statuses, ways.clone()).await {
             Ok(session) => return Ok(Some(session)),
             Err(error @ EngineError::Rejected { .. }) => return Err(error),
             Err(error) => {
                 let text = error.to_string();
-                if board.block(&text, Clock::system().now()) {
+                if statuses.block(&text, Clock::system().now()) {
                     tracing::warn!("{text}");
                 }
             }
@@ -199,8 +201,8 @@ async fn open(
     }
 }
 
-async fn serve_unix(board: Arc<Board>, path: std::path::PathBuf) {
-    if let Err(error) = api::serve_unix(board, &path).await {
+async fn serve_unix(statuses: Arc<StatusStore>, path: std::path::PathBuf) {
+    if let Err(error) = composed_api::serve_unix(statuses, &path).await {
         tracing::error!(socket = %path.display(), %error, "the status is not served there; give another --socket");
     }
 }

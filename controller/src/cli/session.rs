@@ -4,26 +4,27 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
 
+use composed_core::engine::{Engine, EngineError};
+use composed_docker::Docker;
+use composed_platform::clock::Clock;
+use composed_registry::RegistryImages;
+use composed_registry::credentials::Credentials;
+use composed_registry::registry::Registries;
+use composed_simulator::{Behaviour, Sim, World, tick};
+use composed_source::catalog::Catalog;
+use composed_status::store::StatusStore;
+use composed_traffic::TrafficMonitor;
+use composed_traffic::companion::NamespaceAccess;
+use composed_traffic::haproxy::Haproxies;
+use composed_traffic::local::LocalMonitor;
+use composed_traffic::paths::TrafficProvider;
+use composed_traffic::view::{self, View};
 use serde::Serialize;
 
-use super::args::{Common, EngineChoice, Format};
+use super::args::{Common, EngineChoice, OutputFormat};
 use super::places;
 use super::terminal;
-use crate::board::Board;
-use crate::clock::Clock;
-use crate::engine::docker::Docker;
-use crate::engine::sim::{Behaviour, Sim, World, tick};
-use crate::engine::{Engine, EngineError};
-use crate::images::Images;
-use crate::images::credentials::Credentials;
-use crate::images::registry::Registries;
-use crate::source::catalog::Catalog;
 use crate::state::StateDir;
-use crate::traffic::Senses;
-use crate::traffic::haproxy::Haproxies;
-use crate::traffic::local::{LocalSenses, Way};
-use crate::traffic::paths::Path;
-use crate::traffic::view::{self, View};
 
 /// All as wanted.
 pub const CONVERGED: u8 = 0;
@@ -40,69 +41,73 @@ pub struct Session {
     /// The engine.
     pub engine: Arc<dyn Engine>,
     /// Its senses.
-    pub senses: Arc<dyn Senses>,
+    pub monitor: Arc<dyn TrafficMonitor>,
     /// The clock.
     pub clock: Clock,
     /// Where memories are kept.
     pub state: StateDir,
     /// Where statuses go, and where the senses read who serves.
-    pub board: Arc<Board>,
+    pub statuses: Arc<StatusStore>,
     /// What registries say, as far as they were asked; whoever runs it asks them.
-    pub images: Arc<Images>,
+    pub images: Arc<RegistryImages>,
     /// What proxies see of the engine, if that was asked for.
     pub view: Option<Arc<View>>,
 }
 
 /// The ways by which requests shall find the replicas.
 #[derive(Clone, Default)]
-pub struct Ways {
+pub struct TrafficPaths {
     /// Those that serve already.
-    pub paths: Vec<Arc<dyn Path>>,
+    pub paths: Vec<Arc<dyn TrafficProvider>>,
     /// The endpoint view, which needs an engine.
-    pub view: Option<view::Options>,
+    pub view: Option<view::ViewOptions>,
 }
 
 impl Session {
     /// The engine that the command line names; requests find its replicas by these ways, and by the status.
-    pub async fn open(common: &Common, board: &Arc<Board>, ways: Ways) -> Result<Self, EngineError> {
-        Self::on(common, board, state(common)?, Some(ways)).await
+    pub async fn open(common: &Common, statuses: &Arc<StatusStore>, ways: TrafficPaths) -> Result<Self, EngineError> {
+        Self::on(common, statuses, state(common)?, Some(ways)).await
     }
 
     /// The engine that the command line names, only to be looked at: nothing is made or started for it.
-    pub async fn look(common: &Common, board: &Arc<Board>) -> Result<Self, EngineError> {
-        Self::on(common, board, known(common), None).await
+    pub async fn look(common: &Common, statuses: &Arc<StatusStore>) -> Result<Self, EngineError> {
+        Self::on(common, statuses, known(common), None).await
     }
 
     async fn on(
         common: &Common,
-        board: &Arc<Board>,
+        statuses: &Arc<StatusStore>,
         state: StateDir,
-        acting: Option<Ways>,
+        acting: Option<TrafficPaths>,
     ) -> Result<Self, EngineError> {
         let clock = Clock::system();
-        let board = Arc::clone(board);
-        let images = images(&board, clock, &state);
+        let statuses = Arc::clone(statuses);
+        let images = images(&statuses, clock, &state);
         match common.engine {
             EngineChoice::Docker => {
                 let file = state.room(Docker::OWNERSHIP);
                 let docker = Arc::new(Docker::connect_with(common.host.as_deref(), &common.instance, file).await?);
                 // Who only looks starts no companions.
                 let helper = acting.is_some().then(|| Arc::clone(&docker));
-                let Ways { mut paths, view } = acting.unwrap_or_default();
-                let view = view.map(|options| View::new(Arc::clone(&docker), Arc::clone(&board), clock, options));
-                paths.extend(view.iter().map(|view| Arc::clone(view) as Arc<dyn Path>));
+                let TrafficPaths { mut paths, view } = acting.unwrap_or_default();
+                let view = view.map(|options| View::new(Arc::clone(&docker), Arc::clone(&statuses), clock, options));
+                paths.extend(view.iter().map(|view| Arc::clone(view) as Arc<dyn TrafficProvider>));
                 if let Some(docker) = &helper {
-                    paths.push(Haproxies::new(Way::Nearest, Some(Arc::clone(docker)), Arc::clone(&board)));
+                    paths.push(Haproxies::new(
+                        NamespaceAccess::Nearest,
+                        Some(Arc::clone(docker)),
+                        Arc::clone(&statuses),
+                    ));
                 }
-                let senses = LocalSenses::by(Way::Nearest, helper, clock, Arc::clone(&board), paths);
-                Ok(Self { engine: docker, senses, clock, state, board, images, view })
+                let monitor = LocalMonitor::by(NamespaceAccess::Nearest, helper, clock, Arc::clone(&statuses), paths);
+                Ok(Self { engine: docker, monitor, clock, state, statuses, images, view })
             }
             EngineChoice::Simulated => {
                 let mut world = World::default();
                 world.anything = Some(Behaviour::default());
                 let sim = simulated(world, clock);
                 let engine = Arc::clone(&sim) as Arc<dyn Engine>;
-                Ok(Self { engine, senses: sim, clock, state, board, images, view: None })
+                Ok(Self { engine, monitor: sim, clock, state, statuses, images, view: None })
             }
         }
     }
@@ -143,9 +148,9 @@ fn default_state_dir(common: &Common) -> Option<PathBuf> {
 }
 
 /// What registries said before, and who would ask them: nobody does until it is run.
-pub fn images(board: &Arc<Board>, clock: Clock, state: &StateDir) -> Arc<Images> {
+pub fn images(statuses: &Arc<StatusStore>, clock: Clock, state: &StateDir) -> Arc<RegistryImages> {
     let registries = Arc::new(Registries::new(Credentials::from_environment(), clock));
-    Images::new(registries, Arc::clone(board), clock, state.room("images.json"))
+    RegistryImages::new(registries, Arc::clone(statuses), clock, state.room("images.json"))
 }
 
 /// A simulated engine whose time passes.
@@ -171,10 +176,10 @@ pub fn say_notes(catalog: &Catalog) {
 }
 
 /// Prints data.
-pub fn print_data(value: &impl Serialize, format: Format) -> anyhow::Result<()> {
+pub fn print_data(value: &impl Serialize, format: OutputFormat) -> anyhow::Result<()> {
     let text = match format {
-        Format::Json => serde_json::to_string_pretty(value)?,
-        Format::Yaml => serde_saphyr::to_string(value)?,
+        OutputFormat::Json => serde_json::to_string_pretty(value)?,
+        OutputFormat::Yaml => serde_saphyr::to_string(value)?,
     };
     print_out(text.trim_end());
     Ok(())

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crd_schema::status::{ConditionType, Event, ServiceStatus};
+use composed_api::{Overview, client};
+use crd_schema::status::{ConditionType, Event, Reason, ServiceStatus};
 use hyper::StatusCode;
 
-use super::args::{Common, History, Output, Pause, Status, Undo};
+use super::args::{Common, History, Output, PauseArgs, Status, UndoArgs};
 use super::session::{CONVERGED, FAILED, UNREACHABLE, fail, print_data, print_err, print_out};
 use super::table;
-use crate::api::{Overview, client};
 
 /// Shows the services.
 pub async fn status(args: &Status, common: &Common) -> anyhow::Result<ExitCode> {
@@ -30,7 +31,7 @@ pub async fn status(args: &Status, common: &Common) -> anyhow::Result<ExitCode> 
 }
 
 fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
-    let asked = |status: &&ServiceStatus| args.service.as_ref().is_none_or(|asked| is_called(status, asked));
+    let asked = |status: &&Arc<ServiceStatus>| args.service.as_ref().is_none_or(|asked| is_called(status, asked));
     let services: Vec<_> = overview.services.iter().filter(asked).cloned().collect();
     if let (Some(asked), true) = (&args.service, services.is_empty()) {
         return Ok(unknown(asked));
@@ -44,12 +45,13 @@ fn show(args: &Status, overview: &Overview, again: bool) -> anyhow::Result<u8> {
     }
     if let Some(why) = &overview.health.blocked {
         let since = overview.health.blocked_since.map(|since| format!("since {since:.0}, ")).unwrap_or_default();
-        print_out(&format!("{since}nothing is done: {why}\n"));
+        print_out(&format!("{since}blocked: {why}\n"));
     }
     for problem in &overview.health.problems {
         print_out(&format!("{problem}\n"));
     }
-    for why in [&overview.health.unnotified, &overview.health.state].into_iter().flatten() {
+    for why in [&overview.health.unnotified, &overview.health.state, &overview.health.state_slow].into_iter().flatten()
+    {
         print_out(&format!("{why}\n"));
     }
     for told in &overview.health.unreadable {
@@ -100,7 +102,7 @@ pub async fn history(args: &History, common: &Common) -> anyhow::Result<ExitCode
 }
 
 /// Has services left alone, or not any more.
-pub async fn pause(args: &Pause, on: bool, common: &Common) -> anyhow::Result<ExitCode> {
+pub async fn pause(args: &PauseArgs, on: bool, common: &Common) -> anyhow::Result<ExitCode> {
     let overview: Overview = match client::get(&common.socket, "/v1/services").await {
         Ok((_, body)) => serde_json::from_slice(&body)?,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
@@ -113,7 +115,7 @@ pub async fn pause(args: &Pause, on: bool, common: &Common) -> anyhow::Result<Ex
     }
     let is_paused = |status: &ServiceStatus| status.condition(ConditionType::Paused).is_some();
     // Of all, those that it is news to.
-    let asked = |status: &&ServiceStatus| {
+    let asked = |status: &&Arc<ServiceStatus>| {
         if all { is_paused(status) != on } else { args.services.iter().any(|asked| is_called(status, asked)) }
     };
     let mut code = CONVERGED;
@@ -135,7 +137,7 @@ pub async fn pause(args: &Pause, on: bool, common: &Common) -> anyhow::Result<Ex
 }
 
 /// Goes back to an earlier revision.
-pub async fn undo(args: &Undo, common: &Common) -> anyhow::Result<ExitCode> {
+pub async fn undo(args: &UndoArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let overview: Overview = match client::get(&common.socket, "/v1/services").await {
         Ok((_, body)) => serde_json::from_slice(&body)?,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
@@ -148,14 +150,27 @@ pub async fn undo(args: &Undo, common: &Common) -> anyhow::Result<ExitCode> {
             return Ok(fail(FAILED, &format!("several projects have a service {}: write PROJECT/NAME", args.service)));
         }
     };
-    let mut target = format!("/v1/services/{}/{}/undo", status.project, status.name);
+    let service = format!("/v1/services/{}/{}", status.project, status.name);
+    let mut target = format!("{service}/undo");
     if let Some(to) = &args.to {
         target += &format!("?{}", serde_urlencoded::to_string([("to", to)])?);
     }
     match client::post(&common.socket, &target).await {
         Ok((code, body)) if code.is_success() => {
             print_out(&String::from_utf8_lossy(&body));
-            Ok(ExitCode::from(CONVERGED))
+            if !args.wait {
+                return Ok(ExitCode::from(CONVERGED));
+            }
+            let stands = |status: &ServiceStatus| {
+                let there = status.condition(ConditionType::Progressing);
+                there.map(|condition| (condition.reason, condition.message.clone()))
+            };
+            let before = stands(status);
+            let begun = |now: &ServiceStatus| {
+                let now = stands(now);
+                now != before || now.is_some_and(|(reason, _)| reason == Reason::Undone)
+            };
+            super::rollout::follow(common, &service, &begun).await
         }
         Ok((_, body)) => Ok(fail(FAILED, &String::from_utf8_lossy(&body))),
         Err(error) => Ok(fail(UNREACHABLE, &error)),

@@ -1,12 +1,18 @@
 //! Statuses as people read them.
 
+use std::sync::Arc;
+
 use comfy_table::{ContentArrangement, Table, presets};
-use crd_schema::status::{ConditionType, Event, HookOutcome, RevisionStatus, ServiceStatus, TrafficPath, UpdateStatus};
+use crd_schema::status::{
+    ConditionType, Event, HookOutcome, ReplicaPhase, RevisionStatus, ServiceStatus, TrafficPath, UpdateStatus,
+};
+
+use crd_schema::ImageId;
 
 use super::terminal;
 
 /// One line for each service.
-pub fn overview(statuses: &[ServiceStatus]) -> String {
+pub fn overview(statuses: &[Arc<ServiceStatus>]) -> String {
     let mut table = plain(["SERVICE", "AVAILABLE", "UPDATED", "GEN", "REVISION", "STATE", "DETAIL"]);
     for status in statuses {
         table.add_row([
@@ -14,7 +20,7 @@ pub fn overview(statuses: &[ServiceStatus]) -> String {
             format!("{}/{}", status.available, status.replicas),
             status.updated.to_string(),
             status.generation.to_string(),
-            status.revision.clone(),
+            status.revision.to_string(),
             state(status),
             detail(status),
         ]);
@@ -63,8 +69,8 @@ pub fn one(status: &ServiceStatus) -> String {
     for replica in &status.instances {
         replicas.add_row([
             replica.name.clone(),
-            replica.phase.clone(),
-            replica.revision.clone(),
+            replica.phase.to_string(),
+            replica.revision.to_string(),
             replica.since.strftime("%F %T").to_string(),
             replica.endpoints.join(" "),
             replica.reason.clone().unwrap_or_default(),
@@ -106,8 +112,8 @@ pub fn by(path: &TrafficPath) -> String {
 
 /// Which image is wanted, and what is known of newer ones.
 fn image(update: &UpdateStatus) -> String {
-    let short = |id: &str| {
-        let bare = id.strip_prefix("sha256:").unwrap_or(id);
+    let short = |id: &ImageId| {
+        let bare = id.as_str().strip_prefix("sha256:").unwrap_or(id.as_str());
         bare.get(..12).unwrap_or(bare).to_owned()
     };
     let mut text = format!("image: {}", update.image);
@@ -145,20 +151,29 @@ pub fn history(status: &ServiceStatus) -> String {
     let mut table = plain(["REVISION", "GEN", "RESULT", "BEGUN", "TOOK", "IMAGE", "COMMIT"]);
     for record in &status.history {
         let took = record.ended.map(|ended| ended.duration_since(record.since).as_secs_f64().max(0.0));
-        let id = record.image_id.as_deref().map(|id| id.strip_prefix("sha256:").unwrap_or(id));
+        let id = record.image_id.as_ref().map(ImageId::as_str).map(|id| id.strip_prefix("sha256:").unwrap_or(id));
         let id = id.map(|id| format!(" ({})", id.get(..12).unwrap_or(id)));
         table.add_row([
-            record.revision.clone(),
+            record.revision.to_string(),
             record.generation.to_string(),
-            record.outcome.to_string(),
+            result(record),
             record.since.strftime("%F %T").to_string(),
             took.map_or_else(String::new, |seconds| format!("{seconds:.1} s")),
-            record.image.clone() + &id.unwrap_or_default(),
+            record.image.to_string() + &id.unwrap_or_default(),
             record.commit.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     }
     let hooks: String = status.history.iter().map(hooks_of).collect();
     format!("{}/{}\n{}{hooks}", status.project, status.name, table.trim_fmt())
+}
+
+/// What became of a revision, and that somebody gave it up by hand.
+fn result(record: &RevisionStatus) -> String {
+    let undone = record.undone.as_ref().map(|undone| {
+        let by = undone.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+        format!(", undone{by} at {} for {}", undone.at.strftime("%F %T"), undone.to)
+    });
+    terminal::line(&format!("{}{}", record.outcome, undone.unwrap_or_default()))
 }
 
 /// What became of the hooks of a revision, and the last of what those said that did not end well.
@@ -188,14 +203,15 @@ pub fn event(event: &Event) -> String {
 
 /// A service in a few words, for lines of progress.
 pub fn line(status: &ServiceStatus) -> String {
-    let mut phases: Vec<(String, usize)> = Vec::new();
+    let mut phases: Vec<(ReplicaPhase, usize)> = Vec::new();
     for replica in &status.instances {
         match phases.iter_mut().find(|(phase, _)| *phase == replica.phase) {
             Some((_, count)) => *count += 1,
-            None => phases.push((replica.phase.clone(), 1)),
+            None => phases.push((replica.phase, 1)),
         }
     }
-    let phases: Vec<_> = phases.iter().map(|(phase, count)| format!("{count} {}", phase.to_lowercase())).collect();
+    let phases: Vec<_> =
+        phases.iter().map(|(phase, count)| format!("{count} {}", phase.to_string().to_lowercase())).collect();
     terminal::line(&format!(
         "{}/{}  {}/{} available, {} updated  [{}]  {}  {}",
         status.project,

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use super::{Next, RESYNC, Shared, lock};
-use crate::model::{Key, Listing};
+use composed_core::model::{Key, Listing, ServiceName};
+
+use super::outcome::{Next, RESYNC};
+use super::shared::Shared;
 
 /// What fails so often in a row is not waited for.
 const OPEN_FAILURES: u32 = 3;
 
 impl Shared {
     /// Takes note of what a look has seen, before anything is made for it.
-    pub(super) fn take_stock(&self, before: &Listing, now: &Listing) {
-        lock(&self.gone).retain(|_, (_, at)| at.elapsed() < RESYNC);
+    pub(super) fn take_stock(&self, found: Vec<ServiceName>, now: &Listing) {
+        self.gone.lock().retain(|_, (_, at)| at.elapsed() < RESYNC);
         self.catalog().take_stock(&now.owned);
-        let found: Vec<_> = now.owned.difference(&before.owned).cloned().map(Key::Service).collect();
-        self.open(found);
-        let mut first = lock(&self.first);
+        self.open(found.into_iter().map(Key::Service));
+        let mut first = self.first.lock();
         if first.is_none() {
             let catalog = self.catalog();
             let services = catalog.names().chain(&now.owned).cloned().map(Key::Service);
@@ -33,19 +34,19 @@ impl Shared {
 
     /// Asks for a look at `keys`; until then not everything is settled.
     pub(super) fn open(&self, keys: impl IntoIterator<Item = Key>) {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         for key in keys {
             self.wake([key.clone()]);
             open.insert(key, 0);
         }
         if !open.is_empty() {
-            self.c.board.set_health(|health| health.settled = false);
+            self.c.statuses.set_health(|health| health.settled = false);
         }
     }
 
     /// A pass has ended.
     pub(super) fn close(&self, key: &Key, next: &Next) {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         let again = match (key, next, open.get_mut(key)) {
             // It was not looked at; or it has done something, and comes again to see whether that was all.
             (_, Next::Again(_), _) | (Key::Project(_), Next::At(Some(_)), _) => true,
@@ -56,13 +57,13 @@ impl Shared {
             _ => false,
         };
         if !again && open.remove(key).is_some() && open.is_empty() {
-            self.c.board.set_health(|health| health.settled = true);
+            self.c.statuses.set_health(|health| health.settled = true);
         }
     }
 
     /// A key was looked at: when all were, the controller is ready.
     pub(super) fn looked_at(&self, key: &Key) {
-        let mut first = lock(&self.first);
+        let mut first = self.first.lock();
         if let Some(keys) = first.as_mut().filter(|keys| !keys.is_empty())
             && keys.remove(key)
             && keys.is_empty()
@@ -73,8 +74,8 @@ impl Shared {
 
     /// Everything was looked at once.
     fn begin_to_serve(&self) {
-        let open = lock(&self.open);
-        self.c.board.set_health(|health| (health.ready, health.settled) = (true, open.is_empty()));
+        let open = self.open.lock();
+        self.c.statuses.set_health(|health| (health.ready, health.settled) = (true, open.is_empty()));
     }
 
     /// Projects of which only networks are left: the controller before this one ended in between.
@@ -83,7 +84,7 @@ impl Shared {
         if catalog.removal_held(&listing.owned).is_some() {
             return Vec::new();
         }
-        let projects: BTreeSet<&String> = listing.networks.values().flatten().collect();
+        let projects: BTreeSet<&String> = listing.objects.networks.values().flatten().collect();
         let known = |project: &str| catalog.names().chain(&listing.owned).any(|name| name.project == project);
         projects.into_iter().filter(|project| !known(project)).map(|project| Key::Project(project.clone())).collect()
     }

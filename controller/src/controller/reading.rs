@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use composed_core::model::{DesiredService, Key, ServiceName, ServiceRecord, follows_image};
+use composed_core::reference::Reference;
+use composed_registry::{QueryOptions, updates};
+use composed_source::catalog::Catalog;
+use composed_source::files::Reading;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{Shared, lock};
-use crate::images::reference::Reference;
-use crate::images::{How, updates};
-use crate::model::{DesiredService, Key, Memory, ServiceName, follows};
-use crate::reconcile;
-use crate::source::catalog::Catalog;
-use crate::source::files::Reading;
+use super::shared::Shared;
+use crate::subject;
 
 /// Takes readings in, one after the other, until there are no more. Judging many files takes its time, and holds up nobody.
 pub(super) async fn take_in(shared: Arc<Shared>, mut readings: mpsc::Receiver<Reading>) {
@@ -22,7 +22,7 @@ pub(super) async fn take_in(shared: Arc<Shared>, mut readings: mpsc::Receiver<Re
             Ok(keys) => {
                 // Who asked before there was anything to look at is heard before anything is.
                 while !shared.begun()
-                    && let Some(order) = shared.c.board.orders.take()
+                    && let Some(order) = shared.c.statuses.commands.take()
                 {
                     shared.take(order).await;
                 }
@@ -61,7 +61,7 @@ impl Shared {
     pub(super) fn catalog(&self) -> Arc<Catalog> {
         let begin = || Catalog::empty(self.c.confirm_deletion).knowing(self.made_of.clone());
         let empty = || Arc::new(begin());
-        lock(&self.catalog).clone().unwrap_or_else(empty)
+        self.catalog.lock().clone().unwrap_or_else(empty)
     }
 
     /// Takes a reading in; returns whose turn it is therefore.
@@ -77,18 +77,22 @@ impl Shared {
             tracing::warn!("{note}");
         }
         let (problems, unnotified) = (catalog.problems.clone(), reading.unnotified.clone());
-        if let Some(why) = unnotified.as_ref().filter(|why| self.c.board.health().unnotified.as_ref() != Some(*why)) {
+        if let Some(why) = unnotified.as_ref().filter(|why| self.c.statuses.health().unnotified.as_ref() != Some(*why))
+        {
             tracing::warn!("{why}");
         }
-        self.c.board.set_health(|health| (health.problems, health.unnotified) = (problems, unnotified));
+        self.c.statuses.set_health(|health| (health.problems, health.unnotified) = (problems, unnotified));
         let (services, projects) = catalog.changed(&before);
         // Whether those are removed whose documents are gone depends on all of them.
         let doubtful = catalog.doubt_changed(&before) || !services.is_empty();
         let seen = self.world.seen();
         let orphans: Vec<_> = seen.owned.iter().filter(|name| doubtful && !catalog.knows(name)).cloned().collect();
-        self.turns.expect(catalog.names());
-        *lock(&self.catalog) = Some(catalog);
-        self.count_composes();
+        self.limiter.expect(catalog.names());
+        let as_named = self.begun() && catalog.names().eq(before.names());
+        *self.catalog.lock() = Some(catalog);
+        if !as_named {
+            self.count_composes();
+        }
         self.follow();
         let services = services.into_iter().chain(orphans).map(Key::Service);
         services.chain(projects.into_iter().map(Key::Project)).collect()
@@ -96,16 +100,16 @@ impl Shared {
 
     /// Makes up anew of which services what Compose made counts.
     fn count_composes(&self) {
-        let turn = lock(&self.telling);
-        let all = self.catalog().names().chain(&*lock(&self.adopted)).cloned().collect();
+        let turn = self.telling.lock();
+        let all = self.catalog().names().chain(&*self.adopted.lock()).cloned().collect();
         self.world.count_composes(all);
         drop(turn);
     }
 
     /// Notes whether a service has adopted containers.
-    pub(super) fn note_adopted(&self, name: &ServiceName, memory: &Memory) {
-        let mut adopted = lock(&self.adopted);
-        let any = !memory.adopted.is_empty();
+    pub(super) fn note_adopted(&self, name: &ServiceName, memory: &ServiceRecord) {
+        let mut adopted = self.adopted.lock();
+        let any = !memory.replicas.adopted.is_empty();
         let news = if any { adopted.insert(name.clone()) } else { adopted.remove(name) };
         drop(adopted);
         if news && !self.catalog().knows(name) {
@@ -124,7 +128,7 @@ impl Shared {
         self.follow();
         let catalog = self.catalog();
         let same = |name: &&ServiceName| {
-            let service = catalog.service(name).filter(|service| follows(&service.spec));
+            let service = catalog.service(name).filter(|service| follows_image(&service.spec));
             let own = service.and_then(|service| Reference::parse(&service.spec.image));
             own.is_some_and(|own| image.is_none_or(|image| image.tagged("") == own.tagged("")))
         };
@@ -134,15 +138,19 @@ impl Shared {
     /// Says what is to be asked of registries.
     fn follow(&self) {
         let Some(images) = &self.c.images else { return };
-        let turn = lock(&self.telling);
+        let turn = self.telling.lock();
         let catalog = self.catalog();
         let mut questions = BTreeMap::new();
         for service in catalog.names().filter_map(|name| catalog.service(name)) {
-            let how = updates::how(service);
-            let all = [updates::of_versions(service), updates::of_tag(&self.raised(service))];
-            for question in all.into_iter().flatten() {
-                let how = how.clone();
-                questions.entry(question).and_modify(|known: &mut How| known.join(how.clone())).or_insert(how);
+            let versions = updates::of_versions(service);
+            // Where no version is followed there is no higher one.
+            let tag = match versions {
+                Some(_) => updates::of_tag(&self.raised(service)),
+                None => updates::of_tag(service),
+            };
+            for question in [versions, tag].into_iter().flatten() {
+                let how = updates::how(service);
+                questions.entry(question).and_modify(|known: &mut QueryOptions| known.join(how.clone())).or_insert(how);
             }
         }
         images.follow(questions);
@@ -151,6 +159,6 @@ impl Shared {
 
     /// What is wanted, with the highest version that its document allows.
     pub(super) fn raised(&self, service: &DesiredService) -> DesiredService {
-        reconcile::raised(self.c.images.as_deref(), service, &[])
+        subject::raised(self.c.images.as_deref(), service, &[])
     }
 }

@@ -2,21 +2,20 @@
 //! it. No action on one object is repeated faster than its back-off, whatever wakes its key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use composed_core::backoff::{Backoff, Jitter};
+use composed_core::model::Key;
+use composed_core::plan::action::{Action, Plan, Verb};
+use crd_schema::status::WaitReason;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::lock;
-use crate::act::Deed;
-use crate::model::Key;
-use crate::plan::action::{Action, Plan, Verb};
+use crate::act::ActionResult;
 
-/// The first wait; it doubles with each repetition.
-const FIRST: Duration = Duration::from_millis(250);
-/// The longest wait.
-const CAP: Duration = Duration::from_mins(1);
+/// How long one waits, longer with each repetition.
+const BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(1), jitter: Jitter::None };
 /// What was done so often and is asked for again is told.
 const TOLD: usize = 4;
 
@@ -33,7 +32,7 @@ struct Repeat {
 impl Repeats {
     /// Takes those actions out of a plan whose time has not come; when it comes. What is not planned any more has been seen.
     pub(super) fn hold_back(&self, key: &Key, plan: &mut Plan, now: Instant) -> Option<Instant> {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         let done = all.get_mut(key)?;
         let planned: BTreeSet<String> = plan.actions.iter().map(|action| action.verb.to_string()).collect();
         done.retain(|what, _| planned.contains(what));
@@ -42,7 +41,7 @@ impl Repeats {
         let (held_back, left) = plan.actions.drain(..).partition(|action| held(&action.verb).is_some());
         plan.actions = left;
         for Action { verb, .. } in held_back {
-            plan.wait(format!("the engine to show what `{verb}` has done"), None);
+            plan.wait(WaitReason::Observation, format!("the engine to show what `{verb}` has done"), None);
         }
         if done.is_empty() {
             all.remove(key);
@@ -51,20 +50,19 @@ impl Repeats {
     }
 
     /// Notes what was done. Records of the loop itself are seen at once.
-    pub(super) fn note(&self, key: &Key, deeds: &[Deed], now: Instant) {
-        let mut all = lock(&self.0);
-        for deed in deeds.iter().filter(|deed| deed.error.is_none() && deed.action.verb.is_call()) {
+    pub(super) fn note(&self, key: &Key, results: &[ActionResult], now: Instant) {
+        let mut all = self.0.lock();
+        for result in results.iter().filter(|result| result.error.is_none() && result.action.verb.is_call()) {
             let done = all.entry(key.clone()).or_default();
-            let repeat = done.entry(deed.action.verb.to_string()).or_insert(Repeat { times: 0, next: now });
-            let waits = ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(CAP).without_max_times().build();
-            repeat.next = now + waits.into_iter().nth(repeat.times).unwrap_or(CAP);
+            let repeat = done.entry(result.action.verb.to_string()).or_insert(Repeat { times: 0, next: now });
             repeat.times += 1;
+            repeat.next = now + BACKOFF.after(repeat.times);
         }
     }
 
     /// What was done again and again and is not seen, in words.
     pub(super) fn unseen(&self, key: &Key) -> Option<String> {
-        let all = lock(&self.0);
+        let all = self.0.lock();
         let (what, repeat) = all.get(key)?.iter().find(|(_, repeat)| repeat.times >= TOLD)?;
         Some(format!(
             "`{what}` has succeeded {} times, and the engine does not show what it was for: it is tried ever more slowly",
@@ -74,6 +72,6 @@ impl Repeats {
 
     /// The key is of no more interest.
     pub(super) fn forget(&self, key: &Key) {
-        lock(&self.0).remove(key);
+        self.0.lock().remove(key);
     }
 }

@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use composed_core::engine::{DesiredContainer, ObserveRequest};
+use composed_core::front;
+use composed_core::model::{
+    Desired, DesiredService, Key, Listing, Replica, RevisionRecord, Revisions, ServiceName, ServiceRecord, Snapshot,
+};
+use composed_source::catalog::Catalog;
+use composed_status::store::LabelsOf;
 use crd_schema::status::{Condition, ConditionType, Reason, ServiceStatus};
+use crd_schema::{ImageRef, Revision};
 use tokio::time::Instant;
 
+use super::outcome::{BACK_OFF, Next, next};
+use super::shared::Shared;
 use super::world::Look;
-use super::{BACK_OFF, Next, Shared, lock, next};
-use crate::board::LabelsOf;
-use crate::engine::{Asked, Scope};
-use crate::front;
-use crate::model::{
-    Desired, DesiredService, Key, Listing, Memory, Replica, RevisionRecord, ServiceName, Snapshot, follows,
-};
-use crate::reconcile::{self, Pass, Subject};
-use crate::source::catalog::Catalog;
+use crate::reconcile::{self, Pass};
+use crate::subject::Subject;
 
 impl Shared {
     /// The pass of a service, upon what is seen from `since` on.
@@ -28,7 +31,7 @@ impl Shared {
     ) -> Next {
         let memory = self.store.recall(name).await;
         self.uses.meet(name, &memory);
-        if !catalog.knows(name) && lock(&self.gone).get(name).is_some_and(|(gone, _)| *gone > look.begun) {
+        if !catalog.knows(name) && self.gone.lock().get(name).is_some_and(|(gone, _)| *gone > look.begun) {
             // This look has seen what has gone meanwhile.
             return Next::Again(Instant::now());
         }
@@ -49,35 +52,42 @@ impl Shared {
     }
 
     /// What is asked of the engine for a service.
-    fn scope(&self, name: &ServiceName, catalog: &Catalog, memory: &Memory) -> Scope {
-        let mut scope = Scope { services: Some([name.clone()].into()), ..Scope::default() };
+    fn scope(&self, name: &ServiceName, catalog: &Catalog, memory: &ServiceRecord) -> ObserveRequest {
+        let mut scope = ObserveRequest { services: Some([name.clone()].into()), ..ObserveRequest::default() };
         if let Some(service) = catalog.service(name).map(|service| self.raised(service)) {
             scope.images.insert(service.spec.image.clone());
             scope.images.extend(service.spec.hook_images().cloned());
-            scope.asked.insert(name.clone(), asked(catalog, &service));
+            scope.desired.insert(name.clone(), asked(catalog, &service));
             let earlier = memory.last_available(&memory.revision_of(&service));
             scope.images.extend(earlier.into_iter().flat_map(images));
-            scope.images.extend(memory.history.last().into_iter().flat_map(images));
+            scope.images.extend(memory.revisions.history.last().into_iter().flat_map(images));
             // What runs may be gone back to as well, available or not.
-            let failed = Some(memory).filter(|memory| memory.failure.is_some());
-            scope.images.extend(failed.into_iter().flat_map(|memory| &memory.history).flat_map(images));
+            let back = |revisions: &Revisions| revisions.failure.is_some() || revisions.undone.is_some();
+            let back = Some(memory).filter(|memory| back(&memory.revisions));
+            scope.images.extend(back.into_iter().flat_map(|memory| &memory.revisions.history).flat_map(images));
         }
-        scope.images.extend(lock(&self.unasked).remove(name).unwrap_or_default());
+        scope.images.extend(self.unasked.lock().remove(name).unwrap_or_default());
         scope
     }
 
-    async fn decide(&self, name: &ServiceName, catalog: &Catalog, snapshot: &Snapshot, mut memory: Memory) -> Next {
-        let (board, images) = (&*self.c.board, self.c.images.as_deref());
-        let subject = Subject { name, catalog, snapshot, board, images };
+    async fn decide(
+        &self,
+        name: &ServiceName,
+        catalog: &Catalog,
+        snapshot: &Snapshot,
+        mut memory: ServiceRecord,
+    ) -> Next {
+        let (statuses, images) = (&*self.c.statuses, self.c.images.as_deref());
+        let subject = Subject { name, catalog, snapshot, statuses, images };
         let desired = subject.desired(self.missed_since(name, catalog));
         if matches!(desired, Desired::Gone(_)) && !snapshot.listing.owned.contains(name) {
             // Nothing of it is left to be probed or counted.
-            self.c.senses.sense(name, None, &Memory::default(), &mut []).await;
+            self.c.monitor.refresh(name, None, &ServiceRecord::default(), &mut []).await;
             return self.forget(name).await;
         }
         if !catalog.knows(name) && !snapshot.listing.owned.contains(name) && !catalog.may_ask_for(name) {
             // An event of what has gone, of a service that none of these files is about.
-            self.c.board.withdraw(name);
+            self.c.statuses.withdraw(name);
             return Next::At(None);
         }
         if let Some(why) = snapshot.unknown.get(name) {
@@ -89,7 +99,7 @@ impl Shared {
             let named = std::iter::once(&desired.spec.image).chain(desired.spec.hook_images());
             let unasked: BTreeSet<_> = named.filter(|image| !snapshot.images.contains_key(*image)).cloned().collect();
             if !unasked.is_empty() {
-                lock(&self.unasked).insert(name.clone(), unasked);
+                self.unasked.lock().insert(name.clone(), unasked);
                 return Next::Again(Instant::now());
             }
         }
@@ -101,15 +111,15 @@ impl Shared {
         let desired = subject.understood(desired, &mut memory);
         let early = self.is_early(name, catalog);
         let pass = Pass {
-            refused: lock(&self.refused).get(&name.project).cloned(),
-            turns: Some(&self.turns),
-            before: before.as_ref(),
+            refused: self.refused.lock().get(&name.project).cloned(),
+            limiter: Some(&self.limiter),
+            before: before.as_deref(),
             ..subject.pass(&desired, &project, self.spared(name, &memory), self.c.clock.now())
         };
-        let mut decision = pass.decide(self.c.senses.as_ref(), snapshot, &mut memory).await;
-        self.wake(self.turns.freed().into_iter().map(Key::Service));
+        let mut decision = pass.decide(self.c.monitor.as_ref(), snapshot, &mut memory).await;
+        self.wake(self.limiter.released().into_iter().map(Key::Service));
         self.hand_over(name, &mut memory);
-        self.c.board.put_labels(name, labels(&memory, &decision.observed.replicas));
+        self.c.statuses.put_labels(name, labels(&memory, &decision.observed.replicas));
         self.uses.note(name, &memory, &decision.observed.replicas);
         // What was noticed is saved, then shown, then acted upon: nobody is told of a generation that may be forgotten.
         self.store.save(name, &remembered, &memory, catalog.spares(name)).await;
@@ -121,7 +131,7 @@ impl Shared {
             self.commands.done(name, &commands).await;
         }
         let decided = memory.clone();
-        let mut news = self.publish(name, &decision.status).await;
+        let mut news = self.publish(name, &decision.status);
         let key = Key::Service(name.clone());
         self.looked_at(&key);
         if early {
@@ -130,7 +140,7 @@ impl Shared {
         }
         let held = self.repeats.hold_back(&key, &mut decision.plan, Instant::now());
         let mut outcome = pass.carry_out(decision, self.c.engine.as_ref(), &mut memory, &|| self.c.clock.now()).await;
-        self.repeats.note(&key, &outcome.deeds, Instant::now());
+        self.repeats.note(&key, &outcome.results, Instant::now());
         if let Some(unseen) = self.repeats.unseen(&key) {
             outcome.status.error = Some(unseen);
         }
@@ -138,11 +148,11 @@ impl Shared {
         self.store.save(name, &decided, &memory, catalog.spares(name)).await;
         self.note_adopted(name, &memory);
         self.store.put(name, memory);
-        self.report(name, &outcome.deeds);
+        self.report(name, &outcome.results);
         let error = outcome.error().cloned();
-        let acted = !outcome.deeds.is_empty();
+        let acted = !outcome.results.is_empty();
         let wake_at = outcome.plan.wake_at.map(|at| self.c.clock.instant(at)).into_iter().chain(held).min();
-        news |= self.publish(name, &outcome.status).await;
+        news |= self.publish(name, &outcome.status);
         if news {
             // Also those that are wanted only now.
             let catalog = self.catalog();
@@ -160,17 +170,16 @@ impl Shared {
     fn is_early(&self, name: &ServiceName, catalog: &Catalog) -> bool {
         let others = catalog.service(name).into_iter().flat_map(|service| service.spec.depends_on.keys());
         let mut others = others.map(|other| ServiceName::new(&name.project, other));
-        others.any(|other| catalog.knows(&other) && self.c.board.status(&other).is_none())
+        others.any(|other| catalog.knows(&other) && self.c.statuses.status(&other).is_none())
     }
 
     /// A container of the service does not answer: what was known of it stays, and so does everything else.
     async fn not_known(&self, name: &ServiceName, why: &str) -> Next {
         let known = self.store.last_status(name).await;
-        let mut status = known.unwrap_or_else(|| ServiceStatus {
-            project: name.project.clone(),
-            name: name.name.clone(),
-            ..ServiceStatus::default()
-        });
+        let mut status = known.map_or_else(
+            || ServiceStatus { project: name.project.clone(), name: name.name.clone(), ..ServiceStatus::default() },
+            Arc::unwrap_or_clone,
+        );
         let same = |condition: &&Condition| condition.kind == ConditionType::Unknown;
         let since = status.conditions.iter().find(same).map(|condition| condition.last_transition);
         status.conditions.retain(|condition| condition.kind != ConditionType::Unknown);
@@ -184,14 +193,14 @@ impl Shared {
         if since.is_none() {
             tracing::warn!(service = %name, "{why}");
         }
-        self.publish(name, &status).await;
+        self.publish(name, &status);
         Next::Failed(BACK_OFF)
     }
 
     /// Gives what people are to be told to whoever tells them. It stays here until that is written down there.
-    fn hand_over(&self, name: &ServiceName, memory: &mut Memory) {
+    fn hand_over(&self, name: &ServiceName, memory: &mut ServiceRecord) {
         let Some(notifier) = &self.c.notifier else { return memory.outbox.clear() };
-        if let Some(notice) = memory.notice_of_contention(self.c.clock.now()) {
+        if let Some(notice) = memory.contention_notification(self.c.clock.now()) {
             notifier.take(&notice.of(name));
         }
         memory.outbox.retain(|notice| {
@@ -203,7 +212,7 @@ impl Shared {
 
     fn missed_since(&self, name: &ServiceName, catalog: &Catalog) -> jiff::Timestamp {
         let now = self.c.clock.now();
-        let mut missed = lock(&self.missed);
+        let mut missed = self.missed.lock();
         if catalog.knows(name) {
             missed.remove(name);
             return now;
@@ -213,55 +222,60 @@ impl Shared {
 
     // Removal is no special path: when the last replica is gone, so is everything else.
     async fn forget(&self, name: &ServiceName) -> Next {
-        lock(&self.gone).insert(name.clone(), (self.world.now(), Instant::now()));
-        self.turns.forget(name);
+        self.gone.lock().insert(name.clone(), (self.world.now(), Instant::now()));
+        self.limiter.forget(name);
         self.repeats.forget(&Key::Service(name.clone()));
         self.uses.forget(name);
-        self.wake(self.turns.freed().into_iter().map(Key::Service));
-        lock(&self.missed).remove(name);
-        self.note_adopted(name, &Memory::default());
+        self.wake(self.limiter.released().into_iter().map(Key::Service));
+        self.missed.lock().remove(name);
+        self.note_adopted(name, &ServiceRecord::default());
         // At once: a reading that asks for it again while the files are removed takes note of that anew.
         self.catalog().forget(name);
         self.commands.done(name, &self.commands.of(name)).await;
         self.store.forget(name).await;
         self.remember().await;
         self.open([Key::Project(name.project.clone())]);
-        self.c.board.withdraw(name);
+        self.c.statuses.withdraw(name);
         Next::At(None)
     }
 
     /// The images that are not to be removed for a service, since others use them. Until every service was looked at, nobody
     /// knows who does.
-    fn spared(&self, name: &ServiceName, memory: &Memory) -> BTreeSet<String> {
-        if self.c.board.health().ready { self.uses.spared(name, memory) } else { memory.brought.clone() }
+    fn spared(&self, name: &ServiceName, memory: &ServiceRecord) -> BTreeSet<ImageRef> {
+        if self.c.statuses.health().ready {
+            self.uses.spared(name, memory)
+        } else {
+            memory.images.pulled.iter().map(ImageRef::from).collect()
+        }
     }
 
-    async fn publish(&self, name: &ServiceName, status: &ServiceStatus) -> bool {
-        let news = self.c.board.publish(name, status.clone());
+    fn publish(&self, name: &ServiceName, status: &ServiceStatus) -> bool {
+        let news = self.c.statuses.publish(name, status.clone());
         if news && !self.catalog().spares(name) {
-            self.store.save_status(name, status.clone()).await;
+            self.store.save_status(name, status.clone());
         }
         news
     }
 }
 
 /// What containers of a service are compared with that Docker Compose made.
-pub fn asked(catalog: &Catalog, service: &DesiredService) -> Asked {
+pub fn asked(catalog: &Catalog, service: &DesiredService) -> DesiredContainer {
     let project = &service.name.project;
-    let context = reconcile::context(project, &catalog.project(project), std::iter::once(&service.spec));
-    Asked { spec: service.spec.clone(), context }
+    let context = reconcile::context(project, &catalog.project(project), std::iter::once(&*service.spec));
+    DesiredContainer { spec: Arc::clone(&service.spec), context }
 }
 
 /// The image of a revision, by name, and by id where it must be that one.
-fn images(record: &RevisionRecord) -> impl Iterator<Item = String> {
-    let id = record.image.clone().filter(|_| follows(&record.spec));
+fn images(record: &RevisionRecord) -> impl Iterator<Item = ImageRef> {
+    let id = record.fixed_image().map(ImageRef::from);
     std::iter::once(record.spec.image.clone()).chain(id).chain(record.spec.hook_images().cloned())
 }
 
 /// The labels of those revisions that somebody runs.
-fn labels(memory: &Memory, replicas: &[Replica]) -> LabelsOf {
-    let runs = |revision: &str| replicas.iter().any(|replica| replica.revision == revision);
-    let records = memory.history.iter().filter(|record| runs(&record.revision) && !record.spec.labels.is_empty());
+fn labels(memory: &ServiceRecord, replicas: &[Replica]) -> LabelsOf {
+    let runs = |revision: &Revision| replicas.iter().any(|replica| replica.revision == *revision);
+    let records =
+        memory.revisions.history.iter().filter(|record| runs(&record.revision) && !record.spec.labels.is_empty());
     records.map(|record| (record.revision.clone(), record.spec.labels.clone().into_iter().collect())).collect()
 }
 
@@ -271,12 +285,12 @@ mod tests {
 
     use super::*;
     use crate::cli::session::simulated;
-    use crate::clock::Clock;
     use crate::controller::Controller;
     use crate::controller::store::tests::on_a_disk_that_hangs;
-    use crate::engine::sim::World;
-    use crate::source::files::Source;
     use crate::state::StateDir;
+    use composed_platform::clock::Clock;
+    use composed_simulator::World;
+    use composed_source::files::Source;
 
     #[test]
     fn a_service_that_comes_back_while_it_is_forgotten_came_from_here() {
@@ -286,11 +300,11 @@ mod tests {
             let clock = Clock::system();
             let sim = simulated(World::default(), clock);
             let shared = Shared::new(Controller {
-                engine: Arc::clone(&sim) as Arc<dyn crate::engine::Engine>,
-                senses: sim,
+                engine: Arc::clone(&sim) as Arc<dyn composed_core::engine::Engine>,
+                monitor: sim,
                 clock,
                 state: StateDir::open(kept.path()).expect("a state directory"),
-                board: Arc::default(),
+                statuses: Arc::default(),
                 images: None,
                 notifier: None,
                 max_rollouts: None,

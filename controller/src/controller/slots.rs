@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use composed_core::model::Key;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use super::{BACK_OFF, Next};
-use crate::model::Key;
+use super::outcome::{BACK_OFF, Next};
 
 /// So many passes are begun side by side.
 const SIDE_BY_SIDE: usize = 64;

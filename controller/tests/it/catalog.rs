@@ -11,9 +11,9 @@ mod shared;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use composed::model::{Desired, ServiceName};
-use composed::source::catalog::Catalog;
-use composed::source::files::{HostDir, Source, read};
+use composed_core::model::{Desired, ServiceName};
+use composed_source::catalog::Catalog;
+use composed_source::files::{HostDir, Source, read};
 use jiff::Timestamp;
 
 const LONG_AGO: Timestamp = Timestamp::UNIX_EPOCH;
@@ -64,7 +64,7 @@ impl Files {
 
     fn image(&self, name: &str) -> String {
         match self.desired(name, &[]) {
-            Desired::Run(desired) => desired.spec.image,
+            Desired::Run(desired) => desired.spec.image.to_string(),
             other => panic!("{name}: {other:?}\n{:?}", self.catalog.problems),
         }
     }
@@ -93,7 +93,7 @@ fn relative_binds_are_paths_of_the_host() {
     let text =
         format!("{}  volumes: [\"./data:/data\", \"../common/x:/x:ro\", \"/abs:/abs\"]\n", document("web", "web:1"));
     let files = Files::new(&[("sub/web.yaml", &text)]);
-    let sources = |reading: &composed::source::files::Reading| {
+    let sources = |reading: &composed_source::files::Reading| {
         let catalog = Catalog::new(reading, &Catalog::empty(false));
         match catalog.desired(&ServiceName::new("shop", "web"), &BTreeSet::new(), LONG_AGO) {
             Desired::Run(web) => Ok(web.spec.volumes.iter().map(|m| m.source.clone().unwrap()).collect::<Vec<_>>()),
@@ -136,7 +136,9 @@ fn every_prefix_of_a_valid_file_leaves_the_last_valid_version_in_force_or_says_w
         match files.desired("web", &["web", "api"]) {
             // A shorter valid document is a document; nobody can know better. It names an image at least.
             Desired::Run(desired) => assert!(
-                "web:12".starts_with(&desired.spec.image) || desired.error.is_some() || desired.spec.image == "web:11"
+                "web:12".starts_with(desired.spec.image.as_str())
+                    || desired.error.is_some()
+                    || desired.spec.image == "web:11"
             ),
             other => panic!("after {end} bytes: {other:?}"),
         }
@@ -206,7 +208,7 @@ fn services_vanish_a_few_at_a_time_or_not_at_all() {
     std::fs::rename(files.path(), files.path().with_extension("away")).unwrap();
     files.read();
     assert!(matches!(files.desired("d", &["d"]), Desired::Held(_)), "no directory");
-    let confirmed = Catalog::new(&composed::source::files::Reading::default(), &Catalog::empty(true));
+    let confirmed = Catalog::new(&composed_source::files::Reading::default(), &Catalog::empty(true));
     let owned = [ServiceName::new("shop", "d")].into();
     assert_eq!(confirmed.desired(&ServiceName::new("shop", "d"), &owned, LONG_AGO), Desired::Gone(LONG_AGO));
     std::fs::rename(files.path().with_extension("away"), files.path()).unwrap();
@@ -254,11 +256,34 @@ fn a_project_gives_defaults_and_knows_its_networks() {
     let api = format!("{}  networks: [backned]\n", document("api", "api:1"));
     let files = Files::new(&[("shop.yaml", project), ("web.yaml", &web), ("api.yaml", &api)]);
     let Desired::Run(web) = files.desired("web", &[]) else { panic!("{:?}", files.catalog.problems) };
-    let rollout = web.spec.rollout.unwrap();
+    let rollout = web.spec.rollout.clone().unwrap();
     assert_eq!(rollout.max_surge, Some(crd_schema::IntOrPercent::Int(2)), "the service's own");
     assert_eq!(rollout.min_ready, Some(crd_schema::ComposeDuration::from_secs(1)), "the project's");
     assert!(files.catalog.project("shop").networks["backend"].internal);
     assert!(files.catalog.problems[0].contains("uses network backned"), "{:?}", files.catalog.problems);
+}
+
+#[test]
+fn a_service_and_its_project_do_not_make_a_rollout_of_two_zeros() {
+    let project =
+        "apiVersion: composed.dev/v1\nkind: Project\nmetadata: {name: shop}\nspec:\n  rollout: {max_unavailable: 0}\n";
+    let web = format!("{}  rollout: {{max_surge: 0}}\n", document("web", "web:1"));
+    let files = Files::new(&[("project.yaml", project), ("web.yaml", &web)]);
+    let told = files.catalog.problems.join("\n");
+    assert!(told.contains("max_surge and max_unavailable are both 0"), "{told}");
+    assert!(!matches!(files.desired("web", &[]), Desired::Run(_)), "{:?}", files.desired("web", &[]));
+}
+
+#[test]
+fn who_waits_for_the_health_of_what_has_no_check_is_told() {
+    let web = format!("{}  depends_on: {{db: {{condition: service_healthy}}}}\n", document("web", "web:1"));
+    let check = format!("{}  healthcheck: {{test: [CMD, ok]}}\n", document("db", "db:1"));
+    let probe = format!("{}  readiness: {{tcp: {{port: 1}}}}\n", document("db", "db:1"));
+    for (db, told) in [(document("db", "db:1"), true), (check, false), (probe, false)] {
+        let files = Files::new(&[("web.yaml", &web), ("db.yaml", &db)]);
+        let notes = files.catalog.notes.join("\n");
+        assert_eq!(notes.contains("web.yaml:1: web waits for db to be healthy"), told, "{notes}");
+    }
 }
 
 #[test]
@@ -279,7 +304,7 @@ fn restart_of_a_dependency_ties_its_dependant_to_it() {
     let revision = |db: &str, api: &str| {
         let files = Files::new(&[("db.yaml", db), ("api.yaml", api)]);
         let Desired::Run(api) = files.desired("api", &[]) else { panic!("{:?}", files.catalog.problems) };
-        (api.revision.clone(), api.digest.clone(), api.after.clone())
+        (api.revision.clone(), api.digest.clone(), api.restart_after.clone())
     };
     let (one, digest, after) = revision(&db("db:1"), &api(true));
     let (two, other_digest, _) = revision(&db("db:2"), &api(true));

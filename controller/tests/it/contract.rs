@@ -11,12 +11,13 @@ mod proxy;
 mod registry;
 mod sim;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use composed::engine::{Context, Engine, EngineError, Scope, look};
-use composed::model::{Key, Replica, ServiceName, Snapshot};
-use composed::plan::action::{Blueprint, Target, Verb};
-use crd_schema::ServiceSpec;
+use composed_core::engine::{ActionContext, Engine, EngineError, ObserveRequest, observe_once};
+use composed_core::model::{Key, Replica, ServiceName, Snapshot};
+use composed_core::plan::action::{Blueprint, Target, Verb};
+use crd_schema::{ContainerId, ImageRef, NetworkName, Revision, ServiceSpec};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 
@@ -45,17 +46,17 @@ pub(crate) trait Stage: Send + Sync {
     /// A specification whose image is there.
     fn spec(&self, kind: Kind) -> ServiceSpec;
     /// An image that no registry has.
-    fn no_image(&self) -> String;
+    fn no_image(&self) -> ImageRef;
     /// Ends a container's process, with code 137.
-    fn kill<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()>;
+    fn kill<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, ()>;
     /// Removes a container by force.
-    fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()>;
+    fn remove<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, ()>;
     /// Makes a running container of somebody else's; its id.
-    fn add_foreign<'a>(&'a self, name: &'a str) -> BoxFuture<'a, String>;
+    fn add_foreign<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ContainerId>;
     /// The name and state (`running`, ...) of any container.
-    fn peek<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<(String, String)>>;
+    fn peek<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Option<(String, String)>>;
     /// Makes a network of somebody else's.
-    fn add_foreign_network<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()>;
+    fn add_foreign_network<'a>(&'a self, name: &'a NetworkName) -> BoxFuture<'a, ()>;
     /// A claim by another controller of the same instance; true when it got it.
     fn rival_claims(&self) -> BoxFuture<'_, bool>;
     /// It gives back what it has.
@@ -99,18 +100,18 @@ fn print(stage: &dyn Stage, kind: Kind, number: u32) -> Blueprint {
         service,
         hook: None,
         number,
-        revision: "r1".to_owned(),
+        revision: Revision::new("r1"),
         generation: 7,
-        spec: stage.spec(kind),
-        volumes: std::collections::BTreeMap::new(),
-        joins: std::collections::BTreeMap::new(),
+        spec: stage.spec(kind).into(),
+        volumes: BTreeMap::new(),
+        joins: BTreeMap::new(),
         image: None,
     }
 }
 
 /// No networks and volumes but the project's name.
-fn context(stage: &dyn Stage) -> Context {
-    Context { project: stage.project().to_owned(), ..Context::default() }
+fn context(stage: &dyn Stage) -> ActionContext {
+    ActionContext { project: stage.project().to_owned(), ..ActionContext::default() }
 }
 
 async fn apply(stage: &dyn Stage, verb: Verb) -> Result<(), EngineError> {
@@ -133,13 +134,36 @@ async fn started(stage: &dyn Stage, kind: Kind, number: u32) -> Target {
     target
 }
 
-async fn observe(stage: &dyn Stage, scope: Scope) -> Snapshot {
-    look(stage.engine(), &scope).await.expect("observe")
+/// The names of those networks or volumes that are ours.
+fn ours<N: Clone>(all: &BTreeMap<N, Option<String>>) -> Vec<N> {
+    all.iter().filter(|(_, project)| project.is_some()).map(|(name, _)| name.clone()).collect()
+}
+
+async fn observe(stage: &dyn Stage, scope: ObserveRequest) -> Snapshot {
+    let engine = stage.engine();
+    let before = engine.list(&scope.compose).await.expect("list");
+    let mut parts = Vec::new();
+    for service in &before.owned {
+        parts.push((service, engine.list_service(service, &scope.compose).await.expect("list of a service")));
+    }
+    let objects = engine.list_objects().await.expect("list of networks and volumes");
+    let seen = observe_once(engine, &scope).await.expect("observe");
+    // What others change meanwhile, on an engine that is everybody's, is no matter.
+    for (service, part) in parts {
+        if let (Some(was), Some(is)) = (before.containers.get(service), seen.listing.containers.get(service))
+            && was == is
+        {
+            assert_eq!(&part.containers, is, "a part of the list says what the whole does of {service}");
+        }
+    }
+    assert_eq!(ours(&objects.networks), ours(&seen.listing.objects.networks));
+    assert_eq!(ours(&objects.volumes), ours(&seen.listing.objects.volumes));
+    seen
 }
 
 /// All replicas of the service, as they are now.
 async fn replicas(stage: &dyn Stage) -> Vec<Replica> {
-    let scope = Scope { services: Some([web(stage)].into()), ..Scope::default() };
+    let scope = ObserveRequest { services: Some([web(stage)].into()), ..ObserveRequest::default() };
     observe(stage, scope).await.replicas.remove(&web(stage)).unwrap_or_default()
 }
 
@@ -157,7 +181,7 @@ async fn until(stage: &dyn Stage, target: &Target, what: &str, wanted: impl Fn(&
             return replica.clone();
         }
         assert!(tokio::time::Instant::now() < deadline, "{} is not {what}: {now:?}", target.name);
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(30)).await; // The pace of looking.
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use composed::cli::progress::{Standing, standing};
-use composed::engine::sim::{Behaviour, Container, Fault, Sim};
-use composed::model::{RolloutOptions, State};
-use composed::orders::{RollOut, Undo};
+use composed::cli::progress::{Convergence, convergence};
 use composed::state::StateDir;
-use crd_schema::status::{ConditionType, HookOutcome, Reason, RevisionOutcome, ServiceStatus};
+use composed_core::model::{RolloutOptions, State};
+use composed_simulator::{Behaviour, Container, Fault, Sim};
+use composed_status::commands::{RollOut, Undo};
+use crd_schema::status::{ConditionType, HookOutcome, Reason, ReplicaPhase, RevisionOutcome, ServiceStatus};
+use crd_schema::{ContainerId, ImageRef, Revision};
 use tokio::sync::oneshot;
 
 use crate::undo::{Running, engine, web};
@@ -28,11 +29,11 @@ fn starts(sim: &Arc<Sim>) -> usize {
 
 fn behaves(sim: &Arc<Sim>, image: &str, takes: Duration, code: i64) {
     let behaviour = Behaviour { hook: (takes, code), ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert(image.to_owned(), behaviour));
+    sim.with(|world, _| world.images.insert(ImageRef::new(image), behaviour));
 }
 
 /// Waits until the hook's container runs.
-async fn runs(sim: &Arc<Sim>) -> String {
+async fn runs(sim: &Arc<Sim>) -> ContainerId {
     let wait = tokio::time::timeout(Duration::from_mins(5), async {
         loop {
             let running = sim.with(|world, _| {
@@ -43,20 +44,20 @@ async fn runs(sim: &Arc<Sim>) -> String {
             if let Some(id) = running {
                 return id;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await; // The pace of looking.
         }
     });
     wait.await.expect("the hook runs")
 }
 
-fn serves(status: &ServiceStatus, revision: &str) -> bool {
-    let serving: Vec<_> = status.instances.iter().filter(|one| one.phase == "Available").collect();
-    serving.len() == 2 && serving.iter().all(|one| one.revision == revision)
+fn serves(status: &ServiceStatus, revision: &Revision) -> bool {
+    let serving: Vec<_> = status.instances.iter().filter(|one| one.phase == ReplicaPhase::Available).collect();
+    serving.len() == 2 && serving.iter().all(|one| one.revision == *revision)
 }
 
-async fn failed(running: &Running, image: &str) -> ServiceStatus {
+async fn failed(running: &Running, image: &str) -> Arc<ServiceStatus> {
     let is = |status: &ServiceStatus| {
-        status.history[0].image == image && standing(status) == Standing::Failed && status.waiting.is_empty()
+        status.history[0].image == image && convergence(status) == Convergence::Failed && status.waiting.is_empty()
     };
     running.until(is).await
 }
@@ -80,9 +81,9 @@ async fn a_hook_runs_once_for_each_revision_and_before_its_first_replica() {
     running.wants("web:2", &PRE.replace("1m", "2m")).await;
     tokio::time::sleep(Duration::from_mins(2)).await;
     let (answer, answered) = oneshot::channel();
-    running.board.orders.give(Undo { service: web(), to: None, answer });
+    running.statuses.commands.submit(Undo { service: web(), to: None, by: None, answer });
     answered.await.unwrap().unwrap();
-    running.until(|status| serves(status, &one) && standing(status) == Standing::Failed).await;
+    running.until(|status| serves(status, &one) && convergence(status) == Convergence::Undone).await;
     running.end().await;
     let running = Running::on(&sim, clock, state);
     running.wants("web:1", PRE).await;
@@ -90,9 +91,11 @@ async fn a_hook_runs_once_for_each_revision_and_before_its_first_replica() {
     assert_eq!(starts(&sim), 2, "{:#?}", calls(&sim, "deploy"));
     // What was asked for anew is a revision of its own: its image may be another one.
     let (answer, answered) = oneshot::channel();
-    running.board.orders.give(RollOut { service: web(), options: RolloutOptions::default(), answer });
+    running.statuses.commands.submit(RollOut { service: web(), options: RolloutOptions::default(), answer });
     answered.await.unwrap().unwrap();
-    running.until(|status| status.revision.ends_with("-1") && standing(status) == Standing::Converged).await;
+    running
+        .until(|status| status.revision.as_str().ends_with("-1") && convergence(status) == Convergence::Converged)
+        .await;
     assert_eq!(starts(&sim), 3);
     let left = sim.with(|world, _| world.containers.values().filter(|one| one.hook.is_some()).count());
     assert_eq!(left, 0, "its container goes when its revision is there");
@@ -167,7 +170,7 @@ async fn the_end_of_the_controller_is_none_of_the_hook() {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }
-    running.until(|status| standing(status) == Standing::Converged && status.replicas == status.updated).await;
+    running.until(|status| convergence(status) == Convergence::Converged && status.replicas == status.updated).await;
     assert_eq!(starts(&sim), 2, "{:#?}", calls(&sim, "deploy"));
     running.end().await;
 }
@@ -192,7 +195,7 @@ async fn one_that_was_interrupted_goes_by_its_policy() {
     let id = runs(&sim).await;
     sim.with(|world, now| world.kill(&id, 143, now));
     running.converged("web:3").await;
-    let attempts = running.board.status(&web()).unwrap().history[0].pre_deploy.as_ref().unwrap().attempts;
+    let attempts = running.statuses.status(&web()).unwrap().history[0].pre_deploy.as_ref().unwrap().attempts;
     assert_eq!((starts(&sim), attempts), (4, 2));
     // Three times in all; one that somebody removes was interrupted, too.
     behaves(&sim, "web:4", Duration::from_secs(20), 0);
@@ -218,7 +221,7 @@ async fn what_comes_after_a_rollout_only_tells() {
     behaves(&sim, "web:2", Duration::from_secs(3), 9);
     running.wants("web:2", POST).await;
     let two = running.converged("web:2").await;
-    let status = running.board.status(&web()).unwrap();
+    let status = running.statuses.status(&web()).unwrap();
     let told = status.condition(ConditionType::PostDeploy).unwrap();
     assert_eq!((told.status, told.reason), (false, Reason::PostDeployFailed));
     assert!(told.message.contains("ended with code 9") && serves(&status, &two), "{status:#?}");
@@ -257,7 +260,7 @@ async fn one_that_the_engine_refuses_after_a_rollout_has_failed_and_holds_nothin
         let refused = refuse(&sim, call);
         running.wants(image, POST).await;
         let revision = running.converged(image).await;
-        let status = running.board.status(&web()).unwrap();
+        let status = running.statuses.status(&web()).unwrap();
         let told = status.condition(ConditionType::PostDeploy).unwrap();
         assert_eq!((told.status, told.reason), (false, Reason::PostDeployFailed));
         assert!(told.message.ends_with("could not be run: refused for no good reason"), "{}", told.message);
@@ -271,7 +274,7 @@ async fn one_that_the_engine_refuses_after_a_rollout_has_failed_and_holds_nothin
         running.until(without).await;
         running.until(|status| serves(status, &revision)).await;
         tokio::time::sleep(Duration::from_mins(30)).await;
-        let status = running.board.status(&web()).unwrap();
+        let status = running.statuses.status(&web()).unwrap();
         assert_eq!(status.history[0].outcome, RevisionOutcome::Available, "{status:#?}");
         assert_eq!(refused.load(Ordering::Relaxed), 1, "it is not tried again");
         let left = sim.with(|world, _| world.containers.values().filter(|one| one.hook.is_some()).count());
@@ -293,10 +296,10 @@ async fn one_whose_image_never_comes_after_a_rollout_is_given_up() {
             .until(|status| status.history[0].image == image && status.history[0].outcome == RevisionOutcome::Available)
             .await;
         tokio::time::sleep(Duration::from_mins(9)).await;
-        let status = running.board.status(&web()).unwrap();
+        let status = running.statuses.status(&web()).unwrap();
         assert!(status.condition(ConditionType::PostDeploy).is_none_or(|told| told.status), "{status:#?}");
         tokio::time::sleep(Duration::from_mins(2)).await;
-        let status = running.board.status(&web()).unwrap();
+        let status = running.statuses.status(&web()).unwrap();
         let told = status.condition(ConditionType::PostDeploy).unwrap();
         assert_eq!(
             (told.status, told.reason),

@@ -4,24 +4,24 @@
 use std::path::Path;
 use std::time::Duration;
 
-use composed::model::Memory;
 use composed::state::StateDir;
+use composed_core::model::ServiceRecord;
 
 use crate::undo::{Running, engine, web};
 
 /// Waits until the controller says, or does not say any more, that its state directory takes nothing.
 async fn until_told(running: &Running, told: bool) -> Option<String> {
-    let mut version = running.board.version();
+    let mut version = running.statuses.version();
     let wait = async {
-        while running.board.health().state.is_some() != told {
+        while running.statuses.health().state.is_some() != told {
             version.changed().await.unwrap();
         }
     };
     tokio::time::timeout(Duration::from_mins(10), wait).await.expect("in time");
-    running.board.health().state
+    running.statuses.health().state
 }
 
-fn saved(root: &Path) -> Memory {
+fn saved(root: &Path) -> ServiceRecord {
     StateDir::existing(root).load(&web())
 }
 
@@ -33,7 +33,7 @@ async fn a_state_directory_that_takes_nothing_is_told_and_stops_nothing() {
     let running = Running::on(&sim, clock, StateDir::open(&root).unwrap());
     running.wants("web:1", "").await;
     running.converged("web:1").await;
-    assert_eq!(running.board.health().state, None);
+    assert_eq!(running.statuses.health().state, None);
 
     // As full, as read-only and as gone as can be, whoever runs this test.
     std::fs::rename(&root, &away).unwrap();
@@ -43,13 +43,19 @@ async fn a_state_directory_that_takes_nothing_is_told_and_stops_nothing() {
     let why = until_told(&running, true).await.expect("it is told");
     assert!(why.contains("state directory") && why.contains("shop/web"), "{why}");
     let before = saved(&away);
-    assert!(before.history.iter().all(|record| record.spec.image == "web:1"), "the rollout went on without it");
+    assert!(
+        before.revisions.history.iter().all(|record| record.spec.image == "web:1"),
+        "the rollout went on without it"
+    );
 
     std::fs::remove_file(&root).unwrap();
     std::fs::rename(&away, &root).unwrap();
     until_told(&running, false).await;
     let after = saved(&root);
-    assert!(after.history.iter().any(|record| record.spec.image == "web:2"), "what could not be saved is saved now");
+    assert!(
+        after.revisions.history.iter().any(|record| record.spec.image == "web:2"),
+        "what could not be saved is saved now"
+    );
     running.end().await;
 }
 

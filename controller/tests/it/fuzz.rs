@@ -74,7 +74,7 @@ async fn child() {
     // What never ends is no better than what dies: nothing else can end it.
     std::thread::spawn(move || {
         while watched.lock().expect("no panic").elapsed() < LONGEST {
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(1)); // The pace of looking.
         }
         eprintln!("one input takes longer than {LONGEST:?}");
         std::process::abort();

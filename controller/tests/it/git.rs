@@ -13,11 +13,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::board::Board;
-use composed::source::compose::Asked;
-use composed::source::files::Reading;
-use composed::source::git::{Access, Address, Follow, GitSource, Signed, watch};
-use composed::source::host::HostName;
+use composed_source::compose::ComposeOptions;
+use composed_source::files::Reading;
+use composed_source::git::{Access, Address, Follow, GitSource, Signed, watch};
+use composed_source::host::HostName;
+use composed_status::store::StatusStore;
 use tokio::sync::{Notify, mpsc};
 
 /// Longer than anything takes here.
@@ -36,7 +36,7 @@ fn are_here(programs: &[&str]) -> bool {
     missing.is_none()
 }
 
-fn git_is_here() -> bool {
+pub(crate) fn git_is_here() -> bool {
     are_here(&["git"])
 }
 
@@ -113,7 +113,7 @@ fn source(address: &str) -> GitSource {
         allow_rewrite: false,
         host_root: None,
         host_name: HostName::Any,
-        compose: Asked::default(),
+        compose: ComposeOptions::default(),
         write_back: None,
     }
 }
@@ -131,11 +131,11 @@ impl Followed {
     }
 
     /// With a board that shows what runs.
-    fn beside(board: Arc<Board>, sources: impl IntoIterator<Item = GitSource>, state: &Path) -> Self {
+    fn beside(statuses: Arc<StatusStore>, sources: impl IntoIterator<Item = GitSource>, state: &Path) -> Self {
         let sources: Vec<_> = sources.into_iter().map(|source| (source, Arc::new(Notify::new()))).collect();
         let nudges = sources.iter().map(|(_, nudge)| Arc::clone(nudge)).collect();
         let (send, readings) = mpsc::channel(1);
-        let task = tokio::spawn(watch(sources, state.to_owned(), board, send));
+        let task = tokio::spawn(watch(sources, state.to_owned(), statuses, send));
         Self { readings, nudges, task }
     }
 
@@ -167,14 +167,14 @@ impl Followed {
     async fn end(self) {
         drop(self.readings);
         self.task.await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // Its threads let go of the copies a moment after the task.
     }
 }
 
 fn text(reading: &Reading, file: &str) -> String {
     let found = reading.files.iter().find(|(name, _)| name == file);
     let content = found.unwrap_or_else(|| panic!("{file}: {reading:?}")).1.clone();
-    String::from_utf8(content.unwrap()).unwrap()
+    String::from_utf8(content.unwrap().to_vec()).unwrap()
 }
 
 fn image(reading: &Reading, name: &str) -> String {
@@ -229,8 +229,8 @@ async fn another_checkout_is_no_wish_and_other_branches_are_nobodys_business() {
 
 #[tokio::test]
 async fn the_commit_that_changed_a_service_is_the_one_that_asked_for_it() {
-    use composed::model::ServiceName;
-    use composed::source::catalog::Catalog;
+    use composed_core::model::ServiceName;
+    use composed_source::catalog::Catalog;
     if !git_is_here() {
         return;
     }
@@ -259,7 +259,7 @@ async fn the_commit_that_changed_a_service_is_the_one_that_asked_for_it() {
 
 #[tokio::test]
 async fn two_sources_that_claim_one_service_are_both_refused() {
-    use composed::source::catalog::Catalog;
+    use composed_source::catalog::Catalog;
     if !git_is_here() {
         return;
     }
@@ -277,7 +277,7 @@ async fn two_sources_that_claim_one_service_are_both_refused() {
     let catalog = Catalog::new(&reading, &Catalog::empty(false));
     let problems = catalog.problems.join("\n");
     assert!(problems.contains("other/web.yaml:1") && problems.contains("repo/web.yaml:1"), "{problems}");
-    let shop = |name: &str| catalog.service(&composed::model::ServiceName::new("shop", name)).is_some();
+    let shop = |name: &str| catalog.service(&composed_core::model::ServiceName::new("shop", name)).is_some();
     assert!(!shop("web") && shop("api"));
 }
 

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::engine::docker::Docker;
-use composed::engine::{self, EngineError, Scope};
-use composed::model::ServiceName;
+use composed_core::engine::{self, EngineError, ObserveRequest};
+use composed_core::model::ServiceName;
+use composed_docker::Docker;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -33,7 +33,7 @@ async fn answer(mut stream: UnixStream, hangs: Arc<Vec<&'static str>>) {
 }
 
 /// An engine with shop/web, ours, and shop/db, Compose's, of which some containers do not answer.
-async fn look(hangs: Vec<&'static str>) -> (Result<composed::model::Snapshot, EngineError>, Duration) {
+async fn look(hangs: Vec<&'static str>) -> (Result<composed_core::model::Snapshot, EngineError>, Duration) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engine.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -44,9 +44,10 @@ async fn look(hangs: Vec<&'static str>) -> (Result<composed::model::Snapshot, En
         }
     });
     let docker = Docker::connect(Some(&format!("unix://{}", path.display())), "fuzz").await.unwrap();
-    let scope = Scope { services: None, compose: Arc::new([db()].into()), ..Scope::default() };
+    let scope = ObserveRequest { services: None, compose: Arc::new([db()].into()), ..ObserveRequest::default() };
     let begin = tokio::time::Instant::now();
-    let seen = tokio::time::timeout(Duration::from_secs(20), engine::look(&docker, &scope)).await.expect("it ends");
+    let seen =
+        tokio::time::timeout(Duration::from_secs(20), engine::observe_once(&docker, &scope)).await.expect("it ends");
     engine.abort();
     (seen, begin.elapsed())
 }

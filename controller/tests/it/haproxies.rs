@@ -8,19 +8,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use composed::board::Board;
-use composed::front;
-use composed::model::{DesiredProject, DesiredService, Memory, Replica, ServiceName, State};
-use composed::traffic::haproxy::Haproxies;
-use composed::traffic::local::Way;
-use composed::traffic::paths::{Path, Standing};
-use crd_schema::ServiceSpec;
-use crd_schema::status::{CanaryStatus, ReplicaStatus, ServiceStatus};
+use composed_core::front;
+use composed_core::model::{DesiredProject, DesiredService, Replica, ServiceName, ServiceRecord, State};
+use composed_status::store::StatusStore;
+use composed_traffic::companion::NamespaceAccess;
+use composed_traffic::haproxy::Haproxies;
+use composed_traffic::paths::{PropagationState, TrafficProvider};
+use crd_schema::status::{CanaryStatus, ReplicaPhase, ReplicaStatus, ServiceStatus};
+use crd_schema::{ContainerId, NetworkName, Revision, ServiceSpec};
 use jiff::Timestamp;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::senses::{Stage, replica};
+use super::monitor::{Stage, replica};
 
 /// Servers by name: address and the bits of their state.
 #[derive(Clone, Default)]
@@ -101,20 +101,20 @@ fn web() -> ServiceName {
     ServiceName::new("shop", "web")
 }
 
-fn id(letter: char) -> String {
-    letter.to_string().repeat(64)
+fn id(letter: char) -> ContainerId {
+    ContainerId::new(letter.to_string().repeat(64))
 }
 
 fn one(letter: char) -> Replica {
-    Replica { state: State::Running, service: web(), ..replica(&id(letter), Some("127.0.0.1")) }
+    Replica { state: State::Running, service: web(), ..replica(id(letter).as_str(), Some("127.0.0.1")) }
 }
 
-fn show(board: &Board, phases: &[(char, &str)]) {
+fn show(statuses: &StatusStore, phases: &[(char, ReplicaPhase)]) {
     let instances = phases.iter().map(|(letter, phase)| ReplicaStatus {
         name: letter.to_string(),
         id: id(*letter),
-        revision: String::new(),
-        phase: (*phase).to_owned(),
+        revision: Revision::default(),
+        phase: *phase,
         since: Timestamp::UNIX_EPOCH,
         endpoints: Vec::new(),
         addresses: BTreeMap::new(),
@@ -123,7 +123,7 @@ fn show(board: &Board, phases: &[(char, &str)]) {
         leaves: false,
         shares: Vec::new(),
     });
-    board.publish(&web(), ServiceStatus { instances: instances.collect(), ..ServiceStatus::default() });
+    statuses.publish(&web(), ServiceStatus { instances: instances.collect(), ..ServiceStatus::default() });
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -131,19 +131,19 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await; // The pace of looking.
     }
     panic!("not within 4 s: {what}");
 }
 
-fn pending(standing: &Standing) -> bool {
-    matches!(standing, Standing::Pending { .. })
+fn pending(propagation: &PropagationState) -> bool {
+    matches!(propagation, PropagationState::Pending { .. })
 }
 
 struct Driven {
     dir: tempfile::TempDir,
     fake: Fake,
-    board: Arc<Board>,
+    statuses: Arc<StatusStore>,
     path: Arc<Haproxies>,
     spec: ServiceSpec,
 }
@@ -153,9 +153,9 @@ impl Driven {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
         let spec = serde_json::json!({"image": "x", "traffic": {"haproxy": {"socket": socket, "backend": "web", "server_port": 80}}});
-        let board: Arc<Board> = Arc::default();
-        let path = Haproxies::new(Way::Nearest, None, Arc::clone(&board));
-        Self { dir, fake: Fake::default(), board, path, spec: serde_json::from_value(spec).unwrap() }
+        let statuses: Arc<StatusStore> = Arc::default();
+        let path = Haproxies::new(NamespaceAccess::Nearest, None, Arc::clone(&statuses));
+        Self { dir, fake: Fake::default(), statuses, path, spec: serde_json::from_value(spec).unwrap() }
     }
 
     /// A process of HAProxy; it ends when aborted.
@@ -171,12 +171,12 @@ impl Driven {
         })
     }
 
-    fn notice(&self, memory: &Memory, replicas: &[Replica]) {
+    fn notice(&self, memory: &ServiceRecord, replicas: &[Replica]) {
         self.path.notice(&web(), Some(&self.spec), memory, replicas);
     }
 
-    fn standing(&self, letter: char, serves: bool) -> Standing {
-        self.path.standing(&web(), &one(letter), serves, self.board.shown(&web(), &id(letter)))
+    fn propagation(&self, letter: char, serves: bool) -> PropagationState {
+        self.path.propagation(&web(), &one(letter), serves, self.statuses.shown(&web(), &id(letter)))
     }
 }
 
@@ -185,22 +185,22 @@ async fn the_plan_waits_for_what_haproxy_itself_confirms() {
     let driven = Driven::new();
     let process = driven.start();
     driven.fake.servers.lock().unwrap().insert("web/theirs".to_owned(), ("127.0.0.1:9".to_owned(), 1));
-    let server = |letter: char| format!("web/shop-web-{}", &id(letter)[..12]);
-    let none = Memory::default();
+    let server = |letter: char| format!("web/shop-web-{}", &id(letter).as_str()[..12]);
+    let none = ServiceRecord::default();
     driven.notice(&none, &[one('a')]);
-    assert!(pending(&driven.standing('a', true)), "what is not shown is not known");
+    assert!(pending(&driven.propagation('a', true)), "what is not shown is not known");
 
-    show(&driven.board, &[('a', "Joining")]);
-    until("a is settled", || driven.standing('a', true) == Standing::Settled).await;
+    show(&driven.statuses, &[('a', ReplicaPhase::Joining)]);
+    until("a is settled", || driven.propagation('a', true) == PropagationState::Settled).await;
     assert_eq!(driven.fake.states()[&server('a')], 0);
 
     driven.notice(&none, &[one('a'), one('b')]);
-    show(&driven.board, &[('a', "Available"), ('b', "Joining")]);
-    until("b is settled", || driven.standing('b', true) == Standing::Settled).await;
-    assert!(pending(&driven.standing('a', false)), "it still takes requests");
-    show(&driven.board, &[('a', "Draining"), ('b', "Available")]);
+    show(&driven.statuses, &[('a', ReplicaPhase::Available), ('b', ReplicaPhase::Joining)]);
+    until("b is settled", || driven.propagation('b', true) == PropagationState::Settled).await;
+    assert!(pending(&driven.propagation('a', false)), "it still takes requests");
+    show(&driven.statuses, &[('a', ReplicaPhase::Draining), ('b', ReplicaPhase::Available)]);
     driven.fake.sessions.store(2, std::sync::atomic::Ordering::SeqCst);
-    until("a has left", || driven.standing('a', false) == Standing::Settled).await;
+    until("a has left", || driven.propagation('a', false) == PropagationState::Settled).await;
     assert_eq!(driven.fake.states()[&server('a')], 1, "clients that belong to it leave, too");
     until("what it has under way is told", || driven.path.in_flight(&web(), &one('a')) == 2).await;
     assert_eq!(driven.path.in_flight(&web(), &one('b')), 0, "that of one that serves is not asked for");
@@ -214,10 +214,10 @@ async fn the_plan_waits_for_what_haproxy_itself_confirms() {
     // Another process of it knows nobody.
     process.abort();
     driven.fake.servers.lock().unwrap().clear();
-    until("the loss is noticed", || pending(&driven.standing('b', true))).await;
+    until("the loss is noticed", || pending(&driven.propagation('b', true))).await;
     let process = driven.start();
     until("it is filled anew", || driven.fake.states().get(&server('b')) == Some(&0)).await;
-    until("b is settled again", || driven.standing('b', true) == Standing::Settled).await;
+    until("b is settled again", || driven.propagation('b', true) == PropagationState::Settled).await;
     process.abort();
 }
 
@@ -225,19 +225,18 @@ async fn the_plan_waits_for_what_haproxy_itself_confirms() {
 async fn a_revision_on_trial_has_its_weight_for_as_long_as_that() {
     let driven = Driven::new();
     let process = driven.start();
-    driven.notice(&Memory::default(), &[one('a'), one('b')]);
+    driven.notice(&ServiceRecord::default(), &[one('a'), one('b')]);
     let publish = |canary: Option<CanaryStatus>| {
         let mut status = ServiceStatus { canary, ..ServiceStatus::default() };
         for (letter, revision) in [('a', "old"), ('b', "new")] {
-            let (id, name, revision, phase) =
-                (id(letter), letter.to_string(), revision.to_owned(), "Available".to_owned());
+            let (id, name, revision) = (id(letter), letter.to_string(), Revision::new(revision));
             let (endpoints, addresses) = (Vec::new(), BTreeMap::new());
             let since = Timestamp::UNIX_EPOCH;
             status.instances.push(ReplicaStatus {
                 name,
                 id,
                 revision,
-                phase,
+                phase: ReplicaPhase::Available,
                 since,
                 endpoints,
                 addresses,
@@ -247,13 +246,13 @@ async fn a_revision_on_trial_has_its_weight_for_as_long_as_that() {
                 shares: Vec::new(),
             });
         }
-        driven.board.publish(&web(), status);
+        driven.statuses.publish(&web(), status);
     };
     let asked = |letter: char, weight: u32| {
-        let wanted = format!("set server web/shop-web-{} weight {weight}", &id(letter)[..12]);
+        let wanted = format!("set server web/shop-web-{} weight {weight}", &id(letter).as_str()[..12]);
         driven.fake.asked.lock().unwrap().contains(&wanted)
     };
-    publish(Some(CanaryStatus { revision: "new".to_owned(), weight: 10, until: None }));
+    publish(Some(CanaryStatus { revision: Revision::new("new"), weight: 10, until: None }));
     until("it has a tenth", || asked('a', 90) && asked('b', 10)).await;
     driven.fake.asked.lock().unwrap().clear();
     publish(None);
@@ -266,19 +265,20 @@ async fn a_haproxy_that_does_not_obey_holds_who_comes_and_who_leaves() {
     let driven = Driven::new();
     let process = driven.start();
     driven.fake.deaf.store(true, std::sync::atomic::Ordering::SeqCst);
-    driven.notice(&Memory::default(), &[one('a')]);
-    show(&driven.board, &[('a', "Joining")]);
+    driven.notice(&ServiceRecord::default(), &[one('a')]);
+    show(&driven.statuses, &[('a', ReplicaPhase::Joining)]);
     until("it was asked", || !driven.fake.asked.lock().unwrap().is_empty()).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let Standing::Pending { what, .. } = driven.standing('a', true) else { panic!("it did not obey") };
+    tokio::time::sleep(Duration::from_millis(50)).await; // Its answer is on its way.
+    let PropagationState::Pending { what, .. } = driven.propagation('a', true) else { panic!("it did not obey") };
     assert!(what.contains("HAProxy at /") && what.contains("No."), "{what}");
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await; // Longer than a HAProxy that does not confirm is waited for.
     let later = tokio::time::Instant::now() + Duration::from_secs(1);
-    let held = |serves| matches!(driven.standing('a', serves), Standing::Pending { until, .. } if until > later);
+    let held =
+        |serves| matches!(driven.propagation('a', serves), PropagationState::Pending { until, .. } if until > later);
     assert!(held(true), "it runs, and has not got it");
-    show(&driven.board, &[('a', "Draining")]);
+    show(&driven.statuses, &[('a', ReplicaPhase::Draining)]);
     driven.fake.deaf.store(false, std::sync::atomic::Ordering::SeqCst);
-    until("it obeys", || driven.standing('a', false) == Standing::Settled).await;
+    until("it obeys", || driven.propagation('a', false) == PropagationState::Settled).await;
     process.abort();
 }
 
@@ -286,18 +286,17 @@ async fn a_haproxy_that_does_not_obey_holds_who_comes_and_who_leaves() {
 #[tokio::test]
 async fn where_no_haproxy_listens_only_the_first_to_serve_goes_on() {
     let driven = Driven::new();
-    driven.notice(&Memory::default(), &[one('a'), one('b')]);
-    show(&driven.board, &[('a', "Joining")]);
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    driven.notice(&ServiceRecord::default(), &[one('a'), one('b')]);
+    show(&driven.statuses, &[('a', ReplicaPhase::Joining)]);
+    tokio::time::sleep(Duration::from_secs(6)).await; // Longer than a HAProxy that does not confirm is waited for.
     let now = tokio::time::Instant::now();
-    assert!(matches!(driven.standing('a', true), Standing::Pending { until, .. } if until < now));
-    show(&driven.board, &[('a', "Available"), ('b', "Joining")]);
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(matches!(driven.propagation('a', true), PropagationState::Pending { until, .. } if until < now));
+    show(&driven.statuses, &[('a', ReplicaPhase::Available), ('b', ReplicaPhase::Joining)]);
+    tokio::time::sleep(Duration::from_secs(6)).await; // Longer than a HAProxy that does not confirm is waited for.
     let now = tokio::time::Instant::now();
-    let held =
-        |letter, serves| matches!(driven.standing(letter, serves), Standing::Pending { until, .. } if until > now);
+    let held = |letter, serves| matches!(driven.propagation(letter, serves), PropagationState::Pending { until, .. } if until > now);
     assert!(held('b', true), "another serves: HAProxy comes back to that one");
-    show(&driven.board, &[('a', "Draining"), ('b', "Available")]);
+    show(&driven.statuses, &[('a', ReplicaPhase::Draining), ('b', ReplicaPhase::Available)]);
     assert!(held('a', false));
 }
 
@@ -305,20 +304,20 @@ async fn where_no_haproxy_listens_only_the_first_to_serve_goes_on() {
 #[tokio::test]
 async fn a_new_controller_takes_nobody_out_that_it_has_not_looked_at() {
     let driven = Driven::new();
-    let server = |letter: char| format!("web/shop-web-{}", &id(letter)[..12]);
+    let server = |letter: char| format!("web/shop-web-{}", &id(letter).as_str()[..12]);
     for letter in ['a', 'b', 'c'] {
         driven.fake.servers.lock().unwrap().insert(server(letter), ("127.0.0.1:80".to_owned(), 0));
     }
     let process = driven.start();
-    let mut memory = Memory::default();
-    memory.withdrawn.insert(id('b'), Timestamp::UNIX_EPOCH);
+    let mut memory = ServiceRecord::default();
+    memory.replicas.draining.insert(id('b'), Timestamp::UNIX_EPOCH);
     driven.notice(&memory, &[one('a'), one('b')]);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await; // Nothing may come meanwhile.
     assert_eq!(driven.fake.states().values().sum::<u32>(), 0, "there is no status yet");
-    assert!(pending(&driven.standing('b', false)));
+    assert!(pending(&driven.propagation('b', false)));
 
-    show(&driven.board, &[('a', "Pending"), ('b', "Draining")]);
-    until("b has left", || driven.standing('b', false) == Standing::Settled).await;
+    show(&driven.statuses, &[('a', ReplicaPhase::Pending), ('b', ReplicaPhase::Draining)]);
+    until("b has left", || driven.propagation('b', false) == PropagationState::Settled).await;
     let states = driven.fake.states();
     assert_eq!((states[&server('a')], states[&server('b')], states.get(&server('c'))), (0, 1, None), "{states:?}");
     process.abort();
@@ -349,20 +348,23 @@ async fn a_front_is_told_from_within_its_namespace() {
     let own = front::of(&DesiredService::new(web(), spec.clone(), ""), &DesiredProject::default()).unwrap();
     let name = front::name(&web());
     let container = Replica { state: State::Running, service: name.clone(), ..stage.replica.clone() };
-    let server = format!("port-8080/{}", &id('a')[..12]);
-    let companion = Way::Companion { image: stage.image(), program: PathBuf::from("/composed") };
-    for way in [Way::Nearest, companion] {
+    let server = format!("port-8080/{}", &id('a').as_str()[..12]);
+    let companion = NamespaceAccess::Companion { image: stage.image(), program: PathBuf::from("/composed") };
+    for way in [NamespaceAccess::Nearest, companion] {
         let said = format!("{way:?}");
         fake.servers.lock().unwrap().clear();
-        let board: Arc<Board> = Arc::default();
-        let path = Haproxies::new(way, Some(Arc::clone(&stage.docker)), Arc::clone(&board));
-        path.notice(&name, Some(&own.spec), &Memory::default(), std::slice::from_ref(&container));
-        assert!(pending(&path.standing(&name, &container, true, None)), "{said}");
-        let member = Replica { addresses: [("net".to_owned(), "10.0.0.2".to_owned())].into(), ..one('a') };
-        path.notice(&web(), Some(&spec), &Memory::default(), std::slice::from_ref(&member));
-        show(&board, &[('a', "Joining")]);
-        until(&said, || path.standing(&web(), &member, true, board.shown(&web(), &id('a'))) == Standing::Settled).await;
-        assert_eq!(path.standing(&name, &container, true, None), Standing::Settled, "{said}");
+        let statuses: Arc<StatusStore> = Arc::default();
+        let path = Haproxies::new(way, Some(Arc::clone(&stage.docker)), Arc::clone(&statuses));
+        path.notice(&name, Some(&own.spec), &ServiceRecord::default(), std::slice::from_ref(&container));
+        assert!(pending(&path.propagation(&name, &container, true, None)), "{said}");
+        let member = Replica { addresses: [(NetworkName::new("net"), "10.0.0.2".to_owned())].into(), ..one('a') };
+        path.notice(&web(), Some(&spec), &ServiceRecord::default(), std::slice::from_ref(&member));
+        show(&statuses, &[('a', ReplicaPhase::Joining)]);
+        until(&said, || {
+            path.propagation(&web(), &member, true, statuses.shown(&web(), &id('a'))) == PropagationState::Settled
+        })
+        .await;
+        assert_eq!(path.propagation(&name, &container, true, None), PropagationState::Settled, "{said}");
         assert_eq!(fake.states().get(&server), Some(&0), "{said}");
     }
     process.abort();

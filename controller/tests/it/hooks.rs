@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::cli::progress::{Standing, standing};
-use composed::engine::sim::{Behaviour, Sim};
+use composed::cli::progress::{Convergence, convergence};
 use composed::state::StateDir;
-use crd_schema::status::{Reason, RevisionOutcome};
+use composed_simulator::{Behaviour, Sim};
+use crd_schema::ImageRef;
+use crd_schema::status::{Reason, ReplicaPhase, RevisionOutcome};
 
 use crate::undo::{Running, engine, web};
 
@@ -52,13 +53,14 @@ async fn one_that_fails_fails_the_revision_and_the_old_one_goes_on() {
     running.wants("web:1", HOOK).await;
     let one = running.converged("web:1").await;
     let broken = Behaviour { fails_post_start: true, ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("web:2".to_owned(), broken));
+    sim.with(|world, _| world.images.insert(ImageRef::new("web:2"), broken));
     running.wants("web:2", HOOK).await;
     let status = running.until(|status| status.history[0].outcome == RevisionOutcome::Failed).await;
     let failed = status.conditions.iter().find(|condition| condition.reason == Reason::StartFailed).unwrap();
     assert!(failed.message.contains("post_start of shop-web-3: `hook` exited with code 1"), "{failed:?}");
-    let status = running.until(|status| standing(status) == Standing::Failed && status.waiting.is_empty()).await;
-    let serving: Vec<_> = status.instances.iter().filter(|instance| instance.phase == "Available").collect();
+    let status = running.until(|status| convergence(status) == Convergence::Failed && status.waiting.is_empty()).await;
+    let serving: Vec<_> =
+        status.instances.iter().filter(|instance| instance.phase == ReplicaPhase::Available).collect();
     assert!(serving.len() == 2 && serving.iter().all(|instance| instance.revision == one), "{status:#?}");
     running.end().await;
 }
@@ -80,7 +82,7 @@ async fn interrupted_ones_are_not_run_again() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     running.end().await;
-    let interrupted = state.load(&web()).post_start.len();
+    let interrupted = state.load(&web()).replicas.post_start.len();
     assert!(interrupted > 0, "what was begun is written down");
     // The engine goes on with them; the next process does not know how they end.
     sim.with(|world, _| {

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use composed::cli::args::{Cli, Verb};
+use composed::cli::args::{Cli, CliCommand};
 use composed::cli::import::import;
 use composed::cli::places;
-use composed::source::catalog::Catalog;
-use composed::source::files::Source;
+use composed_source::catalog::Catalog;
+use composed_source::files::Source;
 
 /// Runs `composed import` with these words; true if it was done.
 fn run(words: &[String]) -> bool {
     let words = ["composed", "import"].map(str::to_owned).into_iter().chain(words.iter().cloned());
     let cli = Cli::try_parse_from(words).unwrap();
-    let Verb::Import(args) = cli.verb else { panic!("import") };
+    let CliCommand::Import(args) = cli.verb else { panic!("import") };
     import(&args, &cli.common).unwrap() == ExitCode::SUCCESS
 }
 
@@ -58,7 +58,7 @@ fn project(dir: &Path, into: &Path) -> Vec<String> {
 fn asked(words: &[String]) -> Source {
     let cli = Cli::try_parse_from(["composed".to_owned(), "plan".to_owned()].into_iter().chain(words.iter().cloned()))
         .unwrap();
-    let Verb::Plan(args) = cli.verb else { panic!("plan") };
+    let CliCommand::Plan(args) = cli.verb else { panic!("plan") };
     places::documents(args.path.as_deref(), &args.compose, &cli.common)
 }
 
@@ -88,10 +88,14 @@ fn the_whole_corpus_comes_to_the_same_revisions() {
             let (before, after) = (before.service(service).unwrap(), after.service(service).unwrap());
             assert_eq!(before.revision, after.revision, "{name}: {service}");
             references += usize::from(!after.spec.env_file.is_empty());
-            let mut spec = after.spec.clone();
+            let mut spec = (*after.spec).clone();
             spec.env_file.clear();
-            assert_eq!(before.spec, spec, "{name}: {service}");
-            assert_eq!((before.one_shot, &before.after), (after.one_shot, &after.after), "{name}: {service}");
+            assert_eq!(before.spec, spec.into(), "{name}: {service}");
+            assert_eq!(
+                (before.one_shot, &before.restart_after),
+                (after.one_shot, &after.restart_after),
+                "{name}: {service}"
+            );
             assert_eq!(*before.spec.environment, *after.spec.environment);
             services += 1;
         }

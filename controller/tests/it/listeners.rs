@@ -1,5 +1,8 @@
 //! Every listener of the real program under strangers: 2,000 idle connections on each, slow clients, other names.
 
+mod addresses;
+mod idle;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use composed::api::{Overview, client};
-use composed::listen::raise_descriptor_limit;
+use composed_api::{Overview, client};
+use composed_platform::listen::raise_descriptor_limit;
 use ring::hmac;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -115,12 +118,12 @@ impl Program {
         while began.elapsed() < Duration::from_secs(90) {
             if let Ok((_, body)) = client::get(&self.socket(), "/v1/services").await {
                 let overview: Overview = serde_json::from_slice(&body).unwrap();
-                if overview.services.iter().any(&is) {
+                if overview.services.iter().any(|status| is(status)) {
                     return began.elapsed();
                 }
                 last = String::from_utf8_lossy(&body).into_owned();
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await; // The pace of looking.
         }
         panic!("{what}: {last}\n{}", self.log());
     }
@@ -163,7 +166,7 @@ impl Strangers {
         let (all, began) = (strangers.tasks.len() * IDLE, Instant::now());
         while strangers.opened.load(Ordering::Relaxed) < all {
             assert!(began.elapsed() < Duration::from_mins(1), "{} of {all}", strangers.opened.load(Ordering::Relaxed));
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await; // The pace of looking.
         }
         strangers
     }
@@ -287,159 +290,4 @@ async fn answers(program: &Program) -> Duration {
 
 fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn idle_strangers_on_every_listener_stop_nothing() {
-    raise_descriptor_limit();
-    let program = Program::start(None);
-    let alone = program.until("it serves", |status| status.available == 1).await;
-    eprintln!("the first replica after {alone:?}");
-    let strangers = Strangers::on(&program).await;
-    let p99 = answers(&program).await;
-    assert!(p99 < Duration::from_secs(1), "{p99:?}");
-    // git, the state and the engine have what they need.
-    program.commit("web:2", "  replicas: 2\n");
-    program
-        .until("a commit is deployed", |status| {
-            status.available == 2 && status.history.first().is_some_and(|one| one.image == "web:2")
-        })
-        .await;
-    let open = descriptors(program.child.id());
-    eprintln!("{open} descriptors of {DESCRIPTORS} are open");
-    assert!(open < 400, "{open}: the listeners leave a reserve");
-    strangers.end().await;
-    let log = program.log();
-    assert!(!log.contains("Too many open files"), "{log}");
-    let full = log.lines().filter(|line| line.contains("too many connections")).count();
-    assert!((1..=10).contains(&full), "{full} of {log}");
-}
-
-/// How long it takes until a killed replica was replaced, `times` times: the median.
-async fn healing(program: &Program, times: usize) -> Duration {
-    let mut took = Vec::new();
-    for _ in 0..times {
-        let (_, body) = client::get(&program.socket(), "/v1/services").await.unwrap();
-        let overview: Overview = serde_json::from_slice(&body).unwrap();
-        let id = overview.services[0].instances[0].id.clone();
-        docker(&["kill", &id]).await.unwrap();
-        let healed = program
-            .until("it heals", |status| status.available == 1 && status.instances.iter().all(|one| one.id != id));
-        took.push(healed.await);
-    }
-    took.sort();
-    took[times / 2]
-}
-
-/// On Docker, with the view: healing with and without strangers; `times` each.
-async fn heals(times: usize) -> Option<(Duration, Duration, Duration)> {
-    raise_descriptor_limit();
-    let run = Run::begin().await?;
-    let program = Program::start(Some(&run.image));
-    program.until("it serves", |status| status.available == 1).await;
-    let usual = healing(&program, times).await;
-    let strangers = Strangers::on(&program).await;
-    let p99 = answers(&program).await;
-    let under = healing(&program, times).await;
-    strangers.end().await;
-    eprintln!("healing: {usual:?} usually, {under:?} under {IDLE} idle connections on each listener");
-    Some((usual, under, p99))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn healing_goes_on_under_idle_strangers() {
-    let Some((usual, under, _)) = heals(1).await else { return };
-    assert!(under < usual + Duration::from_secs(10), "{under:?} instead of {usual:?}");
-}
-
-/// The figures: `cargo test --release -p composed --test it healing_takes -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement of two minutes: it needs a quiet machine"]
-async fn healing_takes_no_longer_under_idle_strangers() {
-    let Some((usual, under, p99)) = heals(3).await else { return };
-    assert!(under <= usual.mul_f64(1.1) + Duration::from_millis(50), "{under:?} instead of {usual:?}");
-    assert!(p99 < Duration::from_millis(100), "{p99:?}");
-}
-
-/// What a browser sends for a page whose own name was made to resolve to this host.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_for_another_host_reads_nothing() {
-    let program = Program::start(None);
-    program.until("it serves", |status| status.available == 1).await;
-    for (address, path) in [(program.listen, "/v1/services"), (program.listen, "/metrics"), (program.traefik, "/")] {
-        for good in ["localhost", "127.0.0.1", &address.to_string(), "[::1]:80", "Composed.example.org:80", "proxy"] {
-            assert!(get(address, path, good).await.starts_with("HTTP/1.1 200"), "{path} {good}");
-        }
-        for bad in ["evil.example", "evil.example:9797", "localhost.evil.example"] {
-            let answer = get(address, path, bad).await;
-            assert!(
-                answer.starts_with("HTTP/1.1 421") && answer.contains("--allow-host NAME"),
-                "{path} {bad}: {answer}"
-            );
-            assert!(!answer.contains("shop") && !answer.contains("composed_service"), "{answer}");
-        }
-        let ask = async |request: &str| ask(TcpStream::connect(address).await.unwrap(), request).await;
-        let whole = format!("GET http://evil.example{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        assert!(ask(&whole).await.starts_with("HTTP/1.1 421"));
-        assert!(ask(&format!("GET {path} HTTP/1.0\r\n\r\n")).await.starts_with("HTTP/1.0 421"));
-        // HTTP/2 is not spoken, so no `:authority` is believed.
-        let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
-        let answer = ask(preface).await;
-        assert!(!answer.contains("200") && !answer.contains("web"), "{answer:?}");
-    }
-    // One message for many of them, with what to do.
-    let log = program.log();
-    assert_eq!(log.lines().filter(|line| line.contains("--allow-host NAME")).count(), 1, "{log}");
-    // On the unix socket the program's own verbs call themselves `composed`.
-    assert!(client::get(&program.socket(), "/v1/services").await.is_ok());
-}
-
-/// What a wide address opens to whom is said at the start, and in the help.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wide_address_is_warned_of() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("desired")).unwrap();
-    let program = Command::new(env!("CARGO_BIN_EXE_composed"))
-        .args([
-            "run",
-            "--engine",
-            "simulated",
-            "--dns",
-            "0.0.0.0:0,127.0.0.1:0",
-            "--traefik-http",
-            "[::]:0",
-            "--socket",
-        ])
-        .arg(dir.path().join("s.sock"))
-        .arg(dir.path().join("desired"))
-        .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
-        .spawn();
-    let mut program = program.unwrap();
-    let began = Instant::now();
-    while client::get(&dir.path().join("s.sock"), "/healthz").await.is_err()
-        && began.elapsed() < Duration::from_secs(30)
-    {
-        sleep(Duration::from_millis(20)).await;
-    }
-    let mut log = String::new();
-    while !log.contains("composed runs") && began.elapsed() < Duration::from_secs(30) {
-        log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-        sleep(Duration::from_millis(20)).await;
-    }
-    program.kill().unwrap();
-    program.wait().unwrap();
-    let warned = |words: &str| log.lines().filter(|line| line.contains("WARN") && line.contains(words)).count();
-    assert_eq!(warned("the names of all services and the addresses of their replicas"), 1, "{log}");
-    assert_eq!(warned("the whole routing configuration"), 1, "{log}");
-    assert_eq!(warned("without authentication"), 2, "{log}");
-    let help = Command::new(env!("CARGO_BIN_EXE_composed")).args(["run", "--help"]).output().unwrap().stdout;
-    let help = String::from_utf8(help).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-    for words in [
-        "can read the names of all services and the addresses of their replicas",
-        "can read the whole routing configuration",
-        "All that can open the socket can read",
-        "--allow-host <NAME>",
-    ] {
-        assert!(help.contains(words), "{words}");
-    }
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use composed::engine::sim::{Behaviour, Sim};
-use composed::engine::{Claim, Context, Engine, EngineError, Scope};
-use composed::model::{Key, Listing, ServiceName, Snapshot};
-use composed::plan::action::Verb;
-use composed::source::files::Source;
 use composed::state::StateDir;
-
+use composed_core::engine::{ActionContext, Engine, EngineError, LeaseState, ObserveRequest};
+use composed_core::model::{Key, ListedObjects, ListedService, Listing, ServiceName, Snapshot};
+use composed_core::plan::action::Verb;
+use composed_simulator::{Behaviour, Sim};
+use composed_source::files::Source;
+use crd_schema::ImageRef;
 use crd_schema::status::ConditionType;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -36,14 +36,16 @@ async fn a_service_that_left_a_compose_file_leaves_the_status_for_good() {
     for _ in 0..3 {
         running.readings.send(compose(&format!("{web}{db}"))).await.unwrap();
         running.converged("web:1").await;
-        let there = |board: &composed::board::Board| board.status(&name).is_some_and(|status| status.available == 1);
+        let there = |statuses: &composed_status::store::StatusStore| {
+            statuses.status(&name).is_some_and(|status| status.available == 1)
+        };
         until(&running, there).await;
 
         running.readings.send(compose(web)).await.unwrap();
-        until(&running, |board| board.status(&name).is_none()).await;
+        until(&running, |statuses| statuses.status(&name).is_none()).await;
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_secs(15)).await;
-            let status = running.board.status(&name);
+            let status = running.statuses.status(&name);
             assert!(status.is_none(), "{status:#?}");
         }
         assert!(StateDir::existing(kept.path()).load_status(&name).is_none(), "nor is it kept");
@@ -51,10 +53,10 @@ async fn a_service_that_left_a_compose_file_leaves_the_status_for_good() {
     running.end().await;
 }
 
-async fn until(running: &Running, done: impl Fn(&composed::board::Board) -> bool) {
-    let mut version = running.board.version();
+async fn until(running: &Running, done: impl Fn(&composed_status::store::StatusStore) -> bool) {
+    let mut version = running.statuses.version();
     let wait = async {
-        while !done(&running.board) {
+        while !done(&running.statuses) {
             version.changed().await.unwrap();
         }
     };
@@ -93,9 +95,21 @@ impl Engine for Late {
         self.sim.list(compose)
     }
 
+    fn list_service<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        compose: &'a Arc<BTreeSet<ServiceName>>,
+    ) -> BoxFuture<'a, Result<ListedService, EngineError>> {
+        self.sim.list_service(service, compose)
+    }
+
+    fn list_objects(&self) -> BoxFuture<'_, Result<ListedObjects, EngineError>> {
+        self.sim.list_objects()
+    }
+
     fn observe<'a>(
         &'a self,
-        scope: &'a Scope,
+        scope: &'a ObserveRequest,
         listing: &'a Arc<Listing>,
     ) -> BoxFuture<'a, Result<Snapshot, EngineError>> {
         Box::pin(async move {
@@ -113,7 +127,7 @@ impl Engine for Late {
         })
     }
 
-    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a Context) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn apply<'a>(&'a self, verb: &'a Verb, context: &'a ActionContext) -> BoxFuture<'a, Result<(), EngineError>> {
         if matches!(verb, Verb::CreateVolume { .. }) && self.blind.load(Ordering::SeqCst) > 0 {
             self.blind.fetch_add(1, Ordering::SeqCst);
             return Box::pin(std::future::ready(Ok(())));
@@ -121,7 +135,7 @@ impl Engine for Late {
         self.sim.apply(verb, context)
     }
 
-    fn claim(&self) -> BoxFuture<'_, Result<Claim, EngineError>> {
+    fn claim(&self) -> BoxFuture<'_, Result<LeaseState, EngineError>> {
         self.sim.claim()
     }
 
@@ -145,18 +159,18 @@ async fn a_look_that_began_before_a_service_went_brings_nothing_of_it_back() {
     let (one, other) = ("  web: {image: \"web:1\"}\n", "  db: {image: \"db:1\"}\n");
     running.readings.send(compose(&format!("{one}{other}"))).await.unwrap();
     running.converged("web:1").await;
-    until(&running, |board| board.status(&name).is_some_and(|status| status.available == 1)).await;
+    until(&running, |statuses| statuses.status(&name).is_some_and(|status| status.available == 1)).await;
 
     // A look for the other service alone, which sees this one, too.
     late.hold.store(true, Ordering::SeqCst);
     pause(&running, true).await.unwrap();
     late.arrived.notified().await;
     running.readings.send(compose(one)).await.unwrap();
-    until(&running, |board| board.status(&name).is_none()).await;
+    until(&running, |statuses| statuses.status(&name).is_none()).await;
     late.release.notify_one();
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_secs(15)).await;
-        let status = running.board.status(&name);
+        let status = running.statuses.status(&name);
         assert!(status.is_none(), "{status:#?}");
     }
     running.end().await;
@@ -171,7 +185,7 @@ async fn an_image_that_a_look_was_not_asked_for_is_not_fetched() {
     let running = Running::behind(Arc::clone(&late) as Arc<dyn Engine>, &sim, clock, StateDir::default());
     running.wants("web:1", "").await;
     running.converged("web:1").await;
-    sim.with(|world, _| world.images.insert("web:2".to_owned(), Behaviour::default()));
+    sim.with(|world, _| world.images.insert(ImageRef::new("web:2"), Behaviour::default()));
     late.hold.store(true, Ordering::SeqCst);
     running.wants("web:1", "  environment: {A: '1'}\n").await;
     late.arrived.notified().await;
@@ -180,7 +194,7 @@ async fn an_image_that_a_look_was_not_asked_for_is_not_fetched() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     late.release.notify_one();
     running.converged("web:2").await;
-    let pulled: Vec<_> = running.board.events().into_iter().filter(|event| event.action.contains("web:2")).collect();
+    let pulled: Vec<_> = running.statuses.events().into_iter().filter(|event| event.action.contains("web:2")).collect();
     assert!(pulled.iter().all(|event| !event.action.starts_with("pull")), "{pulled:#?}");
     running.end().await;
 }
@@ -225,29 +239,29 @@ async fn a_container_that_does_not_answer_holds_up_its_own_service_alone() {
     let db = ServiceName::new("shop", "db");
     running.readings.send(compose("web:1", "db:1")).await.unwrap();
     running.converged("web:1").await;
-    until(&running, |board| board.status(&db).is_some_and(|status| status.available == 1)).await;
-    let before = running.board.status(&db).unwrap();
+    until(&running, |statuses| statuses.status(&db).is_some_and(|status| status.available == 1)).await;
+    let before = running.statuses.status(&db).unwrap();
     *late.hangs.lock().unwrap() = Some(db.clone());
 
     running.readings.send(compose("web:2", "db:2")).await.unwrap();
     running.converged("web:2").await;
-    let is_told = |board: &composed::board::Board| {
-        let condition = board.status(&db).and_then(|status| status.condition(ConditionType::Unknown).cloned());
+    let is_told = |statuses: &composed_status::store::StatusStore| {
+        let condition = statuses.status(&db).and_then(|status| status.condition(ConditionType::Unknown).cloned());
         condition
             .is_some_and(|condition| condition.message.contains("shop-db-1") && condition.message.contains("shop/db"))
     };
     until(&running, is_told).await;
     tokio::time::sleep(Duration::from_mins(5)).await;
-    let held = running.board.status(&db).unwrap();
+    let held = running.statuses.status(&db).unwrap();
     assert_eq!(held.instances, before.instances, "nothing is begun");
-    assert!(running.board.health().blocked.is_none(), "nor is the engine away");
+    assert!(running.statuses.health().blocked.is_none(), "nor is the engine away");
 
     *late.hangs.lock().unwrap() = None;
-    let rolled = |board: &composed::board::Board| {
-        let status = board.status(&db).unwrap();
+    let rolled = |statuses: &composed_status::store::StatusStore| {
+        let status = statuses.status(&db).unwrap();
         status.available == 1 && status.history.first().is_some_and(|record| record.image == "db:2")
     };
     until(&running, rolled).await;
-    assert!(running.board.status(&db).unwrap().condition(ConditionType::Unknown).is_none());
+    assert!(running.statuses.status(&db).unwrap().condition(ConditionType::Unknown).is_none());
     running.end().await;
 }

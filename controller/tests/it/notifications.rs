@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use composed::board::Board;
-use composed::clock::Clock;
-use composed::model::{Notice, NoticeKind, ServiceName};
-use composed::notices::{Http, Notifier, Target, message};
+use composed_core::model::{Notification, NotificationKind, ServiceName};
+use composed_platform::clock::Clock;
+use composed_status::notifications::{HttpSender, NotificationTarget, Notifier, message};
+use composed_status::store::StatusStore;
 use crd_schema::settings::{NotifyFormat, NotifyOn, NotifySettings};
 use crd_schema::status::CommitStatus;
+use crd_schema::{ImageRef, Revision};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -46,15 +47,15 @@ async fn receiver(statuses: &'static [&'static str]) -> (u16, Texts) {
     (port, texts)
 }
 
-fn notice(event: NoticeKind) -> Notice {
-    let notice = Notice {
+fn notice(event: NotificationKind) -> Notification {
+    let notice = Notification {
         id: String::new(),
         event,
         project: String::new(),
         service: String::new(),
-        revision: "0b71826a44".to_owned(),
+        revision: Revision::new("0b71826a44"),
         generation: 3,
-        image: "shop/web:2".to_owned(),
+        image: ImageRef::new("shop/web:2"),
         commit: Some(CommitStatus {
             repository: "shop".to_owned(),
             id: "9a4be1f05d23cc1c1f5d0b7b0b1b2b3b4b5b6b7b".to_owned(),
@@ -62,8 +63,12 @@ fn notice(event: NoticeKind) -> Notice {
             subject: "Ping @everyone & <!channel>\u{1b}[31m".to_owned(),
             at: "2026-01-01T11:59:00Z".parse().unwrap(),
         }),
-        goes_on: (event == NoticeKind::Failed).then(|| "aaaaaaaaaa".to_owned()),
-        message: if event == NoticeKind::Deployed { String::new() } else { "pre_deploy ended with code 3".to_owned() },
+        goes_on: (event == NotificationKind::Failed).then(|| Revision::new("aaaaaaaaaa")),
+        message: if event == NotificationKind::Deployed {
+            String::new()
+        } else {
+            "pre_deploy ended with code 3".to_owned()
+        },
         seconds: Some(42),
         at: "2026-01-01T12:00:00Z".parse().unwrap(),
     };
@@ -74,13 +79,13 @@ fn to(port: u16) -> NotifySettings {
     NotifySettings { url: Some(format!("http://127.0.0.1:{port}/hook?key=hunter2")), ..NotifySettings::default() }
 }
 
-fn target(settings: &NotifySettings) -> Target {
-    Target::of(settings, std::path::Path::new("")).unwrap()
+fn target(settings: &NotifySettings) -> NotificationTarget {
+    NotificationTarget::of(settings, std::path::Path::new("")).unwrap()
 }
 
-fn notifier(targets: Vec<Target>, file: Option<&std::path::Path>) -> Arc<Notifier> {
-    let (board, clock) = (Arc::new(Board::default()), Clock::system());
-    Notifier::new(targets, "host-a".to_owned(), Arc::new(Http), board, clock, file.map(Into::into))
+fn notifier(targets: Vec<NotificationTarget>, file: Option<&std::path::Path>) -> Arc<Notifier> {
+    let (statuses, clock) = (Arc::new(StatusStore::default()), Clock::system());
+    Notifier::new(targets, "host-a".to_owned(), Arc::new(HttpSender), statuses, clock, file.map(Into::into))
 }
 
 async fn arrive(texts: &Texts, count: usize) -> Vec<String> {
@@ -90,7 +95,7 @@ async fn arrive(texts: &Texts, count: usize) -> Vec<String> {
             if all.len() >= count {
                 return all;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await; // The pace of looking.
         }
     });
     wait.await.unwrap_or_else(|_| panic!("{count} are awaited: {:?}", texts.lock().unwrap()))
@@ -102,7 +107,7 @@ fn the_words_are_as_each_receiver_takes_them() {
     let formats =
         [NotifyFormat::Json, NotifyFormat::Slack, NotifyFormat::Discord, NotifyFormat::Ntfy, NotifyFormat::Gotify];
     for format in formats {
-        for event in [NoticeKind::Deployed, NoticeKind::Failed] {
+        for event in [NotificationKind::Deployed, NotificationKind::Failed] {
             let message = message(format, &notice(event), "host-a");
             text += &format!("{format:?} {event}: POST {}\n", message.path);
             for (name, value) in &message.headers {
@@ -124,9 +129,9 @@ fn the_words_are_as_each_receiver_takes_them() {
 fn what_others_write_is_a_text() {
     let hostile =
         "@everyone @here <!channel> <@U1> [a](http://evil.example) **b** `c` {{ env }} $(d)\u{1b}[31m\r\u{9b}";
-    let mut notice = notice(NoticeKind::Failed);
+    let mut notice = notice(NotificationKind::Failed);
     hostile.clone_into(&mut notice.message);
-    hostile.clone_into(&mut notice.image);
+    notice.image = ImageRef::new(hostile);
     for format in
         [NotifyFormat::Json, NotifyFormat::Slack, NotifyFormat::Discord, NotifyFormat::Ntfy, NotifyFormat::Gotify]
     {
@@ -165,10 +170,10 @@ async fn a_redirection_is_not_followed() {
     let file = dir.path().join("notify.json");
     let notifier = notifier(vec![target(&to(port))], Some(&file));
     let runs = tokio::spawn(Arc::clone(&notifier).run());
-    notifier.take(&notice(NoticeKind::Failed));
+    notifier.take(&notice(NotificationKind::Failed));
     arrive(&texts, 1).await;
     // It is given up: the next one is sent.
-    notifier.take(&notice(NoticeKind::Deployed));
+    notifier.take(&notice(NotificationKind::Deployed));
     arrive(&texts, 2).await;
     assert_eq!(there.lock().unwrap().len(), 0);
     runs.abort();
@@ -181,7 +186,7 @@ async fn an_outcome_arrives_once_though_it_is_told_again_and_again() {
     let file = dir.path().join("notify.json");
     let first = notifier(vec![target(&to(port))], Some(&file));
     let runs = tokio::spawn(Arc::clone(&first).run());
-    let (good, bad) = (notice(NoticeKind::Deployed), notice(NoticeKind::Failed));
+    let (good, bad) = (notice(NotificationKind::Deployed), notice(NotificationKind::Failed));
     for _ in 0..3 {
         first.take(&good);
     }
@@ -194,7 +199,7 @@ async fn an_outcome_arrives_once_though_it_is_told_again_and_again() {
             kept["jobs"].as_array().unwrap().is_empty()
         };
         while !first.knows(&good) || !is_sent() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await; // The pace of looking.
         }
     })
     .await
@@ -207,7 +212,7 @@ async fn an_outcome_arrives_once_though_it_is_told_again_and_again() {
     again.take(&bad);
     let all = arrive(&texts, 4).await;
     assert!(all[3].contains("\"failed\""), "{all:?}");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await; // Nothing may come meanwhile.
     assert_eq!(texts.lock().unwrap().len(), 4);
     runs.abort();
 }
@@ -222,11 +227,11 @@ async fn what_was_not_told_is_told_by_the_next_process() {
     drop(gone);
     let first = notifier(vec![target(&to(address.port()))], Some(&file));
     let runs = tokio::spawn(Arc::clone(&first).run());
-    let good = notice(NoticeKind::Deployed);
+    let good = notice(NotificationKind::Deployed);
     first.take(&good);
     tokio::time::timeout(LONG, async {
         while !first.knows(&good) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await; // The pace of looking.
         }
     })
     .await
@@ -251,8 +256,8 @@ async fn one_that_is_away_holds_up_no_other_one_and_one_that_refuses_is_not_aske
     let named = |name: &str, port| target(&NotifySettings { name: Some(name.to_owned()), ..to(port) });
     let all = notifier(vec![named("away", away), named("refuses", refusing), named("listens", port)], None);
     let runs = tokio::spawn(Arc::clone(&all).run());
-    all.take(&notice(NoticeKind::Deployed));
-    all.take(&notice(NoticeKind::Failed));
+    all.take(&notice(NotificationKind::Deployed));
+    all.take(&notice(NotificationKind::Failed));
     let told = arrive(&texts, 2).await;
     assert!(told[0].contains("\"deployed\"") && told[1].contains("\"failed\""), "in their order");
     let refused = arrive(&refused, 2).await;
@@ -275,16 +280,16 @@ async fn secrets_come_from_files_and_only_what_is_wanted_is_told() {
         on: vec![NotifyOn::Failed],
         ..NotifySettings::default()
     };
-    let gotify = Target::of(&settings, dir.path()).unwrap();
+    let gotify = NotificationTarget::of(&settings, dir.path()).unwrap();
     assert!(!format!("{gotify:?}").contains("127.0.0.1"), "{gotify:?}");
     let other = NotifySettings { projects: vec!["other".to_owned()], ..to(port) };
     let all = notifier(vec![gotify, target(&other)], None);
     let runs = tokio::spawn(Arc::clone(&all).run());
-    all.take(&notice(NoticeKind::Deployed));
-    all.take(&notice(NoticeKind::Failed));
+    all.take(&notice(NotificationKind::Deployed));
+    all.take(&notice(NotificationKind::Failed));
     let told = arrive(&texts, 1).await;
     assert!(told[0].starts_with("POST /message ") && told[0].contains("x-gotify-key: hunter2"), "{told:?}");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await; // Nothing may come meanwhile.
     assert_eq!(texts.lock().unwrap().len(), 1);
     runs.abort();
 }
@@ -293,7 +298,7 @@ async fn secrets_come_from_files_and_only_what_is_wanted_is_told() {
 fn what_cannot_be_told_is_said_before_anything_begins() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("bad"), "ftp://hunter2@x/\n").unwrap();
-    let why = |settings: NotifySettings| Target::of(&settings, dir.path()).unwrap_err();
+    let why = |settings: NotifySettings| NotificationTarget::of(&settings, dir.path()).unwrap_err();
     let url = |url: &str| NotifySettings { url: Some(url.to_owned()), ..NotifySettings::default() };
     let file = |file: &str| NotifySettings { url_file: Some(file.to_owned()), ..NotifySettings::default() };
     for (settings, word) in [

@@ -1,19 +1,22 @@
 //! Several services that change at once: in which order, how many at a time, and what people outside are told.
 
+mod held;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use composed::board::Board;
-use composed::cli::progress::{Standing, standing};
-use composed::clock::Clock;
+use composed::cli::progress::{Convergence, convergence};
 use composed::controller::Controller;
-use composed::engine::Engine;
-use composed::engine::sim::{Behaviour, Fault, Sim};
-use composed::model::ServiceName;
-use composed::notices::{Failure, Message, Notifier, Send, Target};
-use composed::source::files::Reading;
 use composed::state::StateDir;
-use composed::traffic::Senses;
+use composed_core::engine::Engine;
+use composed_core::model::ServiceName;
+use composed_platform::clock::Clock;
+use composed_simulator::{Behaviour, Fault, Sim};
+use composed_source::files::Reading;
+use composed_status::notifications::{Failure, Message, NotificationTarget, Notifier, Send};
+use composed_status::store::StatusStore;
+use composed_traffic::TrafficMonitor;
+use crd_schema::ImageRef;
 use crd_schema::settings::NotifySettings;
 use crd_schema::status::{RevisionOutcome, ServiceStatus};
 use futures_util::future::BoxFuture;
@@ -27,13 +30,13 @@ fn reading(services: &[(&str, &str, &str)]) -> Reading {
         let text = format!(
             "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: {name}}}\nspec:\n  image: {image}\n{more}"
         );
-        (format!("{name}.yaml"), Ok(text.into_bytes()))
+        (format!("{name}.yaml"), Ok(text.into_bytes().into()))
     });
     Reading { files: files.collect(), ..Reading::default() }
 }
 
 struct Running {
-    board: Arc<Board>,
+    statuses: Arc<StatusStore>,
     readings: mpsc::Sender<Reading>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
@@ -41,13 +44,13 @@ struct Running {
 
 impl Running {
     fn on(sim: &Arc<Sim>, clock: Clock, state: StateDir, limit: Option<u32>, notifier: Option<Arc<Notifier>>) -> Self {
-        let board = Arc::new(Board::default());
+        let statuses = Arc::new(StatusStore::default());
         let controller = Controller {
             engine: Arc::clone(sim) as Arc<dyn Engine>,
-            senses: Arc::clone(sim) as Arc<dyn Senses>,
+            monitor: Arc::clone(sim) as Arc<dyn TrafficMonitor>,
             clock,
             state,
-            board: Arc::clone(&board),
+            statuses: Arc::clone(&statuses),
             images: None,
             notifier,
             max_rollouts: limit,
@@ -56,32 +59,32 @@ impl Running {
         let (readings, received) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(controller.run(received, stopped));
-        Self { board, readings, stop, task }
+        Self { statuses, readings, stop, task }
     }
 
     async fn wants(&self, services: &[(&str, &str, &str)]) {
         self.readings.send(reading(services)).await.unwrap();
     }
 
-    async fn until(&self, name: &str, done: impl Fn(&ServiceStatus) -> bool) -> ServiceStatus {
+    async fn until(&self, name: &str, done: impl Fn(&ServiceStatus) -> bool) -> Arc<ServiceStatus> {
         let name = ServiceName::new("shop", name);
-        let mut version = self.board.version();
+        let mut version = self.statuses.version();
         let wait = tokio::time::timeout(Duration::from_mins(20), async {
             loop {
-                if let Some(status) = self.board.status(&name).filter(&done) {
+                if let Some(status) = self.statuses.status(&name).filter(|status| done(status)) {
                     return status;
                 }
                 version.changed().await.unwrap();
             }
         });
-        wait.await.unwrap_or_else(|_| panic!("{:#?}", self.board.status(&name)))
+        wait.await.unwrap_or_else(|_| panic!("{:#?}", self.statuses.status(&name)))
     }
 
     async fn all_converged(&self, services: &[(&str, &str, &str)]) {
         for (name, image, _) in services {
             let there = |status: &ServiceStatus| {
                 status.history.first().is_some_and(|record| record.image == *image)
-                    && standing(status) == Standing::Converged
+                    && convergence(status) == Convergence::Converged
             };
             self.until(name, there).await;
         }
@@ -139,7 +142,7 @@ async fn a_dependant_rolls_after_what_it_depends_on_and_others_beside_them() {
     let at = |what: &str| place(&sim, from, what);
     let order = ["start shop-db-2", "create shop-api-2", "start shop-api-2"].map(at);
     assert!(order.is_sorted(), "{:#?}", sim.with(|world, _| world.log.clone()));
-    let web = running.board.status(&ServiceName::new("shop", "web")).unwrap().revision;
+    let web = running.statuses.status(&ServiceName::new("shop", "web")).unwrap().revision.clone();
     assert!(at("start shop-api-2") < at(&format!("(revision {web})")), "{:#?}", sim.with(|world, _| world.log.clone()));
     assert!(at("create shop-other-2") < at("create shop-api-2"), "others go beside them");
     running.end().await;
@@ -153,9 +156,9 @@ async fn a_dependency_that_fails_holds_its_dependants_and_they_go_on() {
     running.wants(&one).await;
     running.all_converged(&one).await;
     let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("db:2".to_owned(), broken));
+    sim.with(|world, _| world.images.insert(ImageRef::new("db:2"), broken));
     running.wants(&[("db", "db:2", ""), ("web", "web:2", ON_DB)]).await;
-    running.until("db", |status| standing(status) == Standing::Failed).await;
+    running.until("db", |status| convergence(status) == Convergence::Failed).await;
     let says = |status: &ServiceStatus| status.waiting.iter().any(|wait| wait.on == "db: its change has failed");
     let status = running.until("web", says).await;
     tokio::time::sleep(Duration::from_mins(30)).await;
@@ -177,7 +180,7 @@ async fn a_refused_start_of_an_old_one_is_not_the_new_revisions() {
     running.wants(&one).await;
     running.all_converged(&one).await;
     let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("db:2".to_owned(), broken));
+    sim.with(|world, _| world.images.insert(ImageRef::new("db:2"), broken));
     running.wants(&[("db", "db:2", ""), ("web", "web:2", ON_DB)]).await;
     running.until("web", |status| status.waiting.iter().any(|wait| wait.on == "db: its change has failed")).await;
     // An old one dies, and those that are made in its place cannot be started.
@@ -188,7 +191,7 @@ async fn a_refused_start_of_an_old_one_is_not_the_new_revisions() {
         world.kill(&id, 137, now);
     });
     tokio::time::sleep(Duration::from_mins(15)).await;
-    let status = running.board.status(&ServiceName::new("shop", "web")).unwrap();
+    let status = running.statuses.status(&ServiceName::new("shop", "web")).unwrap();
     let outcomes: Vec<_> = status.history.iter().map(|record| (record.image.as_str(), record.outcome)).collect();
     let open = [("web:2", RevisionOutcome::Pending), ("web:1", RevisionOutcome::Available)];
     assert_eq!(outcomes, open, "{status:#?}");
@@ -217,7 +220,7 @@ async fn so_many_roll_out_at_once_also_after_a_restart() {
         let new = |name: &&&str| {
             // Available 10 s after its start.
             sim.with(|world, now| {
-                let mut new = world.containers.values().filter(|one| one.spec.image == format!("{name}:2"));
+                let mut new = world.containers.values().filter(|one| one.spec.image.as_str() == format!("{name}:2"));
                 new.any(|one| one.replica.started_at.is_none_or(|at| now < at + Duration::from_secs(10)))
             })
         };
@@ -237,8 +240,8 @@ async fn so_many_roll_out_at_once_also_after_a_restart() {
             running = Running::on(&sim, clock, state.clone(), Some(2), None);
             running.wants(&two).await;
         }
-        let status = |name: &str| running.board.status(&ServiceName::new("shop", name));
-        if names.iter().all(|name| status(name).is_some_and(|status| standing(&status) == Standing::Converged)) {
+        let status = |name: &str| running.statuses.status(&ServiceName::new("shop", name));
+        if names.iter().all(|name| status(name).is_some_and(|status| convergence(&status) == Convergence::Converged)) {
             break;
         }
     }
@@ -279,19 +282,22 @@ async fn who_shares_a_network_moves_before_its_own_turn() {
     running.wants(&two).await;
     running.all_converged(&two).await;
     let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("db:1".to_owned(), broken));
+    sim.with(|world, _| world.images.insert(ImageRef::new("db:1"), broken));
     let after_db = format!("{IN_VPN}  depends_on: {{db: {{condition: service_healthy}}}}\n");
     let three = [("app", "app:3", after_db.as_str()), ("db", "db:1", ""), ("vpn", "vpn:3", "")];
     running.wants(&three).await;
     running.until("vpn", |status| status.history[0].image == "vpn:3").await;
-    let app = || running.board.status(&ServiceName::new("shop", "app")).unwrap();
-    while running.board.status(&ServiceName::new("shop", "vpn")).is_none_or(|one| standing(&one) != Standing::Converged)
+    let app = || running.statuses.status(&ServiceName::new("shop", "app")).unwrap();
+    while running
+        .statuses
+        .status(&ServiceName::new("shop", "vpn"))
+        .is_none_or(|one| convergence(&one) != Convergence::Converged)
     {
         assert!(app().available > 0, "{:#?}", app());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let images: Vec<_> = sim.with(|world, _| world.containers.values().map(|one| one.spec.image.clone()).collect());
-    assert!(images.contains(&"app:2".to_owned()) && !images.contains(&"app:3".to_owned()), "{images:?}");
+    assert!(images.contains(&ImageRef::new("app:2")) && !images.contains(&ImageRef::new("app:3")), "{images:?}");
     running.end().await;
 }
 
@@ -303,11 +309,11 @@ async fn who_shares_a_network_is_healed_while_its_host_is_held() {
     running.wants(&one).await;
     running.all_converged(&one).await;
     let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("db:1".to_owned(), broken));
+    sim.with(|world, _| world.images.insert(ImageRef::new("db:1"), broken));
     let after_db = "  depends_on: {db: {condition: service_healthy}}\n";
     running.wants(&[("app", "app:1", IN_VPN), ("db", "db:1", ""), ("vpn", "vpn:2", after_db)]).await;
     running.until("vpn", |status| status.waiting.iter().any(|wait| wait.on.starts_with("db: "))).await;
-    running.until("db", |status| standing(status) == Standing::Failed).await;
+    running.until("db", |status| convergence(status) == Convergence::Failed).await;
     let status = running.until("app", |status| status.available == 1).await;
     let dead = status.instances[0].id.clone();
     sim.with(|world, now| world.kill(&dead, 137, now));
@@ -321,7 +327,7 @@ async fn who_shares_a_network_is_healed_while_its_host_is_held() {
 struct Ear(Mutex<Vec<String>>);
 
 impl Send for Ear {
-    fn send<'a>(&'a self, _: &'a Target, message: &'a Message) -> BoxFuture<'a, Result<(), Failure>> {
+    fn send<'a>(&'a self, _: &'a NotificationTarget, message: &'a Message) -> BoxFuture<'a, Result<(), Failure>> {
         let body: serde_json::Value = serde_json::from_str(&message.body).unwrap();
         let word = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
         self.0.lock().unwrap().push(format!("{} {} {}", word("event"), word("service"), word("image")));
@@ -337,10 +343,10 @@ async fn each_outcome_is_told_once_also_over_restarts() {
     let settings = NotifySettings { url: Some("http://127.0.0.1:1/".to_owned()), ..NotifySettings::default() };
     let ear = Arc::new(Ear::default());
     let begin = || {
-        let target = Target::of(&settings, std::path::Path::new("")).unwrap();
-        let (board, file) = (Arc::default(), state.room("notify.json"));
+        let target = NotificationTarget::of(&settings, std::path::Path::new("")).unwrap();
+        let (statuses, file) = (Arc::default(), state.room("notify.json"));
         let sender = Arc::clone(&ear) as Arc<dyn Send>;
-        let notifier = Notifier::new(vec![target], "host".to_owned(), sender, board, clock, file);
+        let notifier = Notifier::new(vec![target], "host".to_owned(), sender, statuses, clock, file);
         let tells = tokio::spawn(Arc::clone(&notifier).run());
         (Running::on(&sim, clock, state.clone(), None, Some(notifier)), tells)
     };
@@ -350,11 +356,11 @@ async fn each_outcome_is_told_once_also_over_restarts() {
     running.wants(&one).await;
     running.all_converged(&one).await;
     let broken = Behaviour { exits_after: Some(Duration::from_millis(100)), ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("web:2".to_owned(), broken));
+    sim.with(|world, _| world.images.insert(ImageRef::new("web:2"), broken));
     running.wants(&[("web", "web:2", post)]).await;
-    running.until("web", |status| standing(status) == Standing::Failed && status.waiting.is_empty()).await;
+    running.until("web", |status| convergence(status) == Convergence::Failed && status.waiting.is_empty()).await;
     let silent = Behaviour { hook: (Duration::from_secs(1), 3), ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("web:3".to_owned(), silent));
+    sim.with(|world, _| world.images.insert(ImageRef::new("web:3"), silent));
     let three = [("web", "web:3", post)];
     running.wants(&three).await;
     running.all_converged(&three).await;

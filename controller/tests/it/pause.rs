@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use composed::cli::args::{Cli, Verb};
-use composed::cli::progress::{Standing, standing};
+use composed::cli::args::{Cli, CliCommand};
+use composed::cli::progress::{Convergence, convergence};
 use composed::cli::status;
-use composed::orders::Pause;
-use composed::source::files::Reading;
 use composed::state::StateDir;
-use crd_schema::status::{ConditionType, Reason, ServiceStatus};
+use composed_source::files::Reading;
+use composed_status::commands::Pause;
+use crd_schema::ContainerId;
+use crd_schema::status::{ConditionType, Reason, ReplicaPhase, ServiceStatus};
 use tokio::sync::oneshot;
 
 use crate::undo::{Running, engine, web};
 
 pub(crate) async fn pause(running: &Running, on: bool) -> Result<String, String> {
     let (answer, answered) = oneshot::channel();
-    running.board.orders.give(Pause { service: web(), on, answer });
+    running.statuses.commands.submit(Pause { service: web(), on, answer });
     tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
 }
 
@@ -27,9 +28,9 @@ fn is_paused(status: &ServiceStatus) -> bool {
 }
 
 /// The ids of its containers, after a while in which nothing may happen.
-async fn later(running: &Running) -> (ServiceStatus, Vec<String>) {
-    tokio::time::sleep(Duration::from_mins(15)).await;
-    let status = running.board.status(&web()).unwrap();
+async fn later(running: &Running) -> (Arc<ServiceStatus>, Vec<ContainerId>) {
+    tokio::time::sleep(Duration::from_mins(15)).await; // Time stands still but for this.
+    let status = running.statuses.status(&web()).unwrap();
     let ids = status.instances.iter().map(|instance| instance.id.clone()).collect();
     (status, ids)
 }
@@ -46,12 +47,12 @@ async fn a_pause_by_hand_lasts_over_changes_and_restarts_until_it_is_ended() {
     assert!(pause(&running, true).await.unwrap().contains("composed resume"));
     assert!(pause(&running, true).await.unwrap_err().contains("is paused already"));
     let status = running.until(is_paused).await;
-    assert_eq!(standing(&status), Standing::Converged, "as wanted, and shown");
+    assert_eq!(convergence(&status), Convergence::Converged, "as wanted, and shown");
     let (_, before) = later(&running).await;
     assert_eq!(before.len(), 2);
 
     running.wants("web:2", "  rollout: {progress_deadline: 5m}\n").await;
-    let status = running.until(|status| standing(status) == Standing::Failed).await;
+    let status = running.until(|status| convergence(status) == Convergence::Failed).await;
     let progressing = status.condition(ConditionType::Progressing).unwrap();
     assert_eq!(progressing.reason, Reason::Paused);
     assert!(progressing.message.contains("paused by hand"), "{progressing:?}");
@@ -80,7 +81,7 @@ async fn a_pause_of_the_document_is_ended_there() {
     let running = Running::on(&sim, clock, StateDir::default());
     running.wants("web:1", "  paused: true\n").await;
     let status = running.until(is_paused).await;
-    assert_eq!((status.live, standing(&status)), (0, Standing::Failed), "nothing is begun");
+    assert_eq!((status.live, convergence(&status)), (0, Convergence::Failed), "nothing is begun");
     assert!(status.condition(ConditionType::Paused).unwrap().message.contains("web.yaml:1 says `paused: true`"));
     let why = pause(&running, false).await.unwrap_err();
     assert!(why.contains("web.yaml:1") && why.contains("paused: true"), "{why}");
@@ -88,7 +89,7 @@ async fn a_pause_of_the_document_is_ended_there() {
     running.converged("web:1").await;
     running.wants("web:1", "  paused: true\n").await;
     let status = running.until(is_paused).await;
-    assert_eq!((status.live, standing(&status)), (2, Standing::Converged));
+    assert_eq!((status.live, convergence(&status)), (2, Convergence::Converged));
     running.end().await;
 }
 
@@ -101,10 +102,10 @@ async fn what_is_under_way_goes_to_its_end() {
     running.wants("web:1", slow).await;
     running.converged("web:1").await;
     running.wants("web:2", slow).await;
-    running.until(|status| status.instances.iter().any(|instance| instance.phase == "Draining")).await;
+    running.until(|status| status.instances.iter().any(|instance| instance.phase == ReplicaPhase::Draining)).await;
     pause(&running, true).await.unwrap();
     let (status, ids) = later(&running).await;
-    assert!(status.instances.iter().all(|instance| instance.phase != "Draining"), "{status:#?}");
+    assert!(status.instances.iter().all(|instance| instance.phase != ReplicaPhase::Draining), "{status:#?}");
     assert!(ids.len() >= 2 && status.available >= 2, "{status:#?}");
     running.end().await;
 }
@@ -125,14 +126,14 @@ async fn the_command_line_pauses_and_resumes() {
     let running = Running::on(&sim, clock, StateDir::default());
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s.sock");
-    let (board, path) = (Arc::clone(&running.board), socket.clone());
-    tokio::spawn(async move { composed::api::serve_unix(board, &path).await });
+    let (statuses, path) = (Arc::clone(&running.statuses), socket.clone());
+    tokio::spawn(async move { composed_api::serve_unix(statuses, &path).await });
     running.wants("web:1", "").await;
     running.until(|status| status.live > 0).await;
     let said = async |words: &[&str], on: bool| {
         let begin = ["composed", "--socket", socket.to_str().unwrap()];
         let cli = Cli::try_parse_from(begin.iter().chain(words)).unwrap();
-        let (Verb::Pause(args) | Verb::Resume(args)) = cli.verb else { panic!("pause") };
+        let (CliCommand::Pause(args) | CliCommand::Resume(args)) = cli.verb else { panic!("pause") };
         status::pause(&args, on, &cli.common).await.unwrap()
     };
     assert_eq!(said(&["pause"], true).await, ExitCode::SUCCESS);
@@ -178,19 +179,20 @@ async fn what_was_answered_outlives_a_crash_at_any_moment() {
                     status
                         .instances
                         .iter()
-                        .filter(|one_of| one_of.revision == one && one_of.phase == "Available")
+                        .filter(|one_of| one_of.revision == one && one_of.phase == ReplicaPhase::Available)
                         .count()
                         == 2
                 };
                 running.until(back).await;
             }
             _ => {
-                let again =
-                    |status: &ServiceStatus| status.revision.ends_with("-1") && standing(status) == Standing::Converged;
+                let again = |status: &ServiceStatus| {
+                    status.revision.as_str().ends_with("-1") && convergence(status) == Convergence::Converged
+                };
                 running.until(again).await;
                 tokio::time::sleep(Duration::from_secs(90)).await;
-                let status = running.board.status(&web()).unwrap();
-                assert!(status.revision.ends_with("-1"), "once: {}", status.revision);
+                let status = running.statuses.status(&web()).unwrap();
+                assert!(status.revision.as_str().ends_with("-1"), "once: {}", status.revision);
             }
         }
         running.end().await;
@@ -199,7 +201,7 @@ async fn what_was_answered_outlives_a_crash_at_any_moment() {
 
 async fn roll_out(running: &Running) -> Result<String, String> {
     let (answer, answered) = oneshot::channel();
-    let options = composed::model::RolloutOptions::default();
-    running.board.orders.give(composed::orders::RollOut { service: web(), options, answer });
+    let options = composed_core::model::RolloutOptions::default();
+    running.statuses.commands.submit(composed_status::commands::RollOut { service: web(), options, answer });
     tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
 }

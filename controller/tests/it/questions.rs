@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use composed::traffic::probe::ask;
+use composed_traffic::probe::ask;
 use crd_schema::{ComposeDuration, GrpcProbe, HttpProbe, Readiness, Scheme};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -78,7 +78,7 @@ async fn https_is_spoken_and_the_certificate_is_not_checked() {
     let mut plain = http(Some("shop.test"), None);
     plain.http.as_mut().unwrap().scheme = None;
     assert!(ask(&plain, HERE).await.is_err(), "what speaks TLS does not speak HTTP");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await; // The other side notices the end a moment later.
     assert_eq!(open.load(Ordering::SeqCst), 0, "no connection is left open");
     server.abort();
 }

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use composed::clock::Clock;
-use composed::images::credentials::Credentials;
-use composed::images::reference::Reference;
-use composed::images::registry::Registries;
-use composed::images::{Ask as _, Trouble};
+use composed_core::reference::Reference;
+use composed_platform::clock::Clock;
+use composed_registry::credentials::Credentials;
+use composed_registry::registry::Registries;
+use composed_registry::{RegistryClient as _, RegistryError};
+use crd_schema::{ImageDigest, ImageRef};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -55,7 +56,7 @@ fn taken(asks: &Asks) -> Vec<String> {
 }
 
 fn image(port: u16) -> Reference {
-    Reference::parse(&format!("127.0.0.1:{port}/shop/web:1")).unwrap()
+    Reference::parse(&ImageRef::new(format!("127.0.0.1:{port}/shop/web:1"))).unwrap()
 }
 
 /// With a login for a registry, `ann` and `hunter2`, if there is one.
@@ -114,12 +115,12 @@ async fn an_index_and_a_single_image_say_what_they_are_for() {
     let (registries, _dir) = registries(None);
     let names = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect());
     let image = image(port);
-    let all = registries.platforms(&image, "sha256:1").await;
+    let all = registries.platforms(&image, &ImageDigest::new("sha256:1")).await;
     assert_eq!(all, names(&["linux/arm", "linux/arm/v7", "unknown/unknown"]));
     assert_eq!(taken(&asks).len(), 1);
-    assert_eq!(registries.platforms(&image, "sha256:2").await, names(&["linux/amd64"]));
-    let refused = registries.platforms(&image, "sha256:3").await;
-    assert!(matches!(&refused, Err(Trouble::Refused(why)) if why.contains("no image")), "{refused:?}");
+    assert_eq!(registries.platforms(&image, &ImageDigest::new("sha256:2")).await, names(&["linux/amd64"]));
+    let refused = registries.platforms(&image, &ImageDigest::new("sha256:3")).await;
+    assert!(matches!(&refused, Err(RegistryError::Refused(why)) if why.contains("not an image")), "{refused:?}");
 }
 
 #[tokio::test]
@@ -127,10 +128,10 @@ async fn a_token_is_fetched_once_and_used_while_it_is_good() {
     let (port, asks) = with_tokens(300).await;
     let (registries, _dir) = registries(Some(port));
     let token = "GET /token?service=r&scope=repository%3Ashop%2Fweb%3Apull";
-    assert_eq!(registries.digest(&image(port)).await.as_deref(), Ok("sha256:abc"));
+    assert_eq!(registries.digest(&image(port)).await, Ok(ImageDigest::new("sha256:abc")));
     assert_eq!(taken(&asks), [MANIFEST, token, MANIFEST]);
     for _ in 0..3 {
-        assert_eq!(registries.digest(&image(port)).await.as_deref(), Ok("sha256:abc"));
+        assert_eq!(registries.digest(&image(port)).await, Ok(ImageDigest::new("sha256:abc")));
         assert_eq!(taken(&asks), [MANIFEST], "one request");
     }
 }
@@ -150,12 +151,12 @@ async fn a_token_that_ends_soon_is_renewed_without_being_turned_away() {
 async fn who_has_no_login_or_a_wrong_one_is_told_so_without_the_password() {
     let (port, _) = with_tokens(300).await;
     let (open, _dir) = registries(None);
-    let Err(Trouble::Refused(why)) = open.digest(&image(port)).await else { panic!("it was let in") };
+    let Err(RegistryError::Refused(why)) = open.digest(&image(port)).await else { panic!("it was let in") };
     assert!(why.contains("docker login"), "{why}");
     let (port, _) =
         server(|_, _| ("401 Unauthorized", "www-authenticate: Basic realm=x\r\n".into(), String::new())).await;
     let (registries, _dir) = registries(Some(port));
-    let Err(Trouble::Refused(why)) = registries.digest(&image(port)).await else { panic!("it was let in") };
+    let Err(RegistryError::Refused(why)) = registries.digest(&image(port)).await else { panic!("it was let in") };
     assert!(why.contains("does not accept our credentials") && !why.contains("hunter2"), "{why}");
 }
 
@@ -165,7 +166,7 @@ async fn a_password_goes_nowhere_else() {
     let realm = "www-authenticate: Bearer realm=\"http://tokens.example/\",service=\"r\"\r\n";
     let (port, asks) = server(move |_, _| ("401 Unauthorized", realm.to_owned(), String::new())).await;
     let (known, _dir) = registries(Some(port));
-    let Err(Trouble::Refused(why)) = known.digest(&image(port)).await else { panic!("it was let in") };
+    let Err(RegistryError::Refused(why)) = known.digest(&image(port)).await else { panic!("it was let in") };
     assert!(why.contains("not encrypted"), "{why}");
     assert_eq!(taken(&asks), [MANIFEST]);
 
@@ -182,7 +183,7 @@ async fn a_password_goes_nowhere_else() {
         })
         .await;
         let (known, _dir) = registries(Some(port));
-        let Err(Trouble::Refused(why)) = known.digest(&image(port)).await else { panic!("it was let in") };
+        let Err(RegistryError::Refused(why)) = known.digest(&image(port)).await else { panic!("it was let in") };
         assert!(why.contains(&format!("127.0.0.1:{elsewhere}/blob")) && why.contains("not encrypted"), "{why}");
     }
     assert_eq!(*there.lock().unwrap(), [], "it is not even connected to");
@@ -216,7 +217,7 @@ async fn a_registry_cannot_send_us_into_networks_that_it_is_not_in() {
             .await;
             let (known, _dir) = registries(Some(port));
             let answer = tokio::time::timeout(Duration::from_secs(5), known.digest(&image(port))).await.unwrap();
-            let Err(Trouble::Refused(why)) = answer else { panic!("{host}: {answer:?}") };
+            let Err(RegistryError::Refused(why)) = answer else { panic!("{host}: {answer:?}") };
             assert!(why.contains("only a registry that is itself at such an address"), "{host}: {why}");
             assert!(why.contains(&format!("127.0.0.1:{port}")) && !why.contains("hunter2"), "{host}: {why}");
         }
@@ -238,16 +239,16 @@ async fn what_a_registry_answers_is_told_apart() {
     ] {
         let (port, _) = server(move |_, _| (status, headers.to_owned(), String::new())).await;
         let seen = match answers.digest(&image(port)).await {
-            Err(Trouble::Busy { wait: Some(wait), .. }) => format!("busy {}", wait.as_secs()),
-            Err(Trouble::Busy { .. }) => "busy".to_owned(),
-            Err(Trouble::Away(_)) => "away".to_owned(),
-            Err(Trouble::Refused(_) | Trouble::TooLong) => "refused".to_owned(),
-            Ok(answer) => answer,
+            Err(RegistryError::Busy { wait: Some(wait), .. }) => format!("busy {}", wait.as_secs()),
+            Err(RegistryError::Busy { .. }) => "busy".to_owned(),
+            Err(RegistryError::Away(_)) => "away".to_owned(),
+            Err(RegistryError::Refused(_) | RegistryError::TooLong) => "refused".to_owned(),
+            Ok(answer) => answer.to_string(),
         };
         assert_eq!(seen, expected, "{status} {headers}");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    assert!(matches!(answers.digest(&image(nobody)).await, Err(Trouble::Away(_))));
+    assert!(matches!(answers.digest(&image(nobody)).await, Err(RegistryError::Away(_))));
 }
 
 #[tokio::test]
@@ -256,7 +257,7 @@ async fn a_digest_that_is_not_told_is_computed() {
     let (registries, _dir) = registries(None);
     // sha256sum of `{}`.
     let expected = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
-    assert_eq!(registries.digest(&image(port)).await.as_deref(), Ok(expected));
+    assert_eq!(registries.digest(&image(port)).await, Ok(ImageDigest::new(expected)));
     assert_eq!(taken(&asks), [MANIFEST, "GET /v2/shop/web/manifests/1"]);
 }
 
@@ -276,7 +277,7 @@ async fn tags_come_by_pages() {
     let (port, _) =
         server(|_, _| ("200 OK", "link: </v2/x>; rel=\"next\"\r\n".into(), r#"{"tags": null}"#.into())).await;
     let endless = tokio::time::timeout(Duration::from_secs(10), registries.tags(&image(port))).await.unwrap();
-    assert!(matches!(endless, Err(Trouble::Refused(why)) if why.contains("more than 50 pages")));
+    assert!(matches!(endless, Err(RegistryError::Refused(why)) if why.contains("more than 50 pages")));
 }
 
 /// A server on loopback that writes `head` and then `more`, again and again, to each connection, until nobody reads any
@@ -314,13 +315,13 @@ async fn an_answer_without_an_end_is_read_up_to_its_bound() {
     for (head, more) in [(list, ", \"abcdefgh\""), (list, " "), ("HTTP/1.1 200 OK\r\n\r\n", "\0")] {
         let (port, sent) = endless(head, more).await;
         let answer = tokio::time::timeout(Duration::from_secs(30), registries.tags(&image(port))).await.unwrap();
-        let Err(Trouble::Refused(why)) = answer else { panic!("{answer:?}") };
+        let Err(RegistryError::Refused(why)) = answer else { panic!("{answer:?}") };
         assert!(why.contains("lists more than 8388608 bytes of tags; the last answer stays"), "{why}");
         let sent = sent.load(SeqCst);
         assert!(sent < (8 << 20) + BUFFERS, "{sent}");
         let (port, sent) = endless(head, more).await;
-        let answer = registries.platforms(&image(port), "sha256:1").await;
-        assert!(matches!(&answer, Err(Trouble::Refused(why)) if why.contains("more than is read")), "{answer:?}");
+        let answer = registries.platforms(&image(port), &ImageDigest::new("sha256:1")).await;
+        assert!(matches!(&answer, Err(RegistryError::Refused(why)) if why.contains("longer answer")), "{answer:?}");
         assert!(sent.load(SeqCst) < (4 << 20) + BUFFERS);
     }
 }
@@ -331,7 +332,7 @@ async fn a_head_without_an_end_is_read_up_to_its_bound() {
     for more in ["www-authenticate: Bearer realm=\"https://a.example/\"\r\n", "a"] {
         let (port, sent) = endless("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer realm=\"", more).await;
         let answer = tokio::time::timeout(Duration::from_secs(30), registries.digest(&image(port))).await.unwrap();
-        assert!(matches!(answer, Err(Trouble::Away(_))), "{answer:?}");
+        assert!(matches!(answer, Err(RegistryError::Away(_))), "{answer:?}");
         // It is asked in plain text and encrypted.
         assert!(sent.load(SeqCst) < 2 * BUFFERS, "{sent:?}");
     }
@@ -350,7 +351,7 @@ async fn pages_are_bounded_together() {
         .await;
         let (registries, _dir) = registries(None);
         let answer = registries.tags(&image(port)).await;
-        assert!(matches!(&answer, Err(Trouble::Refused(why)) if why.contains(expected)), "{answer:?}");
+        assert!(matches!(&answer, Err(RegistryError::Refused(why)) if why.contains(expected)), "{answer:?}");
         assert!(taken(&asks).len() <= most, "{size} bytes a page");
     }
 }
@@ -366,7 +367,7 @@ async fn what_cannot_be_a_tag_or_a_digest_is_none() {
     let (registries, _dir) = registries(None);
     assert_eq!(registries.tags(&image(port)).await, Ok(vec!["1.2".to_owned()]));
     let digest = registries.digest(&image(port)).await.unwrap();
-    assert_eq!(digest.len(), "sha256:".len() + 64, "it was computed");
+    assert_eq!(digest.as_str().len(), "sha256:".len() + 64, "it was computed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,6 +387,6 @@ async fn a_question_has_so_long_with_all_its_pages() {
     let (registries, _dir) = registries(None);
     let begin = tokio::time::Instant::now();
     let answer = registries.tags(&image(port)).await;
-    assert!(matches!(&answer, Err(Trouble::Away(why)) if why.contains("within 60 s")), "{answer:?}");
+    assert!(matches!(&answer, Err(RegistryError::Away(why)) if why.contains("within 60 s")), "{answer:?}");
     assert!(begin.elapsed() < Duration::from_secs(62));
 }

@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::cli::progress::{Standing, standing};
-use composed::engine::sim::{Behaviour, Sim};
-use composed::model::RolloutOptions;
-use composed::orders::{RollOut, Undo};
+use composed::cli::progress::{Convergence, convergence};
 use composed::state::StateDir;
+use composed_core::model::RolloutOptions;
+use composed_simulator::{Behaviour, Sim};
+use composed_status::commands::{RollOut, Undo};
 use crd_schema::status::ServiceStatus;
+use crd_schema::{ContainerId, ImageRef, Revision};
 use tokio::sync::oneshot;
 
 use crate::undo::{Running, engine, web};
 
-async fn roll_out(running: &Running, options: RolloutOptions) -> Result<String, String> {
+pub(crate) async fn roll_out(running: &Running, options: RolloutOptions) -> Result<String, String> {
     let (answer, answered) = oneshot::channel();
-    running.board.orders.give(RollOut { service: web(), options, answer });
+    running.statuses.commands.submit(RollOut { service: web(), options, answer });
     tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap().unwrap()
 }
 
@@ -31,35 +32,35 @@ async fn what_is_asked_before_the_first_look_is_known_to_it() {
     running.end().await;
     for _ in 0..20 {
         let running = Running::on(&sim, clock, StateDir::open(dir.path()).unwrap());
-        let before = running.board.status(&web()).map_or_else(|| before.clone(), |status| status.revision);
+        let before = running.statuses.status(&web()).map_or_else(|| before.clone(), |status| status.revision.clone());
         let (answer, answered) = oneshot::channel();
-        running.board.orders.give(RollOut { service: web(), options: RolloutOptions::default(), answer });
+        running.statuses.commands.submit(RollOut { service: web(), options: RolloutOptions::default(), answer });
         running.wants("web:1", "").await;
         let first = running.until(|_| true).await;
-        assert!(standing(&first) == Standing::Moving && first.revision != before, "{first:#?}");
+        assert!(convergence(&first) == Convergence::Moving && first.revision != before, "{first:#?}");
         assert!(answered.await.unwrap().is_ok());
-        running.until(|status| standing(status) == Standing::Converged).await;
+        running.until(|status| convergence(status) == Convergence::Converged).await;
         running.end().await;
     }
 }
 
-fn ids(status: &ServiceStatus) -> BTreeSet<String> {
+fn ids(status: &ServiceStatus) -> BTreeSet<ContainerId> {
     status.instances.iter().filter(|one| one.serves()).map(|one| one.id.clone()).collect()
 }
 
 /// The status at rest with another revision than `not`.
-async fn rests(running: &Running, not: &str) -> ServiceStatus {
-    running.until(|status| status.revision != not && standing(status) != Standing::Moving).await
+async fn rests(running: &Running, not: &Revision) -> Arc<ServiceStatus> {
+    running.until(|status| status.revision != *not && convergence(status) != Convergence::Moving).await
 }
 
-async fn later(running: &Running) -> ServiceStatus {
-    tokio::time::sleep(Duration::from_mins(30)).await;
-    running.board.status(&web()).unwrap()
+async fn later(running: &Running) -> Arc<ServiceStatus> {
+    tokio::time::sleep(Duration::from_mins(30)).await; // Time stands still but for this.
+    running.statuses.status(&web()).unwrap()
 }
 
 fn behaves(sim: &Arc<Sim>, behaviour: Behaviour) {
     sim.with(|world, _| {
-        world.images.insert("web:1".to_owned(), behaviour);
+        world.images.insert(ImageRef::new("web:1"), behaviour);
     });
 }
 
@@ -70,17 +71,20 @@ async fn all_are_replaced_and_it_is_not_done_again() {
     let running = Running::on(&sim, clock, StateDir::open(dir.path()).unwrap());
     running.wants("web:1", "").await;
     let plain = running.converged("web:1").await;
-    let before = ids(&running.board.status(&web()).unwrap());
+    let before = ids(&running.statuses.status(&web()).unwrap());
     assert!(roll_out(&running, RolloutOptions::default()).await.unwrap().contains("rolled out anew"));
     let status = rests(&running, &plain).await;
-    assert_eq!((standing(&status), status.revision.as_str()), (Standing::Converged, format!("{plain}-1").as_str()));
+    assert_eq!(
+        (convergence(&status), status.revision.clone()),
+        (Convergence::Converged, Revision::new(format!("{plain}-1")))
+    );
     let status = later(&running).await;
     let after = ids(&status);
     assert!(after.len() == 2 && after.is_disjoint(&before), "{status:#?}");
     roll_out(&running, RolloutOptions::default()).await.unwrap();
-    let status = rests(&running, &format!("{plain}-1")).await;
-    assert_eq!(status.revision, format!("{plain}-2"));
-    let after = ids(&later(&running).await);
+    let status = rests(&running, &Revision::new(format!("{plain}-1"))).await;
+    assert_eq!(status.revision, Revision::new(format!("{plain}-2")));
+    let after = ids(&*later(&running).await);
     running.end().await;
 
     // Another process, with the memory and without it: nobody is replaced.
@@ -88,10 +92,14 @@ async fn all_are_replaced_and_it_is_not_done_again() {
     for state in [dir.path(), forgetful.path()] {
         let running = Running::on(&sim, clock, StateDir::open(state).unwrap());
         running.wants("web:1", "").await;
-        running.until(|status| standing(status) == Standing::Converged).await;
+        running.until(|status| convergence(status) == Convergence::Converged).await;
         let status = later(&running).await;
-        assert_eq!((status.revision, &status.instances.len()), (format!("{plain}-2"), &2), "{state:?}");
-        assert_eq!(ids(&running.board.status(&web()).unwrap()), after, "{state:?}");
+        assert_eq!(
+            (status.revision.clone(), &status.instances.len()),
+            (Revision::new(format!("{plain}-2")), &2),
+            "{state:?}"
+        );
+        assert_eq!(ids(&running.statuses.status(&web()).unwrap()), after, "{state:?}");
         running.end().await;
     }
 
@@ -99,7 +107,7 @@ async fn all_are_replaced_and_it_is_not_done_again() {
     let running = Running::on(&sim, clock, StateDir::open(dir.path()).unwrap());
     running.wants("web:2", "").await;
     let changed = running.converged("web:2").await;
-    assert!(!changed.contains('-'), "{changed}");
+    assert!(!changed.as_str().contains('-'), "{changed}");
     running.end().await;
 }
 
@@ -109,17 +117,17 @@ async fn what_fails_costs_nobody_and_can_be_tried_again() {
     let running = Running::on(&sim, clock, StateDir::default());
     running.wants("web:1", "").await;
     let plain = running.converged("web:1").await;
-    let before = ids(&running.board.status(&web()).unwrap());
+    let before = ids(&running.statuses.status(&web()).unwrap());
     behaves(&sim, Behaviour { exits_after: Some(Duration::from_secs(1)), ..Behaviour::default() });
     roll_out(&running, RolloutOptions::default()).await.unwrap();
     let status = rests(&running, &plain).await;
-    assert_eq!(standing(&status), Standing::Failed);
-    assert_eq!(ids(&later(&running).await), before);
+    assert_eq!(convergence(&status), Convergence::Failed);
+    assert_eq!(ids(&*later(&running).await), before);
 
     behaves(&sim, Behaviour::default());
     roll_out(&running, RolloutOptions::default()).await.unwrap();
-    let status = rests(&running, &format!("{plain}-1")).await;
-    assert_eq!(standing(&status), Standing::Converged, "{status:#?}");
+    let status = rests(&running, &Revision::new(format!("{plain}-1"))).await;
+    assert_eq!(convergence(&status), Convergence::Converged, "{status:#?}");
     let status = later(&running).await;
     assert!(status.instances.len() == 2 && ids(&status).is_disjoint(&before), "{status:#?}");
     running.end().await;
@@ -136,7 +144,7 @@ async fn waits_are_those_of_one_rollout() {
     for wait in [Some(100), None] {
         let began = tokio::time::Instant::now();
         roll_out(&running, RolloutOptions { wait, ..RolloutOptions::default() }).await.unwrap();
-        last = rests(&running, &last).await.revision;
+        last = rests(&running, &last).await.revision.clone();
         took.push(began.elapsed().as_secs());
     }
     // Two replicas, one after the other; without a word of it 10 s for each.
@@ -168,7 +176,7 @@ async fn the_command_is_run_in_those_that_are_replaced_and_only_then() {
     let command = Some("touch /tmp/drain".to_owned());
     for (pre_stop_hook, run) in [(None, 0), (command, 2), (None, 2)] {
         roll_out(&running, RolloutOptions { pre_stop_hook, ..RolloutOptions::default() }).await.unwrap();
-        last = rests(&running, &last).await.revision;
+        last = rests(&running, &last).await.revision.clone();
         later(&running).await;
         assert_eq!(hooks(&sim), run);
     }
@@ -192,7 +200,7 @@ async fn what_was_before_a_rollout_can_be_gone_back_to_by_its_name() {
     roll_out(&running, RolloutOptions::default()).await.unwrap();
     rests(&running, &plain).await;
     let (answer, answered) = oneshot::channel();
-    running.board.orders.give(Undo { service: web(), to: Some(plain.clone()), answer });
+    running.statuses.commands.submit(Undo { service: web(), to: Some(plain.to_string()), by: None, answer });
     let told = answered.await.unwrap().unwrap();
     assert!(told.contains(&format!("from revision {plain}-1 to {plain} ")), "{told}");
     running.end().await;
@@ -206,11 +214,11 @@ async fn also_where_new_images_are_followed() {
     running.wants("web:1", follows).await;
     let mut last = running.converged("web:1").await;
     for _ in 0..2 {
-        let before = ids(&running.board.status(&web()).unwrap());
+        let before = ids(&running.statuses.status(&web()).unwrap());
         roll_out(&running, RolloutOptions::default()).await.unwrap();
         let status = rests(&running, &last).await;
-        assert_eq!(standing(&status), Standing::Converged, "{status:#?}");
-        last = status.revision;
+        assert_eq!(convergence(&status), Convergence::Converged, "{status:#?}");
+        last = status.revision.clone();
         let status = later(&running).await;
         assert!(status.instances.len() == 2 && ids(&status).is_disjoint(&before), "{status:#?}");
         assert_eq!(status.revision, last, "once");

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use composed::cli::plan::intents;
 use composed::cli::session::{Session, images};
-use composed::engine::Engine;
-use composed::engine::sim::Behaviour;
-use composed::source::catalog::Catalog;
-use composed::source::files::Reading;
 use composed::state::StateDir;
+use composed_core::engine::Engine;
+use composed_simulator::Behaviour;
+use composed_source::catalog::Catalog;
+use composed_source::files::Reading;
+use crd_schema::ImageRef;
 use fastrand::Rng;
 
 use crate::slow::Slow;
@@ -18,7 +19,7 @@ use crate::undo::{Running, engine};
 
 const SERVICES: [&str; 3] = ["a", "b", "c"];
 /// Records of the loop itself: no call of the engine.
-const RECORDS: [&str; 6] = ["withdraw ", "readmit ", "adopt ", "conclude", "pre_deploy of", "post_deploy of"];
+const RECORDS: [&str; 6] = ["drain ", "undo the drain ", "adopt ", "record: ", "pre_deploy of", "post_deploy of"];
 
 fn document(name: &str, rng: &mut Rng) -> String {
     let mut text = format!(
@@ -50,9 +51,9 @@ fn document(name: &str, rng: &mut Rng) -> String {
 }
 
 fn reading(documents: &BTreeMap<&str, String>) -> Reading {
-    let named = documents.iter().map(|(name, text)| (format!("{name}.yaml"), Ok(text.clone().into_bytes())));
+    let named = documents.iter().map(|(name, text)| (format!("{name}.yaml"), Ok(text.clone().into_bytes().into())));
     let project = "apiVersion: composed.dev/v1\nkind: Project\nmetadata: {name: shop}\nspec: {volumes: {data: {}}}\n";
-    let project = ("project.yaml".to_owned(), Ok(project.as_bytes().to_vec()));
+    let project = ("project.yaml".to_owned(), Ok(project.as_bytes().to_vec().into()));
     Reading { files: named.chain([project]).collect(), ..Reading::default() }
 }
 
@@ -87,7 +88,7 @@ async fn play(seed: u64) -> usize {
     let (sim, clock) = engine();
     sim.with(|world, _| {
         for version in 1..4 {
-            world.images.insert(format!("app:{version}"), behaviour(&mut rng));
+            world.images.insert(ImageRef::new(format!("app:{version}")), behaviour(&mut rng));
         }
     });
     let dir = tempfile::tempdir().unwrap();
@@ -97,7 +98,7 @@ async fn play(seed: u64) -> usize {
         let name = SERVICES[rng.usize(..3)];
         documents.insert(name, document(name, &mut rng));
         running.readings.send(reading(&documents)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(rng.u64(..20_000))).await;
+        tokio::time::sleep(Duration::from_millis(rng.u64(..20_000))).await; // The next reading comes at any moment of what this one begins.
     }
     running.end().await;
     for name in SERVICES {
@@ -106,18 +107,18 @@ async fn play(seed: u64) -> usize {
         }
     }
     if rng.f64() < 0.5 {
-        tokio::time::sleep(Duration::from_millis(rng.u64(..60_000))).await;
+        tokio::time::sleep(Duration::from_millis(rng.u64(..60_000))).await; // It ends at any moment of that.
     }
 
-    let board = Arc::default();
+    let statuses = Arc::default();
     let state = StateDir::existing(dir.path());
     let session = Session {
         engine: Arc::clone(&sim) as Arc<dyn Engine>,
-        senses: Arc::clone(&sim) as Arc<dyn composed::traffic::Senses>,
+        monitor: Arc::clone(&sim) as Arc<dyn composed_traffic::TrafficMonitor>,
         clock,
-        images: images(&board, clock, &state),
+        images: images(&statuses, clock, &state),
         state,
-        board,
+        statuses,
         view: None,
     };
     let catalog = Catalog::new(&reading(&documents), &Catalog::empty(false));
@@ -132,7 +133,7 @@ async fn play(seed: u64) -> usize {
     let running =
         Running::behind(Arc::clone(&slow) as Arc<dyn Engine>, &sim, clock, StateDir::open(dir.path()).unwrap());
     running.readings.send(reading(&documents)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await; // The first calls are made by then; time stands still but for this.
     let calls: Vec<String> = slow.take().into_iter().map(|(_, call)| call).collect();
     let did = first_calls(&calls);
     running.end().await;

@@ -4,25 +4,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::api::{client, serve_unix};
-use composed::board::Board;
+use composed_api::{client, serve_unix};
+use composed_status::store::StatusStore;
 use tokio::task::JoinHandle;
 
 fn serve(path: &Path, engine: &str) -> JoinHandle<std::io::Result<()>> {
-    let board = Arc::new(Board::default());
-    board.set_health(|health| engine.clone_into(&mut health.engine));
+    let statuses = Arc::new(StatusStore::default());
+    statuses.set_health(|health| engine.clone_into(&mut health.engine));
     let path = path.to_owned();
-    tokio::spawn(async move { serve_unix(board, &path).await })
+    tokio::spawn(async move { serve_unix(statuses, &path).await })
 }
 
 /// Who answers, within 10 s.
 async fn answers(path: &Path) -> String {
     for _ in 0..1000 {
         if let Ok((_, body)) = client::get(path, "/v1/services").await {
-            let overview: composed::api::Overview = serde_json::from_slice(&body).unwrap();
+            let overview: composed_api::Overview = serde_json::from_slice(&body).unwrap();
             return overview.health.engine;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await; // The pace of looking.
     }
     panic!("nobody answers");
 }
@@ -44,10 +44,10 @@ async fn the_second_waits_until_the_first_has_gone() {
     let first = serve(&path, "first");
     assert_eq!(answers(&path).await, "first");
     let second = serve(&path, "second");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await; // It has its chance to take the place.
     assert_eq!(answers(&path).await, "first");
     let third = serve(&path, "third");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await; // It waits by then.
     end(third).await;
     assert_eq!(answers(&path).await, "first", "one that waited and left took nothing with it");
     end(first).await;
@@ -78,6 +78,6 @@ async fn what_is_no_socket_stays() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "precious").unwrap();
     let error = serve(&path, "never").await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("no socket"), "{error}");
+    assert!(error.to_string().contains("not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }

@@ -11,19 +11,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::api;
-use composed::board::Board;
-use composed::listen::Hosts;
-use composed::model::{Replica, ServiceName, State};
-use composed::traffic::paths::{Path as _, Standing};
-use composed::traffic::traefik::{Options, Traefik};
-use crd_schema::status::{Proof, ReplicaStatus, ServiceStatus};
+use composed_core::model::{Replica, ServiceName, State};
+use composed_platform::listen::Hosts;
+use composed_status::store::StatusStore;
+use composed_traffic::paths::{PropagationState, TrafficProvider as _};
+use composed_traffic::traefik::{Traefik, TraefikOptions};
+use crd_schema::status::{Proof, ReplicaPhase, ReplicaStatus, ServiceStatus};
+use crd_schema::{ContainerId, NetworkName, Revision};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::senses::replica;
+use super::monitor::replica;
 
 fn program() -> Option<PathBuf> {
     let this = std::env::current_exe().unwrap();
@@ -82,7 +82,7 @@ impl Proxy {
             if let Some(answer) = self.get(host).await.filter(|answer| answer.starts_with("HTTP/1.0 200")) {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // The pace of looking.
         }
         panic!("{host} is not served within 10 s: {why}");
     }
@@ -108,19 +108,19 @@ async fn backend() -> u16 {
 }
 
 /// What a board shows of a service with one replica on this host.
-fn show(board: &Board, project: &str, id: &str, phase: &str, labels: &[(&str, &str)]) {
+fn show(statuses: &StatusStore, project: &str, id: &str, phase: ReplicaPhase, labels: &[(&str, &str)]) {
     let name = ServiceName::new(project, "web");
     let labels: BTreeMap<_, _> =
         labels.iter().map(|(key, value)| (format!("traefik.{key}"), (*value).to_owned())).collect();
-    board.put_labels(&name, [("r".to_owned(), labels)].into());
+    statuses.put_labels(&name, [(Revision::new("r"), labels)].into());
     let instance = ReplicaStatus {
         name: id.to_owned(),
-        id: id.to_owned(),
-        revision: "r".to_owned(),
-        phase: phase.to_owned(),
+        id: ContainerId::new(id),
+        revision: Revision::new("r"),
+        phase,
         since: Timestamp::UNIX_EPOCH,
         endpoints: Vec::new(),
-        addresses: [("net".to_owned(), "127.0.0.1".to_owned())].into(),
+        addresses: [(NetworkName::new("net"), "127.0.0.1".to_owned())].into(),
         reason: None,
         idle: false,
         leaves: false,
@@ -129,16 +129,16 @@ fn show(board: &Board, project: &str, id: &str, phase: &str, labels: &[(&str, &s
     let status = ServiceStatus {
         project: project.to_owned(),
         name: "web".to_owned(),
-        revision: "r".to_owned(),
+        revision: Revision::new("r"),
         instances: vec![instance],
         ..ServiceStatus::default()
     };
-    board.publish(&name, status);
+    statuses.publish(&name, status);
 }
 
 /// A board with Traefik's path, and Traefik that reads it by a file or by HTTP.
 struct Scene {
-    board: Arc<Board>,
+    statuses: Arc<StatusStore>,
     path: Arc<Traefik>,
     proxy: Proxy,
     port: String,
@@ -149,8 +149,8 @@ impl Scene {
     async fn start(by_file: bool, has_api: bool) -> Option<Self> {
         let program = program()?;
         let dir = tempfile::tempdir().unwrap();
-        let board = Arc::<Board>::default();
-        board.set_health(|health| health.ready = true);
+        let statuses = Arc::<StatusStore>::default();
+        statuses.set_health(|health| health.ready = true);
         let file = dir.path().join("dynamic.yml");
         let address = {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -164,17 +164,17 @@ impl Scene {
         };
         let proxy = Proxy::start(&program, dir.path(), &provider);
         let api = has_api.then(|| proxy.api.clone());
-        let options = Options { throttle: Duration::ZERO, by_file, api, names: None };
-        let path = Traefik::new(Arc::clone(&board), options);
+        let options = TraefikOptions { throttle: Duration::ZERO, by_file, api, names: None };
+        let path = Traefik::new(Arc::clone(&statuses), options);
         let port = backend().await.to_string();
         // Nothing is written before there is something to show: Traefik watches the file by then.
-        let scene = Self { board, path, proxy, port, _dir: dir };
+        let scene = Self { statuses, path, proxy, port, _dir: dir };
         scene.good("first");
         if by_file {
             tokio::spawn(Arc::clone(&scene.path).keep_file(file));
         } else {
             let answers = Arc::clone(&scene.path);
-            tokio::spawn(api::serve_json(address, Hosts::new(&[]), Arc::new(move || answers.poll())));
+            tokio::spawn(composed_api::serve_json(address, Hosts::new(&[]), Arc::new(move || answers.poll())));
         }
         tokio::spawn(Arc::clone(&scene.path).keep_asking());
         scene.proxy.serves("first", "its first route").await;
@@ -185,14 +185,14 @@ impl Scene {
     fn good(&self, host: &str) {
         let rule = format!("Host(`{host}`)");
         let port = ("http.services.good.loadbalancer.server.port", self.port.as_str());
-        show(&self.board, "good", "g", "Available", &[("http.routers.good.rule", &rule), port]);
+        show(&self.statuses, "good", "g", ReplicaPhase::Available, &[("http.routers.good.rule", &rule), port]);
     }
 
     /// Another service beside it, with these labels.
     fn beside(&self, labels: &[(&str, &str)]) {
         let port = ("http.services.evil.loadbalancer.server.port", self.port.as_str());
         let all: Vec<_> = labels.iter().copied().chain([port, ("http.routers.evil.rule", "Host(`evil`)")]).collect();
-        show(&self.board, "evil", "e", "Available", &all);
+        show(&self.statuses, "evil", "e", ReplicaPhase::Available, &all);
     }
 }
 
@@ -282,7 +282,7 @@ fn leaver(project: &str, id: &str) -> Replica {
     Replica {
         state: State::Running,
         service: ServiceName::new(project, "web"),
-        revision: "r".to_owned(),
+        revision: Revision::new("r"),
         ..replica(id, Some("127.0.0.1"))
     }
 }
@@ -292,7 +292,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // The pace of looking.
     }
     panic!("not within 20 s: {what}");
 }
@@ -302,13 +302,15 @@ async fn what_traefik_has_loaded_is_seen_by_its_api() {
     for by_file in [true, false] {
         let Some(scene) = Scene::start(by_file, true).await else { return };
         let (service, one) = (ServiceName::new("good", "web"), leaver("good", "g"));
-        let standing = |serves| scene.path.standing(&service, &one, serves, scene.board.shown(&service, "g"));
-        until("it is seen to have it", || standing(true) == Standing::Settled).await;
+        let propagation = |serves| {
+            scene.path.propagation(&service, &one, serves, scene.statuses.shown(&service, &ContainerId::new("g")))
+        };
+        until("it is seen to have it", || propagation(true) == PropagationState::Settled).await;
         let about = scene.path.about(&service).unwrap();
         assert_eq!(about.proof, Proof::Proven, "{about:?}");
-        show(&scene.board, "good", "g", "Draining", &[("http.routers.good.rule", "Host(`first`)")]);
-        assert!(matches!(standing(false), Standing::Pending { .. }), "it is not even written yet");
-        until("it is seen to have gone", || standing(false) == Standing::Settled).await;
+        show(&scene.statuses, "good", "g", ReplicaPhase::Draining, &[("http.routers.good.rule", "Host(`first`)")]);
+        assert!(matches!(propagation(false), PropagationState::Pending { .. }), "it is not even written yet");
+        until("it is seen to have gone", || propagation(false) == PropagationState::Settled).await;
     }
 }
 
@@ -320,17 +322,17 @@ async fn what_traefik_does_not_load_is_said_and_holds_rollouts() {
     std::fs::write(dir.path().join("other.yml"), "{}").unwrap();
     let provider = [format!("--providers.file.filename={}", dir.path().join("other.yml").display())];
     let proxy = Proxy::start(&program, dir.path(), &provider);
-    let board = Arc::<Board>::default();
-    board.set_health(|health| health.ready = true);
+    let statuses = Arc::<StatusStore>::default();
+    statuses.set_health(|health| health.ready = true);
     let api = Some(proxy.api.clone());
-    let options = Options { throttle: Duration::ZERO, by_file: true, api, names: None };
-    let path = Traefik::new(Arc::clone(&board), options);
-    show(&board, "good", "g", "Joining", &[("http.routers.good.rule", "Host(`a`)")]);
+    let options = TraefikOptions { throttle: Duration::ZERO, by_file: true, api, names: None };
+    let path = Traefik::new(Arc::clone(&statuses), options);
+    show(&statuses, "good", "g", ReplicaPhase::Joining, &[("http.routers.good.rule", "Host(`a`)")]);
     tokio::spawn(Arc::clone(&path).keep_file(dir.path().join("dynamic.yml")));
     tokio::spawn(Arc::clone(&path).keep_asking());
     let (service, one) = (ServiceName::new("good", "web"), leaver("good", "g"));
-    let said = || match path.standing(&service, &one, true, board.shown(&service, "g")) {
-        Standing::Pending { what, .. } => what,
+    let said = || match path.propagation(&service, &one, true, statuses.shown(&service, &ContainerId::new("g"))) {
+        PropagationState::Pending { what, .. } => what,
         other => panic!("{other:?}"),
     };
     until("it is said", || said().contains("has not loaded its file since")).await;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
-use composed::cli::args::{Cli, Compose, Verb};
-use composed::cli::session::{Session, Ways};
+use composed::cli::args::{Cli, CliCommand, Compose};
+use composed::cli::session::{Session, TrafficPaths};
 use composed::cli::{places, run};
-use composed::source::files::HostDir;
+use composed_source::files::HostDir;
 
 fn parsed(words: &[&str]) -> Cli {
     Cli::try_parse_from(["composed"].iter().chain(words)).unwrap()
@@ -24,7 +24,8 @@ async fn a_state_directory_that_was_asked_for_must_be_there_and_looking_makes_no
     };
     drop(Session::look(&common(&missing), &Arc::default()).await.unwrap());
     assert!(!missing.exists());
-    let Err(error) = Session::open(&common(Path::new("/dev/null/state")), &Arc::default(), Ways::default()).await
+    let Err(error) =
+        Session::open(&common(Path::new("/dev/null/state")), &Arc::default(), TrafficPaths::default()).await
     else {
         panic!("it cannot be made")
     };
@@ -50,7 +51,7 @@ async fn an_address_that_is_refused_leaves_the_socket_of_another_alone() {
     let path = socket.to_str().unwrap();
     let words = ["run", "x", "--engine", "simulated", "--socket", path, "--listen", "0.0.0.0:9797"];
     let cli = parsed(&words);
-    let Verb::Run(args) = cli.verb else { panic!("run") };
+    let CliCommand::Run(args) = cli.verb else { panic!("run") };
     run::run(args, &cli.common).await.unwrap();
     assert!(socket.exists());
 }

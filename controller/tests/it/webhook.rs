@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::api::webhook::{Hook, Provider, serve_on};
-use composed::listen::Listener;
+use composed_api::webhook::{Provider, Webhook, serve_on};
+use composed_platform::listen::Listener;
 use ring::hmac;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ impl Server {
         let nudge = Arc::new(Notify::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let hook = Hook::new("shop", provider, SECRET, Arc::clone(&nudge));
+        let hook = Webhook::new("shop", provider, SECRET, Arc::clone(&nudge));
         tokio::spawn(serve_on(listener, Arc::new(vec![hook])));
         Self { address, nudge }
     }
@@ -151,7 +151,7 @@ async fn slow_clients_keep_no_webhook_out() {
                     slow.push(stream);
                 }
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await; // As slow as a client may be.
         }
     });
     for number in 0..10 {

@@ -3,28 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::board::Board;
 use composed::cli::plan::{Intent, intents};
-use composed::cli::progress::{Standing, standing};
+use composed::cli::progress::{Convergence, convergence};
 use composed::cli::session::{Session, images, simulated};
-use composed::clock::Clock;
 use composed::controller::Controller;
-use composed::engine::sim::{Behaviour, Sim, World};
-use composed::model::ServiceName;
-use composed::source::catalog::Catalog;
-use composed::source::files::Reading;
 use composed::state::StateDir;
+use composed_core::model::ServiceName;
+use composed_platform::clock::Clock;
+use composed_simulator::{Behaviour, Sim, World};
+use composed_source::catalog::Catalog;
+use composed_source::files::{Content, Reading};
+use composed_status::store::StatusStore;
+use crd_schema::NetworkName;
 use crd_schema::status::ConditionType;
 use tokio::sync::{mpsc, watch};
 
 use crate::pause::pause;
 use crate::undo::Running;
 
-fn document(name: &str, more: &str) -> (String, Result<Vec<u8>, String>) {
+fn document(name: &str, more: &str) -> (String, Content) {
     let text = format!(
         "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: {name}}}\nspec:\n  image: {name}:1\n{more}"
     );
-    (format!("{name}.yaml"), Ok(text.into_bytes()))
+    (format!("{name}.yaml"), Ok(text.into_bytes().into()))
 }
 
 fn reading(files: &[(&str, &str)]) -> Reading {
@@ -40,14 +41,14 @@ fn engine() -> (Arc<Sim>, Clock) {
 }
 
 /// A controller that was given one reading, until `done` says so or 10 minutes have passed.
-async fn run(sim: &Arc<Sim>, clock: Clock, reading: Reading, done: impl Fn(&Board) -> bool) -> Arc<Board> {
-    let board = Arc::new(Board::default());
+async fn run(sim: &Arc<Sim>, clock: Clock, reading: Reading, done: impl Fn(&StatusStore) -> bool) -> Arc<StatusStore> {
+    let statuses = Arc::new(StatusStore::default());
     let controller = Controller {
-        engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
-        senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
+        engine: Arc::clone(sim) as Arc<dyn composed_core::engine::Engine>,
+        monitor: Arc::clone(sim) as Arc<dyn composed_traffic::TrafficMonitor>,
         clock,
         state: StateDir::default(),
-        board: Arc::clone(&board),
+        statuses: Arc::clone(&statuses),
         images: None,
         notifier: None,
         max_rollouts: None,
@@ -57,32 +58,34 @@ async fn run(sim: &Arc<Sim>, clock: Clock, reading: Reading, done: impl Fn(&Boar
     let (stop, stopped) = watch::channel(false);
     readings.send(reading).await.unwrap();
     let controller = tokio::spawn(controller.run(received, stopped));
-    let mut version = board.version();
+    let mut version = statuses.version();
     let ended = tokio::time::timeout(Duration::from_mins(10), async {
         // After every change, so that no moment is missed.
-        while !done(&board) {
+        while !done(&statuses) {
             version.changed().await.unwrap();
         }
     });
     let ended = ended.await;
     stop.send_replace(true);
     controller.await.unwrap();
-    assert!(ended.is_ok(), "{:#?}\n{:#?}", board.statuses(), board.events());
-    board
+    assert!(ended.is_ok(), "{:#?}\n{:#?}", statuses.all(), statuses.events());
+    statuses
 }
 
-fn converged(board: &Board, name: &str) -> bool {
-    board.status(&ServiceName::new("shop", name)).is_some_and(|status| standing(&status) == Standing::Converged)
+fn converged(statuses: &StatusStore, name: &str) -> bool {
+    statuses
+        .status(&ServiceName::new("shop", name))
+        .is_some_and(|status| convergence(&status) == Convergence::Converged)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dependency_outside_the_applied_file_counts_by_what_is_seen() {
     let (sim, clock) = engine();
-    run(&sim, clock, reading(&[("db", "")]), |board| converged(board, "db")).await;
+    run(&sim, clock, reading(&[("db", "")]), |statuses| converged(statuses, "db")).await;
     for condition in ["service_started", "service_healthy"] {
         let web = format!("  depends_on: {{db: {{condition: {condition}}}}}\n  labels: {{c: {condition}}}\n");
         let one = Reading { single: true, ..reading(&[("web", &web)]) };
-        run(&sim, clock, one, |board| converged(board, "web")).await;
+        run(&sim, clock, one, |statuses| converged(statuses, "web")).await;
     }
     let web = "  depends_on: {db: {condition: service_healthy}}\n";
     let single = Reading { single: true, ..reading(&[("web", web)]) };
@@ -96,31 +99,35 @@ async fn a_dependency_outside_the_applied_file_counts_by_what_is_seen() {
 async fn a_network_that_was_left_goes_at_the_next_start() {
     let (sim, clock) = engine();
     let left = |name: &str, project: Option<&str>| {
-        sim.with(|world, _| world.networks.insert(name.to_owned(), project.map(str::to_owned)));
+        sim.with(|world, _| world.networks.insert(NetworkName::new(name), project.map(str::to_owned)));
     };
     left("old_default", Some("old"));
     left("theirs", None);
     let names = || sim.with(|world, _| world.networks.keys().cloned().collect::<Vec<_>>());
     // A file alone says nothing of other projects.
     let one = Reading { single: true, ..reading(&[("a", "")]) };
-    run(&sim, clock, one, |board| converged(board, "a") && board.health().settled).await;
+    run(&sim, clock, one, |statuses| converged(statuses, "a") && statuses.health().settled).await;
     assert_eq!(names(), ["old_default", "shop_default", "theirs"]);
-    run(&sim, clock, reading(&[("a", "")]), |board| converged(board, "a") && board.health().settled).await;
+    run(&sim, clock, reading(&[("a", "")]), |statuses| converged(statuses, "a") && statuses.health().settled).await;
     assert_eq!(names(), ["shop_default", "theirs"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_for_another_host_is_told_and_not_made() {
-    use composed::source::host::HostName;
+    use composed_source::host::HostName;
     let (sim, clock) = engine();
     let mut both = reading(&[("a", ""), ("b", "")]);
     let (_, text) = &mut both.files[1];
-    *text = Ok(String::from_utf8(text.clone().unwrap()).unwrap().replace("name:", "hosts: [db-*], name:").into());
+    *text = Ok(str::from_utf8(text.as_deref().unwrap())
+        .unwrap()
+        .replace("name:", "hosts: [db-*], name:")
+        .into_bytes()
+        .into());
     let here = |name: &str| Reading { host_name: HostName::Is(name.to_owned()), ..both.clone() };
     let all = plan(&sim, clock, &here("web-1")).await;
     let b = all.iter().find(|intent| intent.name == "shop/b").unwrap();
     assert_eq!((b.strategy.as_str(), b.actions.len()), ("is for db-*, and this host is web-1", 0));
-    run(&sim, clock, here("db-1"), |board| converged(board, "a") && converged(board, "b")).await;
+    run(&sim, clock, here("db-1"), |statuses| converged(statuses, "a") && converged(statuses, "b")).await;
     let all = plan(&sim, clock, &here("web-1")).await;
     let b = all.iter().find(|intent| intent.name == "shop/b").unwrap();
     assert!(b.strategy.starts_with("removed: it is for db-*") && !b.actions.is_empty(), "{b:?}");
@@ -130,22 +137,24 @@ async fn what_is_for_another_host_is_told_and_not_made() {
 async fn it_is_settled_when_what_was_found_is_gone_and_its_network_too() {
     let (sim, clock) = engine();
     let both = reading(&[("a", ""), ("b", "")]);
-    run(&sim, clock, both.clone(), |board| converged(board, "a") && converged(board, "b")).await;
+    run(&sim, clock, both.clone(), |statuses| converged(statuses, "a") && converged(statuses, "b")).await;
     let other =
         "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {project: other, name: c}\nspec:\n  image: c:1\n";
     let mut more = both.clone();
-    more.files.push(("c.yaml".to_owned(), Ok(other.as_bytes().to_vec())));
-    let is_there = |board: &Board| {
-        board.statuses().len() == 3 && board.statuses().iter().all(|s| standing(s) == Standing::Converged)
+    more.files.push(("c.yaml".to_owned(), Ok(other.as_bytes().to_vec().into())));
+    let is_there = |statuses: &StatusStore| {
+        statuses.all().len() == 3 && statuses.all().iter().all(|s| convergence(s) == Convergence::Converged)
     };
     run(&sim, clock, more, is_there).await;
     // What `apply` takes for the end.
-    let ended = |board: &Board| {
-        let health = board.health();
-        health.ready && health.settled && board.statuses().iter().all(|status| standing(status) != Standing::Moving)
+    let ended = |statuses: &StatusStore| {
+        let health = statuses.health();
+        health.ready && health.settled && statuses.all().iter().all(|status| convergence(status) != Convergence::Moving)
     };
-    let board = run(&sim, clock, both, |board| ended(board) && converged(board, "a") && converged(board, "b")).await;
-    assert!(board.status(&ServiceName::new("other", "c")).is_none());
+    let statuses =
+        run(&sim, clock, both, |statuses| ended(statuses) && converged(statuses, "a") && converged(statuses, "b"))
+            .await;
+    assert!(statuses.status(&ServiceName::new("other", "c")).is_none());
     sim.with(|world, _| {
         assert_eq!(world.containers.services().filter(|name| name.project == "other").count(), 0);
         assert_eq!(world.networks.keys().collect::<Vec<_>>(), ["shop_default"]);
@@ -153,14 +162,14 @@ async fn it_is_settled_when_what_was_found_is_gone_and_its_network_too() {
 }
 
 fn session(sim: &Arc<Sim>, clock: Clock, state: StateDir) -> Session {
-    let board = Arc::default();
+    let statuses = Arc::default();
     Session {
-        images: images(&board, clock, &state),
-        engine: Arc::clone(sim) as Arc<dyn composed::engine::Engine>,
-        senses: Arc::clone(sim) as Arc<dyn composed::traffic::Senses>,
+        images: images(&statuses, clock, &state),
+        engine: Arc::clone(sim) as Arc<dyn composed_core::engine::Engine>,
+        monitor: Arc::clone(sim) as Arc<dyn composed_traffic::TrafficMonitor>,
         clock,
         state,
-        board,
+        statuses,
         view: None,
     }
 }
@@ -207,7 +216,7 @@ async fn a_plan_waits_for_dependencies_as_the_controller_does() {
         assert!(waiting.contains(on), "{name}: {waiting}");
     }
     assert!(!find(&before, "db").1.contains("not started"));
-    run(&sim, clock, files.clone(), |board| ["api", "db", "web"].iter().all(|name| converged(board, name))).await;
+    run(&sim, clock, files.clone(), |statuses| ["api", "db", "web"].iter().all(|name| converged(statuses, name))).await;
     let after = plan(&sim, clock, &files).await;
     for name in ["api", "db", "web"] {
         // Without the memory of the controller that made them they are concluded once more.

@@ -1,16 +1,12 @@
 //! Rules about one container: image, mounts, limits, signals.
 
-use super::Findings;
+use super::findings::Findings;
+use super::image;
 use crate::{Mount, MountKind, ServiceSpec};
 
 pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
-    if spec.image.is_empty() || spec.image.contains(|c: char| c.is_whitespace() || c.is_control() || c == '$') {
-        let help = if spec.image.contains('$') {
-            "composed fills in no variables here; write the image in full"
-        } else {
-            "write it as `name:tag` or `registry/name@sha256:...`"
-        };
-        findings.add(&["spec", "image"], format!("`{}` is not an image", spec.image), help);
+    if let Some((message, help)) = image::wrong(spec.image.as_str()) {
+        findings.add(&["spec", "image"], message, help);
     }
     if let Some(signal) = &spec.stop_signal
         && !is_signal(signal)

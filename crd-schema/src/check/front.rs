@@ -1,6 +1,7 @@
 //! Rules about fronts and about proxies that people run themselves.
 
-use super::Findings;
+use super::findings::Findings;
+use super::image;
 use crate::{FrontMode, HaproxyDriver, Protocol, ServiceSpec, Traffic};
 
 /// The ports that composed itself uses in a front: HAProxy's runtime API, and the way to it.
@@ -55,8 +56,8 @@ fn front(spec: &ServiceSpec, findings: &mut Findings) {
         let help = format!("let the container listen elsewhere: {} and {} are used by composed itself", OWN[0], OWN[1]);
         findings.add(&["spec", "front"], format!("port {port} with a front"), help);
     }
-    if front.image.as_ref().is_some_and(|image| image.is_empty() || image.contains(char::is_whitespace)) {
-        findings.add(&["spec", "front", "image"], "not an image", "write it as `haproxy:3.0-alpine`");
+    if let Some((message, _)) = front.image.as_ref().and_then(|image| image::wrong(image.as_str())) {
+        findings.add(&["spec", "front", "image"], message, "write it as `haproxy:3.0-alpine`");
     }
     if front.max_connections.is_some_and(|most| most == 0 || most > 1_000_000) {
         let help = "write a number from 1 to 1000000";

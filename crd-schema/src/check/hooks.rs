@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::Findings;
+use super::findings::Findings;
+use super::image;
 use crate::{DeployHook, ServiceSpec};
 
 /// Whoever waits longer than that waits for ever.
@@ -28,13 +29,8 @@ fn check_hook(key: &str, hook: &DeployHook, findings: &mut Findings) {
         let help = "write the program and its arguments, such as `command: [/app, migrate]`";
         findings.add(&["spec", "hooks", key, "command"], message, help);
     }
-    if let Some(image) = hook
-        .image
-        .as_ref()
-        .filter(|image| image.is_empty() || image.contains(|c: char| c.is_whitespace() || c.is_control() || c == '$'))
-    {
-        let help = "write it in full, as `name:tag` or `registry/name@sha256:...`";
-        findings.add(&["spec", "hooks", key, "image"], format!("`{image}` is not an image"), help);
+    if let Some((message, help)) = hook.image.as_ref().and_then(|image| image::wrong(image.as_str())) {
+        findings.add(&["spec", "hooks", key, "image"], message, help);
     }
     if hook.timeout.is_some_and(|time| time.get().is_zero() || time.get() > LONGEST) {
         let help = "write a time, such as `10m`";

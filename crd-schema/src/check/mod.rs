@@ -2,35 +2,21 @@
 //! rules over the types; each finding names the key it is about, and the tree says where that is.
 
 mod container;
+mod findings;
 mod front;
 mod hooks;
+mod image;
 mod network;
 mod rollout;
 mod update;
 
+pub use image::{is_image_tag, split_registry};
+
+use self::findings::Findings;
 use crate::{
     Object, Project, Service,
     yaml::{Node, Problem},
 };
-
-/// What is wrong, and at which key.
-pub(crate) struct Finding {
-    /// The keys from the root, such as `["spec", "ports"]`.
-    path: Vec<String>,
-    message: String,
-    help: String,
-}
-
-/// Collects findings.
-#[derive(Default)]
-pub(crate) struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
-        let path = path.iter().map(|part| (*part).to_owned()).collect();
-        self.0.push(Finding { path, message: message.into(), help: help.into() });
-    }
-}
 
 /// Everything wrong with an object, at its places in the document it was read from.
 pub(crate) fn check(object: &Object, node: &Node) -> Vec<Problem> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Findings;
+use super::findings::Findings;
 use crate::ServiceSpec;
 
 /// How many ports a service may expose, ranges written out: the engine is told each.
@@ -12,7 +12,7 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
     if let Some(mode) = &spec.network_mode {
         network_mode(mode, spec, findings);
     }
-    let exposed: usize = spec.expose.iter().map(|entry| crate::types::front::ports_of(entry)).sum();
+    let exposed: usize = spec.expose.iter().map(|entry| crate::types::behind_front::ports_of(entry)).sum();
     if exposed > MAX_PORTS {
         let help = "expose only the ports that others use";
         findings.add(&["spec", "expose"], format!("{exposed} ports, and at most {MAX_PORTS} are possible"), help);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Findings;
-use crate::{Healthcheck, IntOrPercent, Order, Rollout, Rounding, ServiceSpec};
+use super::findings::Findings;
+use crate::{Healthcheck, IntOrPercent, Order, RestartPolicy, Rollout, Rounding, ServiceSpec};
 
 /// Docker's own defaults of a healthcheck (moby daemon/health.go).
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -13,6 +13,11 @@ const RETRIES: u32 = 3;
 const MOST: u32 = 10_000;
 /// More attempts than anybody waits for.
 const MOST_RETRIES: u32 = 1_000;
+
+/// What is wrong with a rollout that may neither add nor miss a replica.
+const CANNOT_MOVE: &str = "nothing can be replaced: max_surge and max_unavailable are both 0";
+const CANNOT_MOVE_HELP: &str =
+    "write `max_surge: 1` (one more runs meanwhile), or `max_unavailable: 1` (one is missing meanwhile)";
 
 pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
     let replicas = spec.replicas.unwrap_or(1);
@@ -58,6 +63,7 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
         let help = "remove it, or write `replicas: 1`";
         findings.add(&["spec", "networks"], format!("a fixed {key} with {replicas} replicas"), help);
     }
+    restart(spec, findings);
     deadline(spec, findings);
     if let Some(check) = &spec.healthcheck {
         healthcheck(check, findings);
@@ -106,6 +112,21 @@ pub(super) fn check_rules(rules: &Rollout, findings: &mut Findings) {
             "write `max_unavailable: 1`, or `order: start-first`",
         );
     }
+    // With another order one of the two findings above tells it.
+    if rules.order.unwrap_or_default() == Order::Auto && rules.cannot_move() {
+        findings.add(&["spec", "rollout", "max_unavailable"], CANNOT_MOVE, CANNOT_MOVE_HELP);
+    }
+    if rules.max_failure_ratio.as_ref().is_some_and(|ratio| ratio.nano() > 1_000_000_000) {
+        let help = "write a share from 0 to 1, such as `0.25`";
+        findings.add(&["spec", "rollout", "max_failure_ratio"], "max_failure_ratio is more than 1", help);
+    }
+    if rules.order == Some(Order::Recreate) && rules.canary.is_some() {
+        let help = "remove it, or write another order: a trial runs beside what it replaces";
+        findings.add(&["spec", "rollout", "canary"], "a canary with `order: recreate`", help);
+    }
+    if rules.rollback.is_some_and(|_| rules.of_rollback().cannot_move()) && !rules.cannot_move() {
+        findings.add(&["spec", "rollout", "rollback"], CANNOT_MOVE, CANNOT_MOVE_HELP);
+    }
     if rules.canary.is_some_and(|canary| !(1..=99).contains(&canary.weight)) {
         let help = "write a share such as `10`: with 100 it would be no trial";
         findings.add(&["spec", "rollout", "canary", "weight"], "the weight is not a percentage from 1 to 99", help);
@@ -116,6 +137,18 @@ pub(super) fn check_rules(rules: &Rollout, findings: &mut Findings) {
             "progress_deadline is 0: every rollout would have failed before it began",
             "write a time, such as `600s`",
         );
+    }
+}
+
+fn restart(spec: &ServiceSpec, findings: &mut Findings) {
+    let Some(rules) = &spec.restart_policy else { return };
+    if spec.restart == Some(RestartPolicy::No) {
+        let help = "remove it, or write `restart: on-failure` (or `always`)";
+        findings.add(&["spec", "restart_policy"], "restart_policy with `restart: no`: it is not run again", help);
+    }
+    if rules.max_attempts.is_some_and(|attempts| attempts > MOST_RETRIES) {
+        let message = format!("max_attempts is more than {MOST_RETRIES}");
+        findings.add(&["spec", "restart_policy", "max_attempts"], message, "write a small number, or 0 for no limit");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rules about following new images.
 
-use super::Findings;
+use super::findings::Findings;
 use crate::{ServiceSpec, Update, UpdatePolicy};
 
 /// In milliseconds. Registries count requests.
@@ -11,7 +11,7 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
     let Some(rules) = &spec.update else { return };
     check_rules(rules, findings);
     let follows = rules.policy() != UpdatePolicy::None;
-    if follows && spec.image.contains('@') {
+    if follows && spec.image.as_str().contains('@') {
         let help = "name a tag, such as `shop/web:1`, or remove `update`";
         let message = "an image that is named by its digest, and never another one behind it";
         findings.add(&["spec", "update"], message, help);

@@ -30,8 +30,8 @@ pub(super) fn convert(service: &mut Node, shown: &str) -> Result<Vec<(Node, Node
         }
         Some((_, mode)) => {
             let message = format!("{shown}.deploy.mode: `{}` is not supported", mode.text().unwrap_or_default());
-            let help = "write `replicated` or `global`; a service that ends by itself is a dependency with \
-                        `service_completed_successfully`";
+            let help =
+                "write `replicated` or `global`; a service that ends by itself says `restart: \"no\"` or `on-failure`";
             problems.push(Problem::new(mode.place, message, Some(help.into())));
         }
         None => {}
@@ -41,19 +41,24 @@ pub(super) fn convert(service: &mut Node, shown: &str) -> Result<Vec<(Node, Node
     }
     if let Some((key, policy)) = take(&mut deploy, "restart_policy").filter(|(_, policy)| !policy.is_nothing()) {
         take(service, "restart");
-        match restart(&policy) {
-            Ok(policy) => spec.push((Node::quoted("restart", key.place), policy)),
+        match restart(&policy, key.place) {
+            Ok(keys) => spec.extend(keys),
             Err(problem) => problems
                 .push(Problem { message: format!("{shown}.deploy.restart_policy: {}", problem.message), ..problem }),
         }
     }
     let update = take(&mut deploy, "update_config");
     let update = update.as_ref().map(|(key, update)| (key.place, update));
-    if let Some((_, back)) = take(&mut deploy, "rollback_config") {
-        rollback(&back, update.map(|(_, update)| update), shown, &mut problems);
+    let back = take(&mut deploy, "rollback_config").filter(|(_, back)| !back.is_nothing());
+    let mut rules = update.map_or_else(Vec::new, |(_, update)| rollout(update));
+    if let Some((key, back)) = &back {
+        let back = rollback(back, &rules);
+        if !back.is_empty() {
+            rules.push((Node::quoted("rollback", key.place), Node::new(Kind::Map(back), key.place)));
+        }
     }
-    if let Some((place, update)) = update {
-        let rules = rollout(update, shown, &mut problems);
+    let place = update.map(|(place, _)| place).or(back.as_ref().map(|(key, _)| key.place));
+    if let Some(place) = place.filter(|_| update.is_some() || !rules.is_empty()) {
         spec.push((Node::quoted("rollout", place), Node::new(Kind::Map(rules), place)));
     }
     let nothing = matches!(&deploy.kind, Kind::Map(entries) if entries.is_empty()) || deploy.is_nothing();
@@ -63,38 +68,48 @@ pub(super) fn convert(service: &mut Node, shown: &str) -> Result<Vec<(Node, Node
     if problems.is_empty() { Ok(spec) } else { Err(problems) }
 }
 
-fn restart(policy: &Node) -> Result<Node, Problem> {
-    let condition = policy.get("condition").map(|(_, condition)| condition);
+/// What `restart_policy` comes to: `restart`, as Compose gives it to the engine, and what only Swarm acts on. A condition that is not
+/// written is not invented: Compose gives the engine none then.
+fn restart(policy: &Node, key: Place) -> Result<Vec<(Node, Node)>, Problem> {
+    let of = |key: &str| policy.get(key).map(|(_, value)| value).filter(|value| !value.is_nothing());
+    let condition = of("condition");
     let place = condition.map_or_else(|| policy.first(), |condition| condition.place);
-    let attempts = policy.get("max_attempts").map(|(_, attempts)| attempts);
+    let attempts = of("max_attempts");
+    let mut rules: Vec<(&str, Node)> = Vec::new();
+    rules.extend(["delay", "window"].into_iter().filter_map(|name| Some((name, of(name)?.clone()))));
     let word = match condition.and_then(Node::text) {
-        None | Some("any" | "always") => "always",
-        Some("none" | "no") => "no",
-        Some("on-failure") => match attempts.and_then(Node::text) {
-            Some(attempts) => return Ok(Node::quoted(format!("on-failure:{attempts}"), place)),
-            None => "on-failure",
-        },
-        Some("unless-stopped") => "unless-stopped",
-        Some(other) => {
+        None if condition.is_none() => None,
+        Some("any" | "always") => Some("always"),
+        // It never runs again: the rest is about further runs.
+        Some("none" | "no") => return Ok(vec![(Node::quoted("restart", key), Node::quoted("no", place))]),
+        Some("on-failure") => Some("on-failure"),
+        Some("unless-stopped") => Some("unless-stopped"),
+        other => {
             let help = "write `none`, `on-failure` or `any`";
-            return Err(Problem::new(place, format!("`{other}` is not a condition"), Some(help.into())));
+            let message = format!("`{}` is not a condition", other.unwrap_or_default());
+            return Err(Problem::new(place, message, Some(help.into())));
         }
     };
-    match attempts {
-        Some(attempts) => {
-            let help = "write `condition: on-failure`, or remove it: the engine counts only failures";
-            Err(Problem::new(attempts.place, format!("max_attempts with `{word}`"), Some(help.into())))
+    let word = match (word, attempts.and_then(Node::text)) {
+        // As Compose gives it to the engine, which counts them where it restarts.
+        (Some("on-failure"), Some(times)) => Some(format!("on-failure:{times}")),
+        (word, _) => {
+            rules.extend(attempts.map(|attempts| ("max_attempts", attempts.clone())));
+            word.map(str::to_owned)
         }
-        None => Ok(Node::quoted(word, place)),
+    };
+    let mut keys: Vec<_> =
+        word.map(|word| (Node::quoted("restart", key), Node::quoted(word, place))).into_iter().collect();
+    if !rules.is_empty() {
+        let rules = rules.into_iter().map(|(name, value)| (Node::quoted(name, value.place), value)).collect();
+        keys.push((Node::quoted("restart_policy", key), Node::new(Kind::Map(rules), key)));
     }
+    Ok(keys)
 }
 
 /// The keys of `rollout` that `update_config` comes to.
-fn rollout(update: &Node, shown: &str, problems: &mut Vec<Problem>) -> Vec<(Node, Node)> {
+fn rollout(update: &Node) -> Vec<(Node, Node)> {
     let of = |key: &str| update.get(key).and_then(|(_, value)| Some((value.text()?, value.place)));
-    let mut wrong = |place: Place, message: &str, help: &'static str| {
-        problems.push(Problem::new(place, format!("{shown}.deploy.update_config: {message}"), Some(help.into())));
-    };
     let mut rules: Vec<(&str, Node)> = Vec::new();
     let order = of("order");
     if let Some((order, place)) = order {
@@ -105,14 +120,8 @@ fn rollout(update: &Node, shown: &str, problems: &mut Vec<Problem>) -> Vec<(Node
         let count = if count == "0" { Node::quoted("100%", place) } else { Node::plain(count, place) };
         rules.push((key, count));
     }
-    match of("failure_action") {
-        Some(("continue", place)) => wrong(
-            place,
-            "a rollout does not go on over a replica that failed",
-            "write `failure_action: rollback` or `failure_action: pause`",
-        ),
-        Some((action, place)) => rules.push(("failure_action", Node::quoted(action, place))),
-        None => {}
+    if let Some((action, place)) = of("failure_action") {
+        rules.push(("failure_action", Node::quoted(action, place)));
     }
     let time = |key: &str| of(key).map(|(text, place)| (text.parse::<ComposeDuration>().ok(), text, place));
     // One that cannot be read counts most, so that it is refused where it is read.
@@ -120,35 +129,23 @@ fn rollout(update: &Node, shown: &str, problems: &mut Vec<Problem>) -> Vec<(Node
     if let Some((_, text, place)) = longest {
         rules.push(("min_ready", Node::plain(text, place)));
     }
-    if let Some((ratio, place)) = of("max_failure_ratio")
-        && ratio.parse() != Ok(0.0_f64)
-    {
-        wrong(place, "a max_failure_ratio above 0", "remove it: a rollout with a failed replica has failed");
+    if let Some((ratio, place)) = of("max_failure_ratio").filter(|(ratio, _)| ratio.parse() != Ok(0.0_f64)) {
+        rules.push(("max_failure_ratio", Node::plain(ratio, place)));
     }
     rules.into_iter().map(|(key, value)| (Node::quoted(key, value.place), value)).collect()
 }
 
-/// A rollback goes by the rules of the rollout, so that it may only say the same.
-fn rollback(back: &Node, update: Option<&Node>, shown: &str, problems: &mut Vec<Problem>) {
-    for (key, value) in entries(back) {
-        let name = key.text().unwrap_or_default();
-        let same = match name {
-            "failure_action" => value.text() == Some("pause"),
-            "max_failure_ratio" => value.text().is_some_and(|ratio| ratio.parse() == Ok(0.0_f64)),
-            name => update.and_then(|update| update.get(name)).is_some_and(|(_, other)| other.text() == value.text()),
-        };
-        if !same {
-            let message = format!("{shown}.deploy.rollback_config: `{name}` differs from what a rollback does");
-            let help = match name {
-                "failure_action" => "write `pause`, or remove it: a failed rollback waits for a new file",
-                "max_failure_ratio" => "write 0, or remove it",
-                _ => {
-                    "a rollback goes by the rules of the rollout: write the same in `update_config`, or remove it here"
-                }
-            };
-            problems.push(Problem::new(key.place, message, Some(help.into())));
-        }
-    }
+/// What `rollback_config` says otherwise than the rollout. A rollback that fails goes on, ever more slowly: nothing is to be done about
+/// its failures.
+fn rollback(back: &Node, update: &[(Node, Node)]) -> Vec<(Node, Node)> {
+    let differs = |key: &Node, value: &Node| {
+        let same = update.iter().find(|(other, _)| other.text() == key.text());
+        same.is_none_or(|(_, other)| other.text() != value.text())
+    };
+    let mut rules = rollout(back);
+    rules.retain(|(key, _)| !matches!(key.text(), Some("failure_action" | "max_failure_ratio")));
+    rules.retain(|(key, value)| differs(key, value));
+    rules
 }
 
 /// Adds what stands under `x-composed` to a specification; of `rollout`, key by key.

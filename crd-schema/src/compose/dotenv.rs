@@ -1,70 +1,130 @@
-//! Files of variables as Compose reads them: `.env`, `--env-file`, `env_file`, `label_file`. Source: compose-spec
-//! 05-services, `env_file` format; compose-go `dotenv/parser.go`.
+//! Files of variables as Compose reads them: `.env`, `--env-file`, `label_file`, and `env_file` of Compose files and of
+//! service files. Source: compose-spec 05-services, `env_file` format; compose-go `dotenv/parser.go`.
 
 use std::collections::BTreeSet;
 
-use super::interpolate::{Variables, substitute};
+use super::interpolate::substitute;
+pub use super::interpolate::{Variables, room};
 
-/// Where a file cannot be read, and why. Values never appear in it.
-pub(super) type Unreadable = (usize, String);
+const EXPECTED: &str = "expected NAME=value";
 
-/// Reads `NAME=value` lines into `variables`. Values may use what `lookup` knows and the variables before them; a
-/// name alone takes its value from `lookup`, and is left out without one. At most `room` bytes come of a value.
-pub(super) fn parse(
-    text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    variables: &mut Variables,
-    room: &mut usize,
-) -> Result<(), Unreadable> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut rest = text;
-    // The line that `rest` begins on, counted up to this place of the text.
-    let (mut line, mut counted) = (1, 0);
-    loop {
-        rest = rest.trim_start();
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let at = text.len() - rest.len();
-        line += text.get(counted..at).unwrap_or_default().matches('\n').count();
-        counted = at;
-        let fail = |why: &str| (line, why.to_owned());
-        if rest.starts_with('#') {
-            rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
-            continue;
-        }
-        let (name, value) = name(rest).ok_or_else(|| fail("expected NAME=value"))?;
-        let Some(value) = value else {
-            if let Some(value) = lookup(name) {
-                variables.insert(name.to_owned(), value);
-            }
-            rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
-            continue;
-        };
-        let (value, literal, after) = extract(value).ok_or_else(|| fail("the quote is not closed"))?;
-        let value = if literal {
-            value
-        } else {
-            let known = |name: &str| lookup(name).or_else(|| variables.get(name).cloned());
-            substitute(&value, &known, &mut BTreeSet::new(), *room)
-                .map_err(|wrong| fail(&format!("the value of `{name}` cannot be filled in: {}", wrong.message)))?
-        };
-        *room = room.saturating_sub(value.len());
-        variables.insert(name.to_owned(), value);
-        rest = after;
-    }
+/// The line that cannot be read, and why. Values never appear in it.
+pub type Unreadable = (usize, String);
+
+/// How the lines of a file are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// With quotes, comments and variables.
+    Compose,
+    /// As they are: no quotes, no variables.
+    Raw,
 }
 
-/// Reads the lines as they are: no quotes, no variables.
-pub(super) fn parse_raw(text: &str, variables: &mut Variables) -> Result<(), Unreadable> {
-    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        if line.trim().is_empty() || line.trim_start().starts_with('#') {
-            continue;
+/// What a name without a value means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameAlone {
+    /// The variable has the value from outside the file; without one it is not set.
+    Inherits,
+    /// It is an error.
+    Refused,
+}
+
+/// Reads files of variables, one after the other.
+pub struct Reader<'a> {
+    /// The variables from outside the files: they win over those of the files where a value uses them.
+    pub outer: &'a Variables,
+    /// What a name without a value means.
+    pub name_alone: NameAlone,
+    /// How many bytes the values may still become.
+    pub room: &'a mut usize,
+}
+
+impl Reader<'_> {
+    /// Reads the `NAME=value` lines of one file into `variables`, and returns how many of them set one. A value may use
+    /// the variables from outside and those before it.
+    ///
+    /// # Errors
+    /// The first line that cannot be read. The variables before it are in `variables`.
+    pub fn read(&mut self, text: &str, format: Format, variables: &mut Variables) -> Result<usize, Unreadable> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        match format {
+            Format::Compose => self.read_compose(text, variables),
+            Format::Raw => self.read_raw(text, variables),
         }
-        let (name, value) = line.split_once('=').ok_or((at + 1, "expected NAME=value".to_owned()))?;
-        variables.insert(name.trim().to_owned(), value.to_owned());
     }
-    Ok(())
+
+    fn read_compose(&mut self, text: &str, variables: &mut Variables) -> Result<usize, Unreadable> {
+        let mut rest = text;
+        // The line that `rest` begins on, counted up to this place of the text.
+        let (mut line, mut counted, mut set) = (1, 0, 0);
+        loop {
+            rest = rest.trim_start();
+            if rest.is_empty() {
+                return Ok(set);
+            }
+            let at = text.len() - rest.len();
+            line += text.get(counted..at).unwrap_or_default().matches('\n').count();
+            counted = at;
+            let fail = |why: &str| (line, why.to_owned());
+            if rest.starts_with('#') {
+                rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
+                continue;
+            }
+            let (name, value) = name(rest).ok_or_else(|| fail(EXPECTED))?;
+            let Some(value) = value else {
+                set += self.inherit(name, variables).map_err(fail)?;
+                rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
+                continue;
+            };
+            let (value, literal, after) = extract(value).ok_or_else(|| fail("the quote is not closed"))?;
+            let value = if literal {
+                value
+            } else {
+                let known = |name: &str| self.outer.get(name).or_else(|| variables.get(name)).cloned();
+                substitute(&value, &known, &mut BTreeSet::new(), *self.room)
+                    .map_err(|wrong| fail(&format!("the value of `{name}` cannot be filled in: {}", wrong.message)))?
+            };
+            *self.room = self.room.saturating_sub(value.len());
+            variables.insert(name.to_owned(), value);
+            set += 1;
+            rest = after;
+        }
+    }
+
+    /// Source: moby `pkg/kvfile`, which `docker run --env-file` uses, too.
+    fn read_raw(&mut self, text: &str, variables: &mut Variables) -> Result<usize, Unreadable> {
+        let mut set = 0;
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let fail = |why: &str| (at + 1, why.to_owned());
+            let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value)));
+            if name.is_empty() || name.contains(char::is_whitespace) {
+                return Err(fail(EXPECTED));
+            }
+            set += match value {
+                Some(value) => {
+                    variables.insert(name.to_owned(), value.to_owned());
+                    1
+                }
+                None => self.inherit(name, variables).map_err(fail)?,
+            };
+        }
+        Ok(set)
+    }
+
+    fn inherit(&self, name: &str, variables: &mut Variables) -> Result<usize, &'static str> {
+        match (self.name_alone, self.outer.get(name)) {
+            (NameAlone::Refused, _) => Err("expected NAME=value: composed never passes its own environment on"),
+            (NameAlone::Inherits, None) => Ok(0),
+            (NameAlone::Inherits, Some(value)) => {
+                variables.insert(name.to_owned(), value.clone());
+                Ok(1)
+            }
+        }
+    }
 }
 
 /// The name at the start of a line, and what follows `=` or `:`; `None` when the name stands alone.
@@ -139,10 +199,15 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Variables, Unreadable> {
+    fn read_as(text: &str, format: Format, name_alone: NameAlone) -> Result<(Variables, usize), Unreadable> {
         let mut variables = Variables::new();
-        let lookup = |name: &str| (name == "OUTER").then(|| "outer".to_owned());
-        parse(text, &lookup, &mut variables, &mut 1000).map(|()| variables)
+        let outer = Variables::from([("OUTER".to_owned(), "outer".to_owned())]);
+        let set = Reader { outer: &outer, name_alone, room: &mut 1000 }.read(text, format, &mut variables)?;
+        Ok((variables, set))
+    }
+
+    fn read(text: &str) -> Result<Variables, Unreadable> {
+        read_as(text, Format::Compose, NameAlone::Inherits).map(|(variables, _)| variables)
     }
 
     /// What `docker compose config` of Compose v5.6.1 makes of the same lines.
@@ -172,9 +237,37 @@ mod tests {
             assert_eq!(read(line).unwrap().get("A").map(String::as_str), Some(expected), "{line}");
         }
         assert_eq!(read("NONE\nOUTER\n").unwrap(), Variables::from([("OUTER".to_owned(), "outer".to_owned())]));
-        let mut raw = Variables::new();
-        parse_raw("# note\nA='$X' # y\n", &mut raw).unwrap();
-        assert_eq!(raw.get("A").map(String::as_str), Some("'$X' # y"));
+    }
+
+    /// What `docker run --env-file` makes of the same lines.
+    #[test]
+    fn raw_lines_are_taken_as_they_are() {
+        let raw = |text: &str| read_as(text, Format::Raw, NameAlone::Inherits);
+        for (line, expected) in [
+            ("# note\nA='$X' # y\n", "'$X' # y"),
+            ("\u{feff}A=1", "1"),
+            ("  A= two words \r\n", " two words "),
+            ("A=\"x\"", "\"x\""),
+            ("A=a=b", "a=b"),
+            ("A=", ""),
+        ] {
+            assert_eq!(raw(line).unwrap().0.get("A").map(String::as_str), Some(expected), "{line}");
+        }
+        assert_eq!(raw("OUTER\nNONE").unwrap(), (Variables::from([("OUTER".to_owned(), "outer".to_owned())]), 1));
+        for line in ["=hunter2", "export A=hunter2", "A =hunter2", "hunter 2"] {
+            assert_eq!(raw(line), Err((1, EXPECTED.to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_name_alone_is_refused_where_nothing_is_passed_on() {
+        for format in [Format::Compose, Format::Raw] {
+            let (line, why) = read_as("A=1\n\nOUTER\n", format, NameAlone::Refused).unwrap_err();
+            assert_eq!((line, why.contains("never passes")), (3, true), "{why}");
+            let (_, set) = read_as("A=1\n# note\nA=2\n", format, NameAlone::Refused).unwrap();
+            assert_eq!(set, 2, "lines that set a variable");
+            assert_eq!(read_as("# note\n\n", format, NameAlone::Refused), Ok((Variables::new(), 0)));
+        }
     }
 
     #[test]

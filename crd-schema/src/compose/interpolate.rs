@@ -8,7 +8,7 @@ use super::cast;
 use crate::yaml::{Kind, Node, Place, Problem};
 
 /// Variables by name.
-pub(super) type Variables = BTreeMap<String, String>;
+pub type Variables = BTreeMap<String, String>;
 
 /// How deep `${A:-${B:-...}}` may nest.
 const MAX_NESTING: usize = 32;
@@ -65,8 +65,8 @@ impl Filled {
     }
 }
 
-/// The room that a project has for its values.
-pub(super) const fn room() -> usize {
+/// How many bytes the values of one project may become.
+pub const fn room() -> usize {
     MAX_TEXT
 }
 

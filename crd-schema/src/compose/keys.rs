@@ -1,66 +1,24 @@
 //! Every key of the Compose specification, and what composed makes of it. The one table: files are checked against it,
 //! COMPOSE.md is generated from it, and a test holds it against the official JSON Schema.
 
+mod key;
 mod resources;
 mod service;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// What composed makes of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// It means what it means to `docker compose`.
-    Supported,
-    /// It becomes a rule of the rollout.
-    Rollout,
-    /// `docker compose up` does nothing with it on one engine either: it is for another program, and left to that.
-    Elsewhere,
-    /// A file that has it is refused, by name and with the reason.
-    Refused,
-}
-
-/// One key of the specification.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// Where it stands, such as `service.deploy.replicas`; `*` is a name that people choose, and an item of a list has
-    /// the path of the list.
-    pub path: &'static str,
-    /// What composed makes of it.
-    pub class: Class,
-    /// What is to be known about it; of a refused key, why and what to do.
-    pub note: &'static str,
-}
-
-const fn yes(path: &'static str) -> Key {
-    Key { path, class: Class::Supported, note: "" }
-}
-
-const fn note(path: &'static str, note: &'static str) -> Key {
-    Key { path, class: Class::Supported, note }
-}
-
-const fn rollout(path: &'static str, note: &'static str) -> Key {
-    Key { path, class: Class::Rollout, note }
-}
-
-const fn elsewhere(path: &'static str, note: &'static str) -> Key {
-    Key { path, class: Class::Elsewhere, note }
-}
-
-const fn no(path: &'static str, note: &'static str) -> Key {
-    Key { path, class: Class::Refused, note }
-}
+pub use self::key::{Class, ComposeKey};
 
 /// The whole table, in the order of the sections. Keys below a key that is refused, or left to another program, are not
 /// in it: they share its fate.
-pub fn keys() -> impl Iterator<Item = &'static Key> {
+pub fn keys() -> impl Iterator<Item = &'static ComposeKey> {
     service::KEYS.iter().chain(service::DEPLOY).chain(resources::KEYS)
 }
 
 /// The key at a path.
-pub(super) fn find(path: &str) -> Option<&'static Key> {
-    static TABLE: OnceLock<HashMap<&'static str, &'static Key>> = OnceLock::new();
+pub(super) fn find(path: &str) -> Option<&'static ComposeKey> {
+    static TABLE: OnceLock<HashMap<&'static str, &'static ComposeKey>> = OnceLock::new();
     TABLE.get_or_init(|| keys().map(|key| (key.path, key)).collect()).get(path).copied()
 }
 

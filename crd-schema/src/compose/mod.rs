@@ -6,7 +6,7 @@ mod canonical;
 mod cast;
 mod check;
 mod deploy;
-mod dotenv;
+pub mod dotenv;
 mod environment;
 mod extends;
 mod include;

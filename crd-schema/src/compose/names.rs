@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::dotenv;
+use super::dotenv::{Format, NameAlone, Reader};
 use super::interpolate::{Interpolation, Variables};
 use super::model::{Documents, Loader};
 use super::path::join;
@@ -59,18 +59,16 @@ impl Loader<'_> {
         let Some((text, file)) = self.sources.variables(path, from).map_err(|problem| vec![problem])? else {
             return Ok(false);
         };
-        let read = if raw {
-            dotenv::parse_raw(&text, variables)
-        } else {
-            dotenv::parse(&text, &|name| outer.get(name).cloned(), variables, &mut self.sources.room)
-        };
+        let format = if raw { Format::Raw } else { Format::Compose };
+        let mut reader = Reader { outer, name_alone: NameAlone::Inherits, room: &mut self.sources.room };
+        let read = reader.read(&text, format, variables);
         let at = |line| Place { line, column: 1, width: 1, file };
         if self.including.is_empty() {
             let lines = [COMPOSE_FILE, PROJECT_NAME].map(|name| (name, line_of(&text, name)));
             let set = lines.into_iter().filter_map(|(name, line)| Some((name, at(line?))));
             self.set_at.extend(set);
         }
-        read.map(|()| true).map_err(|(line, why)| {
+        read.map(|_| true).map_err(|(line, why)| {
             let place = at(line);
             vec![Problem::new(place, why, Some("write `NAME=value`, the value in quotes if it is not one word".into()))]
         })

@@ -8,8 +8,7 @@ use serde::{
     de::{self, SeqAccess, Visitor},
 };
 
-use super::{Refusal, Short, Text, form_schema};
-use crate::types::attach::EnvFile;
+use super::{Refusal, Text, form_schema};
 
 /// Splits a command line as a shell would.
 ///
@@ -21,7 +20,8 @@ fn split(line: &str) -> Result<Vec<String>, Refusal> {
     })
 }
 
-fn collect<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(mut items: A) -> Result<Vec<T>, A::Error> {
+/// The items of a list.
+pub(crate) fn collect<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(mut items: A) -> Result<Vec<T>, A::Error> {
     let mut found = Vec::new();
     while let Some(item) = items.next_element()? {
         found.push(item);
@@ -179,43 +179,6 @@ impl From<Texts> for Vec<String> {
     }
 }
 form_schema!(Texts, |_g| json_schema!({ "type": "array", "items": { "type": ["string", "number"] } }));
-
-/// A path, or a list of paths and maps.
-pub(crate) struct EnvFiles(Vec<Short<EnvFile>>);
-
-impl From<EnvFiles> for Vec<EnvFile> {
-    fn from(files: EnvFiles) -> Self {
-        files.0.into_iter().map(|file| file.0).collect()
-    }
-}
-
-impl<'de> Deserialize<'de> for EnvFiles {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EnvFilesVisitor;
-
-        impl<'de> Visitor<'de> for EnvFilesVisitor {
-            type Value = EnvFiles;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a path or a list of paths")
-            }
-
-            fn visit_str<E: de::Error>(self, path: &str) -> Result<EnvFiles, E> {
-                let file = EnvFile { path: path.to_owned(), required: true, format: None };
-                Ok(EnvFiles(vec![Short(file)]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<EnvFiles, A::Error> {
-                collect(items).map(EnvFiles)
-            }
-        }
-
-        deserializer.deserialize_any(EnvFilesVisitor)
-    }
-}
-form_schema!(EnvFiles, |g| json_schema!({
-    "anyOf": [{ "type": "string" }, { "type": "array", "items": g.subschema_for::<Short<EnvFile>>() }]
-}));
 
 /// Lines of a host table: a list of `host:ip` or `host=ip`, or a map of host to one or more addresses.
 pub(crate) struct Hosts(Vec<String>);

@@ -8,8 +8,8 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{Refusal, Short, Text, form_schema, with_help};
-use crate::types::{environment::Environment, runtime::Ulimit};
+use super::{Refusal, Text, form_schema, with_help};
+use crate::types::environment::Environment;
 
 type Pairs = BTreeMap<String, String>;
 
@@ -270,22 +270,3 @@ impl<T: JsonSchema, const LIST: bool> JsonSchema for Named<T, LIST> {
         json_schema!({ "anyOf": [{ "type": "array", "items": { "type": "string" }, "uniqueItems": true }, map] })
     }
 }
-
-/// Limits by resource, each a number or a map.
-pub(crate) struct Ulimits(BTreeMap<String, Short<Ulimit>>);
-
-impl From<Ulimits> for BTreeMap<String, Ulimit> {
-    fn from(limits: Ulimits) -> Self {
-        limits.0.into_iter().map(|(name, limit)| (name, limit.0)).collect()
-    }
-}
-
-impl<'de> Deserialize<'de> for Ulimits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        BTreeMap::deserialize(deserializer).map(Self)
-    }
-}
-form_schema!(Ulimits, |g| json_schema!({
-    "type": "object",
-    "additionalProperties": g.subschema_for::<Short<Ulimit>>()
-}));

@@ -7,6 +7,7 @@
 mod list;
 mod map;
 mod port;
+mod port_number;
 mod scalar;
 mod short;
 mod word;
@@ -15,9 +16,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
-pub(crate) use list::{Command, EnvFiles, Hosts, OneOrMany, Test, Texts};
-pub(crate) use map::{Dict, Labels, Named, Options, Ulimits};
-pub(crate) use port::{PortNumber, Ports, number, published, short as short_ports};
+pub(crate) use list::{Command, Hosts, OneOrMany, Test, Texts, collect};
+pub(crate) use map::{Dict, Labels, Named, Options};
+pub(crate) use port::{Ports, short as short_ports};
+pub(crate) use port_number::{PortNumber, port_number, published_port};
 pub(crate) use short::{Short, Shorten, Shorts};
 pub(crate) use word::octal;
 

@@ -1,12 +1,16 @@
 //! What a service refers to: networks, other services, files of variables.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, json_schema};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
 
 use super::{is_false, is_true, yes};
-use crate::forms::{Options, via};
+use crate::forms::{Options, Refusal, Short, Shorten, collect, form_schema, via};
 
 /// How the service joins one network. Source: compose-spec 05-services, "networks".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -89,3 +93,48 @@ pub struct EnvFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
 }
+
+impl Shorten for EnvFile {
+    const EXPECTING: &'static str = "a path or a map with `path`";
+
+    fn short(path: &str) -> Result<Self, Refusal> {
+        Ok(Self { path: path.to_owned(), required: true, format: None })
+    }
+}
+
+/// A path, or a list of paths and maps.
+pub(crate) struct EnvFiles(Vec<Short<EnvFile>>);
+
+impl From<EnvFiles> for Vec<EnvFile> {
+    fn from(files: EnvFiles) -> Self {
+        files.0.into_iter().map(|file| file.0).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvFiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvFilesVisitor;
+
+        impl<'de> Visitor<'de> for EnvFilesVisitor {
+            type Value = EnvFiles;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path or a list of paths")
+            }
+
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<EnvFiles, E> {
+                let file = EnvFile { path: path.to_owned(), required: true, format: None };
+                Ok(EnvFiles(vec![Short(file)]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<EnvFiles, A::Error> {
+                collect(items).map(EnvFiles)
+            }
+        }
+
+        deserializer.deserialize_any(EnvFilesVisitor)
+    }
+}
+form_schema!(EnvFiles, |g| json_schema!({
+    "anyOf": [{ "type": "string" }, { "type": "array", "items": g.subschema_for::<Short<EnvFile>>() }]
+}));

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ImageRef;
 use crate::forms::{Command, via};
 
 use super::environment::Environment;
@@ -36,7 +37,7 @@ pub struct DeployHook {
     pub entrypoint: Option<Vec<String>>,
     /// Another image. Default: that of the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
+    pub image: Option<ImageRef>,
     /// Further variables for it, over those of the service.
     #[serde(default, skip_serializing_if = "Environment::is_empty")]
     pub environment: Environment,
@@ -62,7 +63,7 @@ pub enum OnInterrupt {
 
 impl Hooks {
     /// The other images that they name.
-    pub(crate) fn images(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn images(&self) -> impl Iterator<Item = &ImageRef> {
         [&self.pre_deploy, &self.post_deploy].into_iter().flatten().filter_map(|hook| hook.image.as_ref())
     }
 }

@@ -1,6 +1,7 @@
 //! The nouns of a document, one file a group. Each type has one shape; the short forms end where it is read.
 
 pub(crate) mod attach;
+pub(crate) mod behind_front;
 pub(crate) mod deploy;
 pub(crate) mod devices;
 pub(crate) mod environment;

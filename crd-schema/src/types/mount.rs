@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{is_false, scalar::ByteSize};
-use crate::forms::{Labels, via};
+use crate::forms::{Labels, Refusal, Shorten, via};
 
 /// One mount. Source: compose-spec 05-services, "volumes".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,4 +90,84 @@ pub struct TmpfsOptions {
     #[serde(default, with = "crate::forms::octal", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub mode: Option<u32>,
+}
+
+const MOUNT_HELP: &str =
+    "write `source:/target[:ro]`, where source is a host path (`/data`, `./data`) or the name of a volume";
+
+impl Shorten for Mount {
+    const EXPECTING: &'static str = "a mount as `source:target:ro` or a map";
+
+    /// `[source:]target[:options]`, options separated by commas. Source: compose-spec 05-services, "Short syntax".
+    fn short(text: &str) -> Result<Self, Refusal> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, target, options) = match parts.as_slice() {
+            [target] => (None, *target, ""),
+            [source, target] => (Some(*source), *target, ""),
+            [source, target, options] => (Some(*source), *target, *options),
+            _ => return Err(Refusal::new(format!("`{text}` has too many parts for a mount"), MOUNT_HELP)),
+        };
+        if !target.starts_with('/') {
+            return Err(Refusal::new(format!("the mount's target `{target}` is not an absolute path"), MOUNT_HELP));
+        }
+        let mut mount = Self { target: target.to_owned(), ..Self::default() };
+        if let Some(source) = source {
+            mount.kind = source_kind(source)?;
+            mount.source = Some(source.to_owned());
+        }
+        if mount.kind == MountKind::Bind {
+            mount.bind = Some(BindOptions { create_host_path: Some(true), ..BindOptions::default() });
+        }
+        for option in options.split(',').filter(|_| parts.len() == 3) {
+            mount.apply(option)?;
+        }
+        Ok(mount)
+    }
+}
+
+/// A path starts with `/`, `./` or `../`; anything else is the name of a volume.
+fn source_kind(source: &str) -> Result<MountKind, Refusal> {
+    if source.starts_with('~') {
+        let help = "write the path in full: composed has no home directory";
+        return Err(Refusal::new(format!("`{source}` starts with `~`"), help));
+    }
+    if source.starts_with('/')
+        || source.starts_with("./")
+        || source.starts_with("../")
+        || source == "."
+        || source == ".."
+    {
+        return Ok(MountKind::Bind);
+    }
+    if source.starts_with(|c: char| c.is_ascii_alphanumeric()) && !source.contains(['/', '\\']) {
+        return Ok(MountKind::Volume);
+    }
+    Err(Refusal::new(format!("`{source}` is neither a host path nor the name of a volume"), MOUNT_HELP))
+}
+
+impl Mount {
+    fn apply(&mut self, option: &str) -> Result<(), Refusal> {
+        match (option, self.kind) {
+            ("rw", _) => {}
+            ("ro", _) => self.read_only = true,
+            ("nocopy", MountKind::Volume) => self.volume.get_or_insert_with(VolumeOptions::default).nocopy = true,
+            ("private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave", MountKind::Bind) => {
+                self.bind.get_or_insert_with(BindOptions::default).propagation = Some(option.to_owned());
+            }
+            ("z" | "Z", _) => {
+                let help = "label the directory once with `chcon -Rt container_file_t`, or use `security_opt: [\"label=disable\"]`";
+                return Err(Refusal::new(format!("the SELinux option `{option}` is not supported"), help));
+            }
+            ("consistent" | "cached" | "delegated", _) => {
+                let help = "remove it: it only ever meant something on Docker Desktop";
+                return Err(Refusal::new(format!("the mount option `{option}` is not supported"), help));
+            }
+            _ => {
+                let help =
+                    "options are `ro`, `rw`, `nocopy` for a volume, and propagation (such as `rslave`) for a host path";
+                return Err(Refusal::new(format!("unknown mount option `{option}`"), help));
+            }
+        }
+        Ok(())
+    }
 }

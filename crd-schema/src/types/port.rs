@@ -1,6 +1,6 @@
 //! Published ports.
 
-use crate::forms::{PortNumber, number, published};
+use crate::forms::{PortNumber, port_number, published_port};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// The port in the container.
-    #[serde(deserialize_with = "number")]
+    #[serde(deserialize_with = "port_number")]
     #[schemars(with = "PortNumber")]
     pub target: u16,
     /// The port on the host; absent, the engine takes a free one for each replica.
-    #[serde(default, deserialize_with = "published", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "published_port", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "PortNumber")]
     pub published: Option<u16>,
     /// The host's address to listen on; absent, all of them.

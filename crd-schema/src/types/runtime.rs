@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::forms::{Options, via};
+use crate::forms::{Options, Refusal, Short, Shorten, form_schema, via};
 
-use super::scalar::ByteSize;
+use super::scalar::{ByteSize, ComposeDuration};
 
 /// What the engine does when the container ends by itself. Source: compose-spec 05-services, "restart".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,22 @@ impl fmt::Display for RestartPolicy {
             Self::UnlessStopped => f.write_str("unless-stopped"),
         }
     }
+}
+
+/// How soon and how often composed makes another replica for one that has ended by itself, in the place of the engine. Source:
+/// compose-spec deploy, `restart_policy`; swarmkit `restart.go`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestartRules {
+    /// The wait from an end to the next start. Default: at once, then ever more slowly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<ComposeDuration>,
+    /// So many further runs of each replica, then it has failed for good; 0 is no limit. Default: the number of `on-failure`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Only the ends of the last so long before an end count for `max_attempts`. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<ComposeDuration>,
 }
 
 /// When the image is pulled. Source: compose-spec 05-services, `pull_policy`.
@@ -114,3 +130,70 @@ pub struct Logging {
     #[schemars(with = "Options")]
     pub options: BTreeMap<String, String>,
 }
+
+impl Shorten for Ulimit {
+    const EXPECTING: &'static str = "a whole number or a map with `soft` and `hard`";
+    const WRITTEN: &'static str = "integer";
+
+    fn short(number: &str) -> Result<Self, Refusal> {
+        let limit = number.parse().ok().filter(|limit| *limit >= -1);
+        let limit = limit
+            .ok_or_else(|| Refusal::new(format!("`{number}` is not a limit"), "write a number, or -1 for no limit"))?;
+        Ok(Self { soft: limit, hard: limit })
+    }
+}
+
+impl Shorten for Device {
+    const EXPECTING: &'static str = "a device as `source:target:permissions` or a map";
+
+    fn complete(mut self) -> Self {
+        if self.target.is_empty() {
+            self.target.clone_from(&self.source);
+        }
+        self
+    }
+
+    fn short(text: &str) -> Result<Self, Refusal> {
+        // A qualified name of the Container Device Interface.
+        if let Some((class, name)) = text.split_once('=')
+            && class.contains('/')
+            && !text.starts_with('/')
+            && !name.is_empty()
+        {
+            return Ok(Self { source: text.to_owned(), target: text.to_owned(), permissions: "rwm".to_owned() });
+        }
+        let mut parts = text.split(':');
+        let source = parts.next().unwrap_or_default();
+        let target = parts.next().unwrap_or(source);
+        // `source:rw` is a target that is no path: the permissions.
+        let (target, permissions) = match (target, parts.next()) {
+            (word, None) if !word.starts_with('/') => (source, word),
+            (target, permissions) => (target, permissions.unwrap_or("rwm")),
+        };
+        let known = !permissions.is_empty() && permissions.chars().all(|c| matches!(c, 'r' | 'w' | 'm'));
+        if !source.starts_with('/') || !known || parts.next().is_some() {
+            let help = "write `/dev/source[:/dev/target[:rwm]]`, or a name of the Container Device Interface: `vendor.com/class=name`";
+            return Err(Refusal::new(format!("`{text}` is not a device"), help));
+        }
+        Ok(Self { source: source.to_owned(), target: target.to_owned(), permissions: permissions.to_owned() })
+    }
+}
+
+/// Limits by resource, each a number or a map.
+pub(crate) struct Ulimits(BTreeMap<String, Short<Ulimit>>);
+
+impl From<Ulimits> for BTreeMap<String, Ulimit> {
+    fn from(limits: Ulimits) -> Self {
+        limits.0.into_iter().map(|(name, limit)| (name, limit.0)).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Ulimits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Self)
+    }
+}
+form_schema!(Ulimits, |g| json_schema!({
+    "type": "object",
+    "additionalProperties": g.subschema_for::<Short<Ulimit>>()
+}));

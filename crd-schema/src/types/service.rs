@@ -1,16 +1,15 @@
 //! The spec of a service: Compose's service keys that composed supports, and its own.
 
+use crate::ImageRef;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::forms::{
-    Command, Dict, EnvFiles, Hosts, Labels, Named, OneOrMany, Options, Ports, Short, Shorts, Texts, Ulimits, via,
-};
+use crate::forms::{Command, Dict, Hosts, Labels, Named, OneOrMany, Options, Ports, Short, Shorts, Texts, via};
 
 use super::{
-    attach::{Dependency, EnvFile, NetworkAttachment},
+    attach::{Dependency, EnvFile, EnvFiles, NetworkAttachment},
     deploy::Deploy,
     devices::{BlkioConfig, DeviceRequest},
     environment::Environment,
@@ -22,7 +21,7 @@ use super::{
     mount::Mount,
     port::Port,
     rollout::Rollout,
-    runtime::{Device, Logging, PullPolicy, RestartPolicy, SwapLimit, Ulimit},
+    runtime::{Device, Logging, PullPolicy, RestartPolicy, RestartRules, SwapLimit, Ulimit, Ulimits},
     scalar::{ByteSize, ComposeDuration, Decimal},
     update::Update,
 };
@@ -34,7 +33,7 @@ use super::{
 #[allow(clippy::struct_excessive_bools, reason = "the keys are Compose's, not ours to fold")]
 pub struct ServiceSpec {
     /// The image of every replica.
-    pub image: String,
+    pub image: ImageRef,
     /// How many replicas should run. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
@@ -96,6 +95,10 @@ pub struct ServiceSpec {
     /// What the engine does when the container ends by itself: `no`, `always`, `on-failure[:times]`, `unless-stopped`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPolicy>,
+    /// How soon and how often composed itself makes another replica for one that has ended; the engine's own policy is off then.
+    /// `restart` says after which ends. Default: the engine restarts it, as `restart` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartRules>,
     /// The user, as `name`, `uid` or `uid:gid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -319,8 +322,23 @@ pub struct ServiceSpec {
 }
 
 impl ServiceSpec {
+    /// What the engine is to do with a container of it that ends: nothing where composed runs it again itself.
+    pub fn engine_restart(&self) -> Option<RestartPolicy> {
+        self.restart.map(|policy| if self.restart_policy.is_some() { RestartPolicy::No } else { policy })
+    }
+
+    /// So many further runs a replica of it has after its first one, if there is a limit.
+    pub fn max_restarts(&self) -> Option<u32> {
+        let own = match self.restart {
+            Some(RestartPolicy::No) => return Some(0),
+            Some(RestartPolicy::OnFailure(times)) => times,
+            Some(RestartPolicy::Always | RestartPolicy::UnlessStopped) | None => None,
+        };
+        self.restart_policy.and_then(|rules| rules.max_attempts).or(own).filter(|times| *times > 0)
+    }
+
     /// The images that its hooks name beside its own.
-    pub fn hook_images(&self) -> impl Iterator<Item = &String> {
+    pub fn hook_images(&self) -> impl Iterator<Item = &ImageRef> {
         self.hooks.iter().flat_map(Hooks::images)
     }
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::scalar::ComposeDuration;
+use crate::forms::{Refusal, Shorten};
 
 /// How a service follows new images. Every key has a default: the project's, then composed's own. Written as `digest`,
 /// `none` or a map.
@@ -72,5 +73,25 @@ impl Update {
     /// The range of versions, as it is compared; else what is wrong with it, in words.
     pub fn range(&self) -> Option<Result<semver::VersionReq, String>> {
         self.semver.as_ref().map(|range| semver::VersionReq::parse(range).map_err(|error| error.to_string()))
+    }
+}
+
+impl Shorten for Update {
+    const EXPECTING: &'static str = "`digest`, `none` or a map with `policy`";
+
+    fn short(policy: &str) -> Result<Self, Refusal> {
+        let policy = match policy {
+            "digest" => UpdatePolicy::Digest,
+            "none" => UpdatePolicy::None,
+            "semver" => {
+                let help = "write `update: {semver: \"~1.4\"}`";
+                return Err(Refusal::new("`semver` needs a range of versions", help));
+            }
+            _ => {
+                let help = "write `digest`, `none` or `{semver: \"~1.4\"}`";
+                return Err(Refusal::new(format!("`{policy}` is not a policy for new images"), help));
+            }
+        };
+        Ok(Self { policy: Some(policy), ..Self::default() })
     }
 }

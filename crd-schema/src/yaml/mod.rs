@@ -7,9 +7,11 @@ mod de;
 mod failure;
 mod limits;
 mod node;
+mod reader;
 
 pub(crate) use de::{MAYBE, from_node};
 pub(crate) use failure::{Failure, Fault};
 pub(crate) use limits::{documents, precheck, too_large};
 pub use node::size_of_text;
-pub(crate) use node::{Kind, MergeTag, Node, Place, Problem, read, read_compose};
+pub(crate) use node::{Kind, MergeTag, Node, Place, Problem};
+pub(crate) use reader::{read, read_compose};

@@ -99,6 +99,7 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
         ("restart: on-failure", "restart", json!("on-failure")),
         ("restart: on-failure:3", "restart", json!("on-failure:3")),
         ("restart: unless-stopped", "restart", json!("unless-stopped")),
+        ("restart_policy: {delay: 5000ms, window: 2m}", "restart_policy", json!({"delay": "5s", "window": "2m"})),
         ("user: '1000:1000'", "user", json!("1000:1000")),
         ("working_dir: /app", "working_dir", json!("/app")),
         ("hostname: web", "hostname", json!("web")),
@@ -220,10 +221,11 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             json!({"order": "auto", "max_surge": 1, "max_unavailable": "25%", "min_ready": "5s", "progress_deadline": "10m", "failure_action": "rollback"}),
         ),
         (
-            "rollout: {order: stop-first, failure_action: pause, canary: {weight: 10, hold: 5m}}",
+            "rollout: {order: recreate, failure_action: continue, max_failure_ratio: 0.25, rollback: {order: start-first, max_surge: 2, min_ready: 1s}}",
             "rollout",
-            json!({"order": "stop-first", "failure_action": "pause", "canary": {"weight": 10, "hold": "5m"}}),
+            json!({"order": "recreate", "failure_action": "continue", "max_failure_ratio": "0.25", "rollback": {"order": "start-first", "max_surge": 2, "min_ready": "1s"}}),
         ),
+        ("rollout: {canary: {weight: 10, hold: 5m}}", "rollout", json!({"canary": {"weight": 10, "hold": "5m"}})),
         ("update: digest", "update", json!({"policy": "digest"})),
         ("update: none", "update", json!({"policy": "none"})),
         (

@@ -22,7 +22,7 @@ use e2e::program::{image, images, target};
 use e2e::proxy::{HOST, Proxy, WAYS, Way};
 use e2e::report::{Line, json, picture, table};
 use e2e::world::World;
-use e2e::{secs, within};
+use e2e::{let_load_go_on, secs, within};
 
 const RATE: u32 = 500;
 
@@ -137,6 +137,7 @@ fn own_time(replicas: u32) -> f64 {
             e2e::that(now.len() == replicas as usize && now.is_disjoint(&old), || format!("{now:?}"))
         });
         all.push(began.elapsed().as_secs_f64());
+        // The next change is one of its own.
         std::thread::sleep(secs(1));
     }
     all.sort_by(f64::total_cmp);
@@ -183,18 +184,19 @@ fn under_load(proxy: &Proxy, wish: &Wish, mut rollout: impl FnMut(&str)) -> (Vec
     within(secs(30), "an answer through the proxy", || {
         Load::try_once(proxy.address, HOST).map_err(|why| format!("{why}\n{}", proxy.said()))
     });
+    // Proxies come to rest: what they do at their start is not measured.
     std::thread::sleep(secs(3));
     let load = Load::start(proxy.address, HOST, RATE, proxy.mix());
-    std::thread::sleep(secs(2));
+    let_load_go_on(secs(2));
     let mut seconds = Vec::new();
     for version in 2..wish.rollouts + 2 {
         let began = Instant::now();
         rollout(&version.to_string());
         seconds.push(began.elapsed().as_secs_f64());
-        std::thread::sleep(Duration::from_millis(1500));
+        let_load_go_on(Duration::from_millis(1500));
     }
     while load.so_far().sent < wish.requests {
-        std::thread::sleep(secs(1));
+        let_load_go_on(secs(1));
     }
     (seconds, load.stop())
 }

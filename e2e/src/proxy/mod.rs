@@ -210,7 +210,7 @@ impl Drop for Proxy {
                 if child.try_wait().is_ok_and(|ended| ended.is_some()) {
                     return;
                 }
-                std::thread::sleep(millis(100));
+                std::thread::sleep(millis(100)); // The pace of looking.
             }
             drop(child.kill());
             drop(child.wait());

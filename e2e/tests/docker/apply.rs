@@ -108,3 +108,36 @@ fn s03_apply_ends_when_what_is_unwanted_is_gone() {
         assert_eq!(world.docker.run(&["network", "ls", "-q", "--filter", &label]).trim(), "", "{}", none.text);
     });
 }
+
+/// What it began and cannot end well is taken away before it ends; once more is another attempt.
+#[test]
+fn s78_a_failed_apply_leaves_nothing_half_done() {
+    scenario("78 a failed apply", secs(240), |world| {
+        let live = || world.all_of("web").into_iter().filter(|one| one.state != "exited").count();
+        let web = Service::new("web", 2).rollout("max_surge", "100%");
+        world.write(&web.clone().env("HEALTH", "never"));
+        let first = apply(world, &world.desired(), &[]);
+        assert_eq!(first.code, 1, "{}", first.text);
+        assert!(first.text.contains("there is no earlier revision to go back to"), "{}", first.text);
+        assert_eq!(live(), 0, "{:?}", world.all_of("web"));
+        let kept = world.all_of("web");
+        assert!(kept.len() == 1 && kept[0].name.ends_with("-web-failed"), "one is kept for looking at: {kept:?}");
+        let again = apply(world, &world.desired(), &[]);
+        assert_eq!((again.code, live()), (1, 0), "it is tried once more, and fails: {}", again.text);
+        assert!(again.text.contains("create "), "{}", again.text);
+
+        world.write(&web);
+        let well = apply(world, &world.desired(), &[]);
+        assert_eq!(well.code, 0, "{}", well.text);
+        world.only("web", 2, &image("1"));
+        let before = world.ids("web");
+
+        // Beside what runs well nothing of a failure stays either.
+        world.write(&web.env("HEALTH", "never").env("SECOND", "1"));
+        let failed = apply(world, &world.desired(), &[]);
+        assert_eq!(failed.code, 1, "{}", failed.text);
+        assert_eq!(live(), 2, "{:?}", world.all_of("web"));
+        let now = world.all_of("web").into_iter().filter(|one| one.state == "running").map(|one| one.id);
+        assert!(now.clone().all(|id| before.contains(&id)), "the old ones were never touched");
+    });
+}

@@ -4,7 +4,7 @@ use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::program::image;
 use e2e::stage::scenario;
-use e2e::{millis, secs, that, within};
+use e2e::{let_load_go_on, millis, secs, stays, that, within};
 
 #[test]
 fn s08_scaling_and_policy_replace_nobody() {
@@ -43,10 +43,11 @@ fn s08_scaling_and_policy_replace_nobody() {
                 let status = controller.status("web")?;
                 that(status["observedGeneration"].as_u64() > Some(generation), || status.to_string())
             });
-            std::thread::sleep(secs(3));
+            stays(secs(3), "nobody is replaced", || {
+                let (ids, all) = (world.ids("web"), world.all_of("web"));
+                that(ids == two && all.len() == 2, || format!("{all:?}"))
+            });
             controller.converged("web", "", secs(30));
-            assert_eq!(world.ids("web"), two, "nobody is replaced");
-            assert_eq!(world.all_of("web").len(), 2);
         }
     });
 }
@@ -63,9 +64,10 @@ fn s08_a_change_of_mind_ends_at_the_newest() {
         within(secs(30), "the first of version 2 runs", || {
             that(world.running("web").iter().any(|c| c.image == image("2")), || "not yet".to_owned())
         });
-        std::thread::sleep(millis(700));
+        // In the middle of the first change, and then of the second.
+        let_load_go_on(millis(700));
         world.write(&web.clone().version("3"));
-        std::thread::sleep(millis(2500));
+        let_load_go_on(millis(2500));
         world.write(&web.version("4"));
         let status = within(secs(10), "another revision is wanted", || {
             let status = controller.status("web")?;
@@ -112,7 +114,9 @@ fn s08_removal_keeps_volumes_and_wants_half_to_stay() {
             let overview = controller.overview()?.to_string();
             that(overview.contains("DeletionHeld") && overview.contains("--confirm-deletion"), || overview)
         });
-        std::thread::sleep(secs(3));
-        assert_eq!(rest, ["a", "b", "c"].map(|name| world.ids(name)));
+        stays(secs(3), "nobody is removed", || {
+            let now = ["a", "b", "c"].map(|name| world.ids(name));
+            that(rest == now, || format!("{now:?}"))
+        });
     });
 }

@@ -14,7 +14,7 @@ use e2e::haproxy::{haproxy_image_on, haproxy_or_skip};
 use e2e::program::{image, import_images, janitor, run_name};
 use e2e::stage::{say, scenario_alone};
 use e2e::world::World;
-use e2e::{millis, secs, that, within};
+use e2e::{let_load_go_on, millis, secs, stays, that, within};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
@@ -80,7 +80,7 @@ impl Engine {
                 let log = std::fs::read_to_string(self.dir.path().join("dockerd.log")).unwrap_or_default();
                 return Err(format!("a second dockerd does not come up here: {why}; {:?}", log.lines().last()));
             }
-            std::thread::sleep(millis(200));
+            std::thread::sleep(millis(200)); // The pace of asking.
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ fn s06_the_engine_is_restarted() {
                     complaints.push(format!("dockerd {signal}: 10 s later nobody is told that the engine is away"));
                     break;
                 }
-                std::thread::sleep(millis(200));
+                std::thread::sleep(millis(200)); // The pace of asking.
             }
             engine.again().expect("dockerd comes up again");
             let began = Instant::now();
@@ -176,8 +176,7 @@ fn s06_the_engine_is_restarted() {
             within(secs(60), "three again", three);
             controller.converged("web", "", secs(60));
             let took = began.elapsed();
-            // And it stays so.
-            std::thread::sleep(secs(4));
+            stays(secs(4), "three", three);
             world.only("web", 3, &image("1"));
             say(&format!("  dockerd {signal}: converged {took:.1?} after it was back"));
         }
@@ -215,7 +214,7 @@ fn s32_a_front_outlives_the_engine() {
         let ids = || (world.ids("web"), world.ids("web-front"));
         let (before, at) = (ids(), inside(&world));
         let load = engine.inside(|| Load::start(at, "/", 200, Use::Mixed));
-        std::thread::sleep(secs(2));
+        let_load_go_on(secs(2));
         for signal in ["-TERM", "-KILL"] {
             let began = Instant::now();
             engine.end(signal);
@@ -223,7 +222,7 @@ fn s32_a_front_outlives_the_engine() {
                 let overview = controller.overview()?;
                 that(overview["health"]["blocked"].is_string(), || overview["health"].to_string())
             });
-            std::thread::sleep(secs(2));
+            let_load_go_on(secs(2));
             engine.again().expect("dockerd comes up again");
             within(secs(60), "the engine is acted upon again", || {
                 let overview = controller.overview()?;
@@ -232,7 +231,7 @@ fn s32_a_front_outlives_the_engine() {
             let away = began.elapsed();
             controller.converged("web", "", secs(60));
             controller.converged("web-front", "", secs(60));
-            std::thread::sleep(secs(3));
+            let_load_go_on(secs(3));
             let report = load.so_far();
             say(&format!("  dockerd {signal}, away for {away:.1?}: {report}"));
             assert_eq!(report.failed, 0, "{:#?}", report.errors);

@@ -1,17 +1,26 @@
 //! Files that are half written, invalid, gone for a while: nothing is ever stopped.
 
+use std::time::Duration;
+
+use e2e::check::Recorder;
 use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::program::image;
 use e2e::stage::{say, scenario};
 use e2e::world::replace;
-use e2e::{millis, secs, that, within};
+use e2e::{millis, secs, stays, that, within};
 use serde_json::Value;
 
 /// Everything the controller says about its files and services.
 fn everything(controller: &Controller) -> Result<String, String> {
     let overview: Value = controller.overview()?;
     Ok(overview.to_string())
+}
+
+/// `Ok` if nothing has happened to any container.
+fn nothing(record: &Recorder) -> Result<(), String> {
+    let all = record.all();
+    that(all.is_empty(), || format!("{all:?}"))
 }
 
 #[test]
@@ -28,6 +37,12 @@ fn s07_files_that_cannot_be_read_stop_nothing() {
             assert_eq!((world.ids("web"), world.ids("api")), (webs.clone(), apis.clone()), "{when}");
             assert_eq!(world.containers().len(), 3, "{when}");
         };
+        let still = |time: Duration, when: &str| {
+            stays(time, when, || {
+                untouched(when);
+                Ok(())
+            });
+        };
 
         // In pieces, slowly: each cut is the file as it was, shortened. Whole lines may be a valid document that says
         // less (here, other defaults), so the cuts are within the first, needed lines or within a word.
@@ -36,13 +51,14 @@ fn s07_files_that_cannot_be_read_stop_nothing() {
         let cuts = [9, 27, 45, text.find("spec:").unwrap() + 5, image_at + 4, image_at + 9];
         for cut in cuts {
             std::fs::write(&file, &text[..cut]).unwrap();
-            std::thread::sleep(millis(200));
+            std::thread::sleep(millis(200)); // A slow writer.
         }
         // Each of them is the beginning of what was there, so it is believed only after 2 s.
-        std::thread::sleep(secs(4));
-        untouched("while it is half written");
-        let said = everything(&controller).unwrap();
-        assert!(said.contains("web.yaml:"), "{said}");
+        within(secs(10), "it is told", || {
+            untouched("while it is half written");
+            let said = everything(&controller)?;
+            that(said.contains("web.yaml:"), || said)
+        });
         std::fs::write(&file, &text).unwrap();
         controller.converged("web", "", secs(30));
         untouched("after it is whole again");
@@ -58,16 +74,16 @@ fn s07_files_that_cannot_be_read_stop_nothing() {
             let status = controller.status("web")?;
             that(status["error"].as_str().is_some_and(|e| e.contains(&place)), || format!("{status}"))
         });
-        std::thread::sleep(secs(2));
-        untouched("with an unknown key");
+        still(secs(2), "with an unknown key");
 
         // No documents at all.
         std::fs::remove_file(&file).unwrap();
         std::fs::remove_file(world.file("api")).unwrap();
-        std::thread::sleep(secs(3));
-        untouched("with an empty directory");
-        let said = everything(&controller).unwrap();
-        assert!(said.contains("--confirm-deletion"), "{said}");
+        still(secs(3), "with an empty directory");
+        within(secs(10), "it is told how to confirm", || {
+            let said = everything(&controller)?;
+            that(said.contains("--confirm-deletion"), || said)
+        });
         world.write(&web);
         world.write(&api);
         controller.converged("web", "", secs(30));
@@ -75,11 +91,9 @@ fn s07_files_that_cannot_be_read_stop_nothing() {
         // The directory itself goes away, and comes back.
         let away = world.path("away");
         std::fs::rename(world.desired(), &away).unwrap();
-        std::thread::sleep(secs(3));
-        untouched("while the directory is away");
+        still(secs(3), "while the directory is away");
         std::fs::rename(&away, world.desired()).unwrap();
-        std::thread::sleep(secs(2));
-        untouched("when it is back");
+        still(secs(2), "when it is back");
 
         // And it goes on.
         world.write(&web.clone().version("2"));
@@ -105,11 +119,10 @@ fn s07_an_emptied_file_stops_nothing() {
         // What an editor that writes in place does first; this one is slow.
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, "").unwrap();
-        std::thread::sleep(millis(1500));
+        std::thread::sleep(millis(1500)); // A slow writer.
         std::fs::write(&file, &text).unwrap();
         controller.converged("web", "", secs(30));
-        std::thread::sleep(secs(2));
-        assert_eq!(record.all(), []);
+        stays(secs(2), "nothing happens", || nothing(&record));
         assert_eq!((world.ids("web"), world.ids("api")), (webs, apis));
     });
 }
@@ -129,11 +142,10 @@ fn s07_a_file_cut_between_its_documents_stops_nothing() {
         // Valid, and one service short; a git checkout in two steps looks the same. Long enough to be believed, and not
         // long enough to be missed.
         std::fs::write(&file, &web).unwrap();
-        std::thread::sleep(millis(4000));
+        std::thread::sleep(millis(4000)); // A slow writer.
         std::fs::write(&file, &text).unwrap();
-        std::thread::sleep(secs(8));
+        stays(secs(8), "nothing happens", || nothing(&record));
         controller.converged("api", "", secs(30));
-        assert_eq!(record.all(), []);
         assert_eq!((world.ids("web"), world.ids("api")), before);
     });
 }

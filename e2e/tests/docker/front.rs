@@ -1,5 +1,10 @@
 //! Fronts: a published port and a name that stay while everything behind them changes.
 
+#[path = "front/changes.rs"]
+mod changes;
+#[path = "front/own.rs"]
+mod own;
+
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -9,11 +14,10 @@ use e2e::document::Service;
 use e2e::haproxy::haproxy_or_skip;
 use e2e::program::image;
 use e2e::stage::{say, scenario, scenario_alone};
-use e2e::traffic::Report;
+use e2e::traffic::{RATE, Report};
 use e2e::world::World;
-use e2e::{millis, secs, that, within};
+use e2e::{let_load_go_on, millis, secs, that, within};
 
-const RATE: u32 = 300;
 /// Each answer takes so long.
 const LATENCY: &str = "100";
 
@@ -38,7 +42,7 @@ fn web(at: SocketAddr, replicas: u32, mode: &str, haproxy: &str) -> Service {
 fn open(at: SocketAddr) {
     within(secs(30), "the front answers", || {
         let load = Load::start(at, "/", 20, Use::Close);
-        std::thread::sleep(millis(300));
+        let_load_go_on(millis(300));
         let report = load.stop();
         that(report.failed == 0 && report.sent > 0, || report.to_string())
     });
@@ -79,7 +83,7 @@ fn rollouts(world: &World, controller: &Controller, web: &Service, replicas: usi
 fn none_failed(what: &str, report: &Report) {
     say(&format!("  {what}: {report}"));
     assert_eq!(report.failed, 0, "{what}: {:#?}", report.errors);
-    assert!(report.sent > 500, "{what}: {report}");
+    assert!(report.sent > u64::from(RATE) * 2, "{what}: {report}");
 }
 
 fn front_of_one(mode: &str, used: Use) {
@@ -131,11 +135,11 @@ fn s21_a_front_of_three() {
         }
 
         let load = Load::start(at, "/", RATE / 3, Use::Mixed);
-        std::thread::sleep(millis(500));
+        let_load_go_on(millis(500));
         let victim = world.ids("web").pop_first().unwrap();
         world.docker.run(&["kill", &victim]);
         controller_whole(&controller, 3);
-        std::thread::sleep(secs(1));
+        let_load_go_on(secs(1));
         let report = load.stop();
         say(&format!("  kill -9 of one of three: {report}\n  {:#?}", report.errors));
         // What was in flight on it: a third of what is in flight at a time, which is rate times latency.
@@ -146,14 +150,14 @@ fn s21_a_front_of_three() {
         world.write(&slow);
         let last = controller.converged("web", &last, secs(90));
         let load = Load::start(at, "/", 100, Use::Mixed);
-        std::thread::sleep(secs(2));
+        let_load_go_on(secs(2));
         world.write(&slow.clone().version("2"));
         controller.meets("web", secs(30), "a replica drains", |status| {
             status["instances"].as_array().is_some_and(|all| all.iter().any(|i| i["phase"] == "Draining"))
         });
         controller.kill();
         drop(std::fs::remove_file(world.socket()));
-        std::thread::sleep(secs(1));
+        let_load_go_on(secs(1));
         let controller = Controller::start(world);
         controller.converged("web", &last, secs(120));
         only(world, 3, "2");
@@ -182,152 +186,6 @@ pub(crate) fn address(world: &World, container: &str) -> SocketAddr {
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address = world.docker.run(&["inspect", "--format", format, container]);
     format!("{address}:8080").parse().expect("an address")
-}
-
-/// The first replica of a revision on trial has its share of the requests, and is gone at once when it is called off.
-#[test]
-fn s22_a_canary_behind_a_front() {
-    scenario("22 canary behind a front", secs(240), |world| {
-        let Some(haproxy) = haproxy_or_skip("22 canary behind a front") else { return };
-        let (controller, at, web, revision) = started(world, "http", 3, &haproxy);
-        let canary = |web: Service| web.rollout("canary", "{weight: 10, hold: 8s}");
-        let load = Load::start(at, "/", RATE, Use::Mixed);
-        world.write(&canary(web.clone().version("2")));
-        controller.meets("web", secs(60), "the canary is held", |status| !status["canary"]["until"].is_null());
-        let share = |load: &Load, version: &str| {
-            let count = |report: &Report| report.served.get(version).copied().unwrap_or_default();
-            let before = load.so_far();
-            std::thread::sleep(secs(5));
-            let after = load.so_far();
-            let all = |report: &Report| report.served.values().sum::<u64>();
-            (count(&after) - count(&before)) * 100 / (all(&after) - all(&before)).max(1)
-        };
-        let (during, began) = (share(&load, "2"), Instant::now());
-        let revision = controller.converged("web", &revision, secs(90));
-        say(&format!("  {during} % by the canary, and everything {:.1?} later", began.elapsed()));
-        assert!((8..=12).contains(&during), "{during} % of the requests");
-        only(world, 3, "2");
-
-        // Called off while it is held.
-        world.write(&canary(web.clone().version("3")));
-        controller.meets("web", secs(60), "the canary is held", |status| !status["canary"]["until"].is_null());
-        let began = Instant::now();
-        world.write(&canary(web.version("2")));
-        let by_three = || load.so_far().served.get("3").copied();
-        within(secs(10), "nobody is served by it any more", || {
-            let before = by_three();
-            std::thread::sleep(millis(500));
-            that(before == by_three(), || format!("{before:?}, then {:?}", by_three()))
-        });
-        say(&format!("  called off within {:.1?}", began.elapsed()));
-        controller.scaled("web", 3, &revision, secs(60));
-        only(world, 3, "2");
-        none_failed("a canary, and one that is called off", &load.stop());
-    });
-}
-
-#[test]
-fn s22_the_front_itself_is_replaced() {
-    scenario("22 the front is replaced", secs(300), |world| {
-        let Some(haproxy) = haproxy_or_skip("22 the front is replaced") else { return };
-        let (controller, at, web, _) = started(world, "http", 2, &haproxy);
-        let replicas = world.ids("web");
-        let front = controller.status("web-front").unwrap()["revision"].as_str().unwrap().to_owned();
-        let load = Load::start(at, "/", RATE, Use::Mixed);
-        std::thread::sleep(millis(500));
-        let loops: u32 = std::env::var("LOOPS").map_or(0, |n| n.parse().unwrap());
-        let mut front = front;
-        for n in 0..loops {
-            let began = Instant::now();
-            let more = format!("{{mode: http, image: \"{haproxy}\", max_connections: {}}}", 3000 + n);
-            world.write(&web.clone().key("front", &more));
-            front = controller.converged("web-front", &front, secs(60));
-            say(&format!("  once more, for LOOPS: {:.2?}", began.elapsed()));
-        }
-        let began = Instant::now();
-        world.write(&web.clone().key("front", &format!("{{mode: http, image: \"{haproxy}\", max_connections: 4000}}")));
-        let front = controller.converged("web-front", &front, secs(60));
-        let took = began.elapsed();
-        std::thread::sleep(secs(1));
-        let report = load.stop();
-        say(&format!("  with a host port, in {took:.2?}: {report}"));
-        let first = report.errors.first().cloned().unwrap_or_default();
-        let last = report.errors.last().cloned().unwrap_or_default();
-        say(&format!("  from {first} to {last}"));
-        assert_eq!(world.ids("web"), replicas, "what is the front's alone replaces no replica");
-        assert!(report.failed < 3 * u64::from(RATE * (loops + 1)), "{report}");
-
-        // A front that HAProxy does not understand, or has no HAProxy, takes nobody's place.
-        let (load, serving) = (Load::start(at, "/", RATE, Use::Mixed), world.ids("web-front"));
-        let broken = web.clone().key("front", &format!("{{mode: http, image: \"{}\"}}", image("1")));
-        world.write(&broken);
-        controller.reason("web-front", "PreDeployFailed", secs(120));
-        let report = load.stop();
-        say(&format!("  a front that cannot be: {report}"));
-        assert_eq!(report.failed, 0, "{:#?}", report.errors);
-        controller_whole(&controller, 2);
-        assert_eq!((world.ids("web"), world.ids("web-front")), (replicas, serving));
-
-        // Without a host port: start-first.
-        let bare = web.clone().key("ports", "[]").key("expose", "[\"8080\"]");
-        world.write(&bare);
-        let front = controller.converged("web-front", &front, secs(60));
-        controller.converged("web", "", secs(60));
-        let strategy = controller.status("web-front").unwrap()["strategy"].as_str().unwrap().to_owned();
-        assert!(strategy.starts_with("start-first"), "{strategy}");
-        let old = inside(world);
-        let load = Load::start(old, "/", RATE, Use::Mixed);
-        std::thread::sleep(millis(500));
-        world.write(&bare.key("front", &format!("{{mode: http, image: \"{haproxy}\", max_connections: 5000}}")));
-        within(secs(60), "another front", || that(inside(world) != old, || "the old one".to_owned()));
-        open(inside(world));
-        let report = load.stop();
-        say(&format!("  without a host port, by the old one's address: {report}"));
-        controller.converged("web-front", &front, secs(60));
-
-        // Both go together, and count as one: two of three would be held back.
-        world.write(&Service::new("other", 1));
-        controller.converged("other", "", secs(60));
-        std::fs::remove_file(world.file("web")).unwrap();
-        within(secs(60), "service and front are gone", || {
-            let left = world.all_of("web").len() + world.all_of("web-front").len();
-            that(left == 0, || format!("{left} containers; {:?}", controller.overview()))
-        });
-    });
-}
-
-/// The host port changes hands: once nobody answers, and then somebody else does.
-#[test]
-fn s22_a_front_is_added_and_taken_away() {
-    scenario_alone("22 front added and taken away", secs(240), |world| {
-        let Some(haproxy) = haproxy_or_skip("22 front added and taken away") else { return };
-        let at = free_port();
-        let with = web(at, 1, "http", &haproxy);
-        let without = with.clone().without("front");
-        world.write(&without);
-        let controller = Controller::start(world);
-        let plain = controller.converged("web", "", secs(60));
-        open(at);
-        for (what, document, fronts) in [("added", &with, 1), ("taken away", &without, 0)] {
-            let load = Load::start(at, "/", 100, Use::Close);
-            let began = Instant::now();
-            world.write(document);
-            within(secs(60), &format!("a front is {what}"), || {
-                let there = (world.running("web-front").len(), world.running("web").len());
-                let status = controller.status("web")?;
-                let rests = status["available"] == 1 && status["live"] == 1;
-                that(there == (fronts, 1) && rests, || format!("{there:?}, {}", e2e::controller::brief(&status)))
-            });
-            open(at);
-            let took = began.elapsed();
-            std::thread::sleep(secs(1));
-            let report = load.stop();
-            say(&format!("  {what} in {took:.1?}: {report}"));
-            assert!(report.failed < 600, "the gap is short: {report}");
-        }
-        assert_eq!(controller.converged("web", "", secs(60)), plain);
-        assert!(world.all_of("web-front").is_empty());
-    });
 }
 
 /// Figures: what a front costs beside a HAProxy with the same settings and its servers in its file. One after the other,
@@ -361,7 +219,7 @@ fn s24_what_a_front_costs() {
         let place = ["run", "--detach", "--name", &name, "--network", &network, "--volume", &file];
         world.docker.run(&[&place[..], &[&haproxy, "haproxy", "-db", "-f", "/alone.cfg"]].concat());
         let own = address(world, &name);
-        std::thread::sleep(secs(1));
+        let_load_go_on(secs(1));
         let mut ratios = Vec::new();
         for _ in 0..7 {
             let [by_front, by_own] = [front, own].map(|at| e2e::clients::most(at, "web", 16, secs(4)));
@@ -373,51 +231,5 @@ fn s24_what_a_front_costs() {
         }
         ratios.sort_by(f64::total_cmp);
         say(&format!("  median {:.3} of HAProxy alone", ratios[3]));
-    });
-}
-
-/// A HAProxy of people's own on this host, ended when dropped.
-struct Own(std::process::Child);
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-#[test]
-fn s23_a_haproxy_of_ones_own() {
-    scenario("23 own HAProxy", secs(240), |world| {
-        // The program of this host; the image is not used.
-        if haproxy_or_skip("23 own HAProxy").is_none() {
-            return;
-        }
-        let (at, socket, config) = (free_port(), world.path("admin.sock"), world.path("haproxy.cfg"));
-        let text = format!(
-            "global\n  stats socket {} level admin\n  stats timeout 1h\ndefaults\n  mode http\n  timeout connect 2s\n  \
-             timeout client 1m\n  timeout server 1m\n  retries 3\n  option redispatch 1\nfrontend in\n  bind {at}\n  \
-             default_backend web\nbackend web\n  balance leastconn\n  server theirs 127.0.0.1:9 disabled\n",
-            socket.display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let child = std::process::Command::new("haproxy").arg("-db").arg("-f").arg(&config).spawn().unwrap();
-        e2e::program::janitor(child.id());
-        let own = Own(child);
-        let web = web(at, 2, "http", "")
-            .without("front")
-            .key("ports", "[]")
-            .key("expose", "[\"8080\"]")
-            .key("traffic", &format!("{{haproxy: {{socket: {}, backend: web, server_port: 8080}}}}", socket.display()));
-        world.write(&web);
-        let controller = Controller::start(world);
-        let revision = controller.converged("web", "", secs(60));
-        let strategy = controller.status("web").unwrap()["strategy"].as_str().unwrap().to_owned();
-        assert!(strategy.contains("HAProxy at"), "{strategy}");
-        open(at);
-        let load = Load::start(at, "/", RATE, Use::Mixed);
-        rollouts(world, &controller, &web, 2, revision);
-        none_failed("own HAProxy, 2 replicas, 3 rollouts", &load.stop());
-        drop(own);
     });
 }

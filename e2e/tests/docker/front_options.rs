@@ -12,7 +12,7 @@ use e2e::document::Service;
 use e2e::haproxy::haproxy_or_skip;
 use e2e::stage::{say, scenario};
 use e2e::world::World;
-use e2e::{millis, secs};
+use e2e::{let_load_go_on, millis, secs};
 
 use crate::front::inside;
 
@@ -48,7 +48,7 @@ impl Steady {
             while !end.load(Ordering::SeqCst) {
                 sent += 1;
                 failed.extend(one().err());
-                std::thread::sleep(millis(10));
+                std::thread::sleep(millis(10)); // The client's own pace.
             }
             (sent, failed)
         });
@@ -110,7 +110,7 @@ fn s30_a_client_stays_at_its_replica() {
             world.write(&web.clone().version(version));
             revision = controller.converged("web", &revision, secs(90));
         }
-        std::thread::sleep(secs(1));
+        let_load_go_on(secs(1));
         client.none_failed("one client with its cookie, 2 replicas, 2 rollouts");
         let seen = seen.lock().unwrap().clone();
         say(&format!("  it was served by {seen:?}"));
@@ -167,7 +167,7 @@ fn s31_replicas_are_told_the_address_of_the_client() {
             });
             world.write(&teller(world, mode, mode, &haproxy).env("CHANGE", "1"));
             controller.converged(mode, &revision, secs(90));
-            std::thread::sleep(secs(1));
+            let_load_go_on(secs(1));
             client.none_failed(&format!("{mode}, PROXY protocol in and out, a rollout"));
         }
     });

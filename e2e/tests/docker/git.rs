@@ -6,7 +6,7 @@ use e2e::program::image;
 use e2e::stage::{say, scenario};
 use e2e::traffic::Traffic;
 use e2e::world::World;
-use e2e::{millis, secs, that, within};
+use e2e::{let_load_go_on, millis, secs, stays, that, within};
 use serde_json::Value;
 
 fn compose(world: &World) -> String {
@@ -38,7 +38,7 @@ fn s64_a_compose_project_in_git_is_followed_and_what_is_wrong_changes_nothing() 
         let controller = Controller::start_on_git(world, &bare);
         let first = controller.converged("web", "", secs(90));
         let traffic = Traffic::start(world, "web");
-        std::thread::sleep(secs(1));
+        let_load_go_on(secs(1));
 
         wants("2");
         let good = commit("version 2");
@@ -56,8 +56,9 @@ fn s64_a_compose_project_in_git_is_followed_and_what_is_wrong_changes_nothing() 
                 let problems = controller.overview()?["health"]["problems"].to_string();
                 that(words.iter().all(|word| problems.contains(word)), || problems)
             });
-            std::thread::sleep(millis(1500));
-            assert_eq!(world.ids("web"), before, "{words:?} changes nothing: {}", controller.events());
+            stays(millis(1500), &format!("{words:?} changes nothing"), || {
+                that(world.ids("web") == before, || controller.events())
+            });
         };
         std::fs::write(work.join("compose.yaml"), compose(world).replace("scale: 2", "scalee: 2")).unwrap();
         let bad = commit("a slip of the pen");

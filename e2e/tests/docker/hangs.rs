@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use e2e::between::Between;
-use e2e::controller::{Controller, condition, get};
+use e2e::controller::{Controller, condition};
 use e2e::document::Service;
 use e2e::stage::{say, scenario_alone};
 use e2e::world::World;
@@ -75,8 +75,7 @@ fn s70_a_call_that_hangs_holds_up_nobody_else() {
             let (begun, done) = change_of_b(world, &controller, version + 1, &mut of_b);
             say(&format!("  while a's {case} hangs: b begun after {begun:.2} s, done after {done:.2} s"));
             assert!(begun < PROMPT && done < alone + 3.0, "{case}: {begun} {done}, alone {alone}");
-            let ready = get(&controller.socket, "/readyz");
-            assert!(ready.as_ref().is_err_and(|body| body.ends_with("ok\n")), "{case}: {ready:?}");
+            assert_eq!(controller.is_ready(), Ok(()), "{case}");
             let status = controller.status("a").unwrap();
             if case == "inspect" {
                 within(secs(15), "it is named", || {

@@ -13,7 +13,7 @@ use e2e::program::image;
 use e2e::stage::{say, scenario};
 use e2e::traffic::Traffic;
 use e2e::world::World;
-use e2e::{millis, secs, that, within};
+use e2e::{millis, secs, stays, that, within};
 use serde_json::Value;
 
 /// What happened to the containers of a world, as the engine tells it: name, action and exit code, in order.
@@ -185,8 +185,10 @@ fn s60_a_hook_comes_before_the_rollout_and_one_that_fails_costs_nothing() {
         });
         assert!(!status.to_string().contains("hunter22"), "a secret in the status");
         runs_only(world, &image("2"));
-        std::thread::sleep(secs(3));
-        assert_eq!((events.count(&pre, "start"), replicas(world).len()), (3, 2), "{:#?}", events.all());
+        stays(secs(3), "it is not run again", || {
+            let now = (events.count(&pre, "start"), replicas(world).len());
+            that(now == (3, 2), || format!("{now:?} {:#?}", events.all()))
+        });
         assert_eq!(controller.status("web").unwrap()["currentRevision"], second.as_str());
         let report = traffic.stop();
         assert_eq!(report.failed, 0, "{:#?}", report.errors);

@@ -8,13 +8,14 @@ use e2e::load::Load;
 use e2e::long::{GRPC, HTTP, Kind, Long, websocket};
 use e2e::proxy::{HOST, Proxy, Way, labels};
 use e2e::stage::{say, scenario, scenario_alone};
+use e2e::traffic::RATE;
 use e2e::world::World;
-use e2e::{secs, that, within};
+use e2e::{let_load_go_on, secs, that, within};
 
 /// With many requests a second a replica is never idle, and that alone keeps it alive: with few, only the wait until the
 /// proxy has let go of it does.
 const FEW: u32 = 2;
-const MANY: u32 = 300;
+const MANY: u32 = RATE;
 
 /// Plays behind a proxy of this kind, or says why not.
 fn behind(way: Way, what: &str, limit: u64, play: impl FnOnce(&World, Proxy)) {
@@ -58,7 +59,7 @@ fn no_request_is_lost(way: Way, replicas: u32, rate: u32) {
         let web = proxy.labelled(application(replicas));
         let (controller, mut revision) = started(world, &mut proxy, &web);
         let load = Load::start(proxy.address, HOST, rate, proxy.mix());
-        std::thread::sleep(secs(1));
+        let_load_go_on(secs(1));
         for change in 2..=3 {
             let began = Instant::now();
             world.write(&web.clone().env("VERSION", &change.to_string()));
@@ -69,7 +70,7 @@ fn no_request_is_lost(way: Way, replicas: u32, rate: u32) {
                 that(counts.served.contains_key(&change.to_string()), || format!("{:?}", counts.served))
             });
         }
-        std::thread::sleep(secs(2));
+        let_load_go_on(secs(2));
         let counts = load.stop();
         say(&format!(
             "  {} sent, {} FAILED, served {:?}, slowest {:.1?}",
@@ -90,12 +91,12 @@ fn what_lasts_is_whole(way: Way, kinds: &'static [Kind]) {
         let (controller, revision) = started(world, &mut proxy, &web);
         let long = Long::start(proxy.address, HOST, kinds);
         // Some of each kind are under way, in different states.
-        std::thread::sleep(secs(7));
+        let_load_go_on(secs(7));
         let began = Instant::now();
         world.write(&web.env("VERSION", "2"));
         controller.converged("web", &revision, secs(90));
         let took = began.elapsed();
-        std::thread::sleep(secs(2));
+        let_load_go_on(secs(2));
         let lasted = long.stop();
         let status = controller.status("web").unwrap();
         say(&format!("  rollout in {took:.1?}: {lasted}; counted as cut: {}", status["requestsCut"]));
@@ -118,7 +119,7 @@ fn what_does_not_end_is_cut_and_counted(way: Way, more: &str) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             (runtime.block_on(websocket(address, HOST, secs(60))), began.elapsed())
         });
-        std::thread::sleep(secs(2));
+        let_load_go_on(secs(2));
         world.write(&web.env("VERSION", "2"));
         let mut withdrawn = None;
         controller.meets("web", secs(60), "the old one drains", |status| {

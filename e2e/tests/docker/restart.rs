@@ -5,7 +5,7 @@ use e2e::document::Service;
 use e2e::program::image;
 use e2e::stage::{say, scenario};
 use e2e::traffic::Traffic;
-use e2e::{millis, secs};
+use e2e::{let_load_go_on, millis, secs};
 
 #[test]
 fn s05_the_controller_is_killed_in_the_middle_of_a_rollout() {
@@ -20,7 +20,7 @@ fn s05_the_controller_is_killed_in_the_middle_of_a_rollout() {
             let traffic = Traffic::start(world, "web");
             world.write(&web.clone().version(version));
             let moment = millis(fastrand::u64(500..8000));
-            std::thread::sleep(moment);
+            std::thread::sleep(moment); // It is killed at this moment, and nothing is waited for.
             controller.kill();
             drop(std::fs::remove_file(world.socket()));
             let there: Vec<_> = world
@@ -37,12 +37,13 @@ fn s05_the_controller_is_killed_in_the_middle_of_a_rollout() {
             if forget {
                 std::fs::remove_dir_all(world.state_dir()).unwrap();
             }
-            std::thread::sleep(secs(1));
+            // Nobody is there for a while.
+            let_load_go_on(secs(1));
             controller = Controller::start(world);
             last = controller.converged("web", &last, secs(120));
             world.only("web", 3, &image(version));
             // Clients hear of the last change, too.
-            std::thread::sleep(millis(500));
+            let_load_go_on(millis(500));
             let report = traffic.stop();
             let state = if forget { "state deleted" } else { "state kept" };
             say(&format!("  killed after {moment:?} with {there:?}, {state}: {report}"));

@@ -6,7 +6,7 @@ use e2e::document::Service;
 use e2e::program::image;
 use e2e::secs;
 use e2e::stage::{say, scenario};
-use e2e::traffic::Traffic;
+use e2e::traffic::{RATE, Traffic};
 use e2e::world::World;
 
 /// A new image, then a changed environment: nobody notices.
@@ -38,7 +38,7 @@ fn changes(world: &World, replicas: u32, on_term: &str, latency: &str) {
         sights.looks, sights.fewest, sights.most, sights.most_running
     ));
     assert_eq!(report.failed, 0, "{:#?}", report.errors);
-    assert!(report.sent > 1000, "{report}");
+    assert!(report.sent > u64::from(RATE) * 5, "{report}");
     assert!(sights.fewest >= Some(wanted), "{}", sights.notes["fewest"]);
     assert!(sights.most <= wanted + 1, "{}", sights.notes["most"]);
 }

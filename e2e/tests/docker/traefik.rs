@@ -6,11 +6,11 @@ use std::time::Instant;
 use e2e::controller::Controller;
 use e2e::document::Service;
 use e2e::program::image;
-use e2e::secs;
 use e2e::stage::{say, scenario_alone};
 use e2e::traefik::{Lag, Traefik};
 use e2e::traffic::{RATE, Traffic};
 use e2e::world::World;
+use e2e::{let_load_go_on, secs};
 use serde_json::Value;
 
 const HOST: &str = "web.example";
@@ -52,7 +52,7 @@ fn rollouts(world: &World, (replicas, latency, rate): (u32, &str, u32), throttle
 
     let lag = (throttle == "0s").then(|| Lag::start(&view, &traefik.api));
     let traffic = Traffic::through(world, &traefik.address, HOST, rate);
-    std::thread::sleep(secs(2));
+    let_load_go_on(secs(2));
     let mut took = Vec::new();
     for version in ["2", "3", "4"] {
         let began = Instant::now();
@@ -60,7 +60,7 @@ fn rollouts(world: &World, (replicas, latency, rate): (u32, &str, u32), throttle
         revision = controller.converged("web", &revision, secs(120));
         took.push(began.elapsed().as_secs_f64());
         world.only("web", replicas as usize, &image(version));
-        std::thread::sleep(secs(3));
+        let_load_go_on(secs(3));
     }
     let report = traffic.stop();
     let each: Vec<_> = took.iter().map(|took| format!("{:.1} s", took / f64::from(replicas))).collect();
@@ -141,7 +141,7 @@ fn away(world: &World, new: bool, phases: &[&str], end: impl FnOnce(&mut Control
     let traefik = Traefik::start(world, Traefik::addresses(), &view, "2s");
     traefik.serves(HOST);
     let traffic = Traffic::through(world, &traefik.address, HOST, RATE);
-    std::thread::sleep(secs(2));
+    let_load_go_on(secs(2));
     world.write(&web.version("2"));
     let reached =
         |one: &Value| (one["revision"] != revision.as_str()) == new && phases.iter().any(|p| one["phase"] == *p);
@@ -149,11 +149,12 @@ fn away(world: &World, new: bool, phases: &[&str], end: impl FnOnce(&mut Control
         status["instances"].as_array().is_some_and(|all| all.iter().any(reached))
     });
     end(&mut controller);
-    std::thread::sleep(secs(15));
+    // So long it is away: longer than anybody who reads from it waits.
+    let_load_go_on(secs(15));
     let controller = Controller::start_with(world, &more);
     controller.converged("web", &revision, secs(120));
     world.only("web", 1, &image("2"));
-    std::thread::sleep(secs(3));
+    let_load_go_on(secs(3));
     let report = traffic.stop();
     say(&format!("  Traefik, controller and view away for 15 s while one is {}: {report}", phases[0]));
     assert_eq!(report.failed, 0, "{:#?}", report.errors);
@@ -174,7 +175,8 @@ fn s20_traefik_while_the_controller_is_away_before_a_withdrawal() {
 #[test]
 fn s20_traefik_while_the_controller_is_away_after_a_withdrawal() {
     let kill = |controller: &mut Controller| {
-        std::thread::sleep(secs(1));
+        // In the middle of it.
+        let_load_go_on(secs(1));
         controller.kill();
     };
     scenario_alone("20 Traefik, away while one drains", secs(300), |world| away(world, false, &["Draining"], kill));

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::App;
+use super::state::App;
 
 /// The routes of all of them.
 pub(super) fn routes() -> Router<Arc<App>> {

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::duration;
+use super::duration::duration;
 
 /// Desired state from git.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Git")]
 pub struct Git {
     /// Take the settings from this file (`composed schema --settings`): the repositories to follow in place of DIR, who is
-    /// told what became of rollouts, how many go at once.
+    /// notified of rollouts, how many roll out at the same time.
     #[arg(long, value_name = "FILE", env = "COMPOSED_CONFIG", conflicts_with = "git")]
     pub config: Option<PathBuf>,
     /// Follow this repository instead of DIR: https://..., ssh://..., user@host:path, or a path on this host, where a commit
-    /// takes effect at once. A commit is taken in whole or not at all.
+    /// takes effect at once. A commit is applied as a whole or not at all.
     #[arg(long, value_name = "URL|PATH", env = "COMPOSED_GIT", conflicts_with = "dir")]
     pub git: Option<String>,
     /// What to follow: a branch, refs/tags/... or semver:RANGE, the highest tag of that range. Default: the repository's own
@@ -27,7 +27,7 @@ pub struct Git {
     /// The directory in the repository with the documents. Default: all of it.
     #[arg(long, value_name = "SUBDIR", env = "COMPOSED_GIT_PATH")]
     pub git_path: Option<String>,
-    /// How often to ask for news, a bit more or less each time. Default: 60s.
+    /// Time between two polls, varied by up to 10 %. Default: 60s.
     #[arg(long, value_name = "TIME", value_parser = duration, env = "COMPOSED_GIT_INTERVAL")]
     pub git_interval: Option<Duration>,
     /// The file with the private key for ssh, without a passphrase.
@@ -48,10 +48,10 @@ pub struct Git {
     /// The file with the PGP public keys that may sign.
     #[arg(long, value_name = "FILE", env = "COMPOSED_GIT_KEYRING")]
     pub git_keyring: Option<PathBuf>,
-    /// Take a commit that does not come after the last one, or a lower version.
+    /// Accept a commit that does not descend from the last one, or a lower version.
     #[arg(long, env = "COMPOSED_GIT_ALLOW_REWRITE")]
     pub git_allow_rewrite: bool,
-    /// Write versions that were followed (`update: {semver: ...}`) and proved themselves back as commits.
+    /// Write followed versions (`update: {semver: ...}`) back as commits once they are available.
     #[arg(long, env = "COMPOSED_GIT_WRITE_BACK")]
     pub git_write_back: bool,
     /// The file with the token that may push by https. Default: --git-token-file.
@@ -60,10 +60,10 @@ pub struct Git {
     /// The file with the private key that may push by ssh. Default: --git-ssh-key.
     #[arg(long, value_name = "FILE", env = "COMPOSED_GIT_PUSH_SSH_KEY", requires = "git_write_back")]
     pub git_push_ssh_key: Option<PathBuf>,
-    /// Whose commits they are. Default: composed <composed@localhost>.
+    /// Author of the commits. Default: composed <composed@localhost>.
     #[arg(long, value_name = "NAME <MAIL>", env = "COMPOSED_GIT_AUTHOR", requires = "git_write_back")]
     pub git_author: Option<String>,
-    /// Take webhooks of git servers on this address, such as 0.0.0.0:9798, at the path /NAME, where NAME is the last part of
+    /// Receive webhooks of git servers on this address, such as 0.0.0.0:9798, at the path /NAME, where NAME is the last part of
     /// the repository's address. Plain HTTP: put a proxy with TLS before it.
     #[arg(long, value_name = "ADDRESS", env = "COMPOSED_GIT_WEBHOOK", requires_all = ["git_webhook_provider", "git_webhook_secret_file"])]
     pub git_webhook: Option<SocketAddr>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::TypedValueParser as _;
 
-use super::duration;
+use super::duration::duration;
 
 /// The ways by which proxies learn who serves, beside the status.
 #[derive(Debug, Args)]

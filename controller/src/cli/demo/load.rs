@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use composed_platform::http_client::{Body, Head, exchange};
+use composed_status::store::StatusStore;
 use futures_util::future::BoxFuture;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
-
-use crate::board::Board;
 
 /// Sends one request to an endpoint; answers with the version that served it.
 pub(super) type Ask = Arc<dyn Fn(String) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 /// A request without an answer by then has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of the requests so far.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +59,7 @@ pub(super) struct Load {
 
 impl Load {
     /// Sends `rate` requests a second, whether or not earlier ones have been answered, to each endpoint in turn.
-    pub(super) fn start(board: Arc<Board>, rate: u32, ask: Ask) -> Self {
+    pub(super) fn start(statuses: Arc<StatusStore>, rate: u32, ask: Ask) -> Self {
         let report = Arc::new(Mutex::new(Report::default()));
         let counts = Arc::clone(&report);
         let task = tokio::spawn(async move {
@@ -68,19 +68,19 @@ impl Load {
             let turn = AtomicUsize::new(0);
             loop {
                 ticks.tick().await;
-                board.note_reader();
-                let endpoints: Vec<_> = board.statuses().into_iter().flat_map(|status| status.endpoints).collect();
+                statuses.note_reader();
+                let endpoints: Vec<_> = statuses.all().iter().flat_map(|status| status.endpoints.clone()).collect();
                 let nth = turn.fetch_add(1, Ordering::Relaxed) % endpoints.len().max(1);
                 let counts = Arc::clone(&counts);
                 let answer = endpoints.into_iter().nth(nth).map(|endpoint| ask(endpoint));
                 tokio::spawn(async move {
                     let answer = match answer {
-                        Some(answer) => {
-                            tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err("no answer".to_owned()))
-                        }
+                        Some(answer) => tokio::time::timeout(REQUEST_TIMEOUT, answer)
+                            .await
+                            .unwrap_or_else(|_| Err("no answer".to_owned())),
                         None => Err("no endpoint is available".to_owned()),
                     };
-                    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut counts = counts.lock();
                     counts.sent += 1;
                     match answer {
                         Ok(version) => *counts.served.entry(version).or_default() += 1,
@@ -97,7 +97,7 @@ impl Load {
 
     /// What came of them so far.
     pub(super) fn report(&self) -> Report {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.report.lock().clone()
     }
 }
 
@@ -114,15 +114,12 @@ pub(super) fn over_http() -> Ask {
 
 async fn get(endpoint: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(endpoint).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
     let request =
         Request::get("/").header("host", endpoint).header("connection", "close").body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    if !response.status().is_success() {
-        return Err(format!("status {}", response.status()).into());
+    let response = exchange(stream, request, Head::default(), Body::Ignored, REQUEST_TIMEOUT).await?;
+    if !response.status.is_success() {
+        return Err(format!("status {}", response.status).into());
     }
-    let version = response.headers().get("x-version").and_then(|value| value.to_str().ok()).unwrap_or("?").to_owned();
-    connection.abort();
+    let version = response.headers.get("x-version").and_then(|value| value.to_str().ok()).unwrap_or("?").to_owned();
     Ok(version)
 }

@@ -9,29 +9,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use composed_core::model::ServiceName;
+use composed_docker::Docker;
+use composed_platform::clock::Clock;
+use composed_simulator::{Behaviour, Sim, World};
+use composed_source::watch::watch as watch_files;
+use composed_status::store::StatusStore;
+use composed_traffic::local::LocalMonitor;
 use crd_schema::status::{ConditionType, Reason, ServiceStatus};
+use crd_schema::{ImageRef, Revision};
 use tokio::sync::{mpsc, watch};
 
 use self::load::{Ask, Load};
 use super::args::{Common, EngineChoice};
-use super::progress::{Progress, Standing, standing};
+use super::progress::{Convergence, Progress, convergence};
 use super::session::{CONVERGED, FAILED, Session, fail, images, print_out, simulated};
 use super::{app, rootfs};
-use crate::board::Board;
-use crate::clock::Clock;
 use crate::controller::Controller;
-use crate::engine::docker::Docker;
-use crate::engine::sim::{Behaviour, Sim, World};
-use crate::model::ServiceName;
-use crate::source::watch::watch as watch_files;
 use crate::state::StateDir;
-use crate::traffic::local::LocalSenses;
 
 const PROJECT: &str = "composed-demo";
 /// So many requests a second are sent.
 const RATE: u32 = 200;
 /// Nothing in the demo takes longer than this.
-const PATIENCE: Duration = Duration::from_mins(2);
+const STEP_TIMEOUT: Duration = Duration::from_mins(2);
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// Runs the demo: exit code 0 if it went as promised.
@@ -70,14 +71,14 @@ struct Stage {
     ask: Ask,
 }
 
-fn image(version: &str) -> String {
-    format!("{PROJECT}:{version}")
+fn image(version: &str) -> ImageRef {
+    ImageRef::new(format!("{PROJECT}:{version}"))
 }
 
 async fn docker_stage(common: &Common) -> anyhow::Result<Stage> {
     let docker = Arc::new(Docker::connect(common.host.as_deref(), PROJECT).await?);
     let rootfs = rootfs::own_rootfs()?;
-    print_out(&format!("This is {}.", crate::engine::Engine::describe(docker.as_ref())));
+    print_out(&format!("This is {}.", composed_core::engine::Engine::describe(docker.as_ref())));
     for (version, health) in [("1", "ok"), ("2", "ok"), ("3", "never")] {
         let changes = [
             r#"ENTRYPOINT ["/composed", "demo-app"]"#.to_owned(),
@@ -88,12 +89,12 @@ async fn docker_stage(common: &Common) -> anyhow::Result<Stage> {
         docker.import_image(rootfs.clone(), &image(version), &changes).await?;
     }
     print_out("Made three images of this very program: version 1, version 2, and version 3, which never gets healthy.");
-    let (clock, board) = (Clock::system(), Arc::<Board>::default());
-    let senses = LocalSenses::new(Some(Arc::clone(&docker)), clock, Arc::clone(&board));
-    let engine = Arc::clone(&docker) as Arc<dyn crate::engine::Engine>;
+    let (clock, statuses) = (Clock::system(), Arc::<StatusStore>::default());
+    let monitor = LocalMonitor::new(Some(Arc::clone(&docker)), clock, Arc::clone(&statuses));
+    let engine = Arc::clone(&docker) as Arc<dyn composed_core::engine::Engine>;
     let state = StateDir::default();
-    let images = images(&board, clock, &state);
-    let session = Session { engine, senses, clock, state, board, images, view: None };
+    let images = images(&statuses, clock, &state);
+    let session = Session { engine, monitor, clock, state, statuses, images, view: None };
     Ok(Stage { session, docker: Some(docker), ask: load::over_http() })
 }
 
@@ -107,10 +108,10 @@ fn simulated_stage() -> Stage {
     }
     let sim = simulated(world, clock);
     let ask = in_simulation(&sim);
-    let engine = Arc::clone(&sim) as Arc<dyn crate::engine::Engine>;
-    let (state, board) = (StateDir::default(), Arc::default());
-    let images = images(&board, clock, &state);
-    let session = Session { engine, senses: sim, clock, state, board, images, view: None };
+    let engine = Arc::clone(&sim) as Arc<dyn composed_core::engine::Engine>;
+    let (state, statuses) = (StateDir::default(), Arc::default());
+    let images = images(&statuses, clock, &state);
+    let session = Session { engine, monitor: sim, clock, state, statuses, images, view: None };
     Stage { session, docker: None, ask }
 }
 
@@ -122,7 +123,7 @@ fn in_simulation(sim: &Arc<Sim>) -> Ask {
         let answer = sim.with(|world, now| {
             let mut all = world.containers.values();
             let there = all.find(|c| c.replica.addresses.values().any(|own| *own == address))?;
-            let version = there.spec.image.rsplit(':').next().unwrap_or_default().to_owned();
+            let version = there.spec.image.as_str().rsplit(':').next().unwrap_or_default().to_owned();
             there.answers(now).then_some(version)
         });
         Box::pin(std::future::ready(answer.ok_or_else(|| "connection refused".to_owned())))
@@ -152,30 +153,30 @@ async fn play(stage: &Stage) -> anyhow::Result<u8> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("web.yaml");
     std::fs::write(&file, document("1"))?;
-    let board = Arc::clone(&stage.session.board);
+    let statuses = Arc::clone(&stage.session.statuses);
     let (stop, stopped) = watch::channel(false);
     let (readings, received) = mpsc::channel(1);
     tokio::spawn(watch_files(dir.path().to_owned(), readings));
     let controller = Controller {
         engine: Arc::clone(&stage.session.engine),
-        senses: Arc::clone(&stage.session.senses),
+        monitor: Arc::clone(&stage.session.monitor),
         clock: stage.session.clock,
         state: stage.session.state.clone(),
-        board: Arc::clone(&board),
+        statuses: Arc::clone(&statuses),
         images: None,
         notifier: None,
         max_rollouts: None,
         confirm_deletion: true,
     };
     let controller = tokio::spawn(controller.run(received, stopped));
-    let mut show = Show { board: Arc::clone(&board), progress: Progress::new(0), load: None };
+    let mut show = Show { statuses: Arc::clone(&statuses), progress: Progress::new(0), load: None };
     let acts = acts(&mut show, stage, &file).await;
     let report = show.load.as_ref().map(Load::report);
     show.load = None;
     // Clean-up: the document goes, so the service is drained and removed, and then its network.
     show.progress.say("\nCleaning up: the file is deleted, so the service is drained and removed.");
     drop(std::fs::remove_file(&file));
-    let gone = show.until(|board| board.statuses().is_empty() && network_gone(board)).await;
+    let gone = show.until(|statuses| statuses.all().is_empty() && network_gone(statuses)).await;
     stop.send_replace(true);
     controller.await?;
     let figures = acts?;
@@ -185,15 +186,15 @@ async fn play(stage: &Stage) -> anyhow::Result<u8> {
     Ok(if failed == 0 { CONVERGED } else { FAILED })
 }
 
-fn network_gone(board: &Board) -> bool {
-    board.events().iter().any(|event| event.action.starts_with("remove network") && event.outcome.is_none())
+fn network_gone(statuses: &StatusStore) -> bool {
+    statuses.events().iter().any(|event| event.action.starts_with("remove network") && event.outcome.is_none())
 }
 
 async fn acts(show: &mut Show, stage: &Stage, file: &Path) -> anyhow::Result<String> {
     show.progress.say("\n1. A file asks for 3 replicas of version 1.");
-    let converged = |status: &ServiceStatus| standing(status) == Standing::Converged;
+    let converged = |status: &ServiceStatus| convergence(status) == Convergence::Converged;
     show.until_service(converged).await.context("version 1 did not become available")?;
-    show.load = Some(Load::start(Arc::clone(&show.board), RATE, Arc::clone(&stage.ask)));
+    show.load = Some(Load::start(Arc::clone(&show.statuses), RATE, Arc::clone(&stage.ask)));
     show.progress.say(&format!("\n   {RATE} requests a second go to the endpoints that the status names."));
     show.pause(Duration::from_secs(2)).await;
     let first = show.taken();
@@ -211,7 +212,7 @@ async fn acts(show: &mut Show, stage: &Stage, file: &Path) -> anyhow::Result<Str
     std::fs::write(file, document("3"))?;
     let rolled_back = |status: &ServiceStatus| {
         let why = status.condition(ConditionType::Progressing).map(|condition| condition.reason);
-        why == Some(Reason::RolledBack) && standing(status) == Standing::Failed
+        why == Some(Reason::RolledBack) && convergence(status) == Convergence::Failed
     };
     show.until_service(rolled_back).await.context("version 3 was not rolled back")?;
     show.pause(Duration::from_secs(1)).await;
@@ -232,17 +233,17 @@ async fn acts(show: &mut Show, stage: &Stage, file: &Path) -> anyhow::Result<Str
 
 /// The audience's view.
 struct Show {
-    board: Arc<Board>,
+    statuses: Arc<StatusStore>,
     progress: Progress,
     load: Option<Load>,
 }
 
 impl Show {
-    async fn until(&mut self, done: impl Fn(&Board) -> bool) -> anyhow::Result<()> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !done(&self.board) {
+    async fn until(&mut self, done: impl Fn(&StatusStore) -> bool) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + STEP_TIMEOUT;
+        while !done(&self.statuses) {
             self.draw();
-            anyhow::ensure!(tokio::time::Instant::now() < deadline, "nothing came of it in {PATIENCE:?}");
+            anyhow::ensure!(tokio::time::Instant::now() < deadline, "nothing came of it in {STEP_TIMEOUT:?}");
             tokio::time::sleep(REDRAW).await;
         }
         self.draw();
@@ -250,7 +251,8 @@ impl Show {
     }
 
     async fn until_service(&mut self, done: impl Fn(&ServiceStatus) -> bool) -> anyhow::Result<()> {
-        self.until(|board| board.status(&ServiceName::new(PROJECT, "web")).is_some_and(|status| done(&status))).await
+        self.until(|statuses| statuses.status(&ServiceName::new(PROJECT, "web")).is_some_and(|status| done(&status)))
+            .await
     }
 
     async fn pause(&mut self, time: Duration) {
@@ -260,9 +262,9 @@ impl Show {
         }
     }
 
-    fn revision(&self) -> String {
-        let status = self.board.status(&ServiceName::new(PROJECT, "web"));
-        status.map(|status| status.revision).unwrap_or_default()
+    fn revision(&self) -> Revision {
+        let status = self.statuses.status(&ServiceName::new(PROJECT, "web"));
+        status.map(|status| status.revision.clone()).unwrap_or_default()
     }
 
     fn taken(&self) -> load::Report {
@@ -271,6 +273,6 @@ impl Show {
 
     fn draw(&mut self) {
         let extra = self.load.as_ref().map(|load| load.report().to_string()).unwrap_or_default();
-        self.progress.show(&self.board, &extra, &|_| true);
+        self.progress.show(&self.statuses, &extra, &|_| true);
     }
 }

@@ -76,3 +76,63 @@ fn an_emptied_one_is_a_broken_one_until_the_document_changes() {
     let optional = Files::new(&[("web.yaml", &with("[{path: none.env, required: false}]"))]);
     assert_eq!(variable(&optional), None);
 }
+
+/// A service document and a Compose project read the same lines alike, but for a name alone.
+#[test]
+fn the_lines_of_a_file_mean_the_same_in_a_service_document_and_in_a_compose_project() {
+    let environment = "{OWN: own, BOTH: mine}";
+    for (format, text, expected) in [
+        ("", "A=1", "1"),
+        ("", "export A=1", "1"),
+        ("", "A: yaml", "yaml"),
+        ("", "A = two words # note", "two words"),
+        ("", "A=x#y", "x#y"),
+        ("", "A=", ""),
+        ("", "A=a=b", "a=b"),
+        ("", "\u{feff}# note\n\n  A=1  ", "1"),
+        ("", "A=\r\nB=2", ""),
+        ("", "A='sin#gle $X \"q\"'", "sin#gle $X \"q\""),
+        ("", "A='it\\'s'", "it's"),
+        ("", "A='back\\slash'", "back\\slash"),
+        ("", "A=\"a\\nb\\tc\\d\" # note", "a\nb\tc\\d"),
+        ("", "A=\"over\ntwo lines\"", "over\ntwo lines"),
+        ("", "A=\"\\$OWN $$OWN ${OWN}\"", "$OWN $OWN own"),
+        ("", "A=$OWN/$NONE/${NONE:-d}", "own//d"),
+        ("", "B=first\nA=${B}-second", "first-second"),
+        ("", "BOTH=theirs\nA=$BOTH", "mine"),
+        ("", "A=1\nA=2", "2"),
+        ("", "A='x' B=y", "x"),
+        ("raw", "A='$X' # y", "'$X' # y"),
+        ("raw", "  A= two words \r\nB=1", " two words "),
+        ("raw", "A=\"over\nB=two lines\"", "\"over"),
+    ] {
+        let format = if format.is_empty() { String::new() } else { format!(", format: {format}") };
+        let keys = format!("environment: {environment}, env_file: [{{path: ./web.env{format}}}]");
+        let ours = format!(
+            "apiVersion: composed.dev/v1\nkind: Service\nmetadata: {{project: shop, name: web}}\nspec: {{image: x, {keys}}}\n"
+        );
+        let composes = format!("name: shop\nservices: {{web: {{image: x, {keys}}}}}\n");
+        let [ours, composes] = [("web.yaml", ours), ("compose.yaml", composes)].map(|(name, document)| {
+            let files = Files::new(&[(name, &document), ("web.env", text)]);
+            assert_eq!(files.catalog.problems, Vec::<String>::new(), "{name}: {text:?}");
+            let Desired::Run(web) = files.desired("web", &[]) else { panic!("{name}: {text:?}") };
+            web.spec.environment.0.clone()
+        });
+        assert_eq!(ours, composes, "{text:?}");
+        assert_eq!(ours["A"], expected, "{text:?}");
+    }
+    for text in ["OWN\n", "NONE\n"] {
+        let files = Files::new(&[("web.yaml", &with("web.env")), ("web.env", text)]);
+        let problem = files.catalog.problems.join("\n");
+        assert!(problem.contains("web.env:1: expected NAME=value: composed never passes"), "{problem}");
+    }
+}
+
+/// Values that use each other grow no further than those of a Compose project may.
+#[test]
+fn what_values_of_a_file_may_become_is_bounded() {
+    let doubling: String = (1..60).map(|n| format!("A{n}=$A{0}$A{0}\n", n - 1)).collect();
+    let files = Files::new(&[("web.yaml", &with("web.env")), ("web.env", &format!("A0=xx\n{doubling}"))]);
+    let problem = files.catalog.problems.join("\n");
+    assert!(problem.contains("bytes of text") && problem.len() < 1000, "{problem}");
+}

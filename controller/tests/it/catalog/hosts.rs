@@ -1,7 +1,7 @@
 //! Which services are for this host.
 
-use composed::source::files::Reading;
-use composed::source::host::HostName;
+use composed_source::files::Reading;
+use composed_source::host::HostName;
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn on(files: &Files, host: HostName) -> Catalog {
 }
 
 fn wanted(catalog: &Catalog, name: &str) -> Option<String> {
-    catalog.service(&ServiceName::new("shop", name)).map(|service| service.spec.image.clone())
+    catalog.service(&ServiceName::new("shop", name)).map(|service| service.spec.image.to_string())
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn database() -> String {
 }
 
 fn volume(files: &Files) -> String {
-    files.catalog.project("shop").volume_name("shop", "data")
+    files.catalog.project("shop").volume_name("shop", "data").to_string()
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use composed::model::DesiredService;
-use composed::source::files::Reading;
+use composed_core::model::DesiredService;
+use composed_source::files::Reading;
 
 use super::*;
 
@@ -29,13 +29,13 @@ fn wanted(files: &Files, name: &str) -> Box<DesiredService> {
 fn who_joins_a_namespace_is_no_other_revision_with_its_owner() {
     let mut files = Files::new(&[("compose.yaml", &project("1"))]);
     let before = ["vpn", "app", "own"].map(|name| wanted(&files, name).revision);
-    assert_eq!(wanted(&files, "app").beside, BTreeMap::from([("vpn".to_owned(), before[0].clone())]));
+    assert_eq!(wanted(&files, "app").namespace_revisions, BTreeMap::from([("vpn".to_owned(), before[0].clone())]));
     files.write("compose.yaml", project("2"));
     files.read();
     let after = ["vpn", "app", "own"].map(|name| wanted(&files, name).revision);
     let changed: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
     assert_eq!(changed, [true, false, true], "it moves with the replicas, others are tied to the document");
-    assert_eq!(wanted(&files, "app").beside["vpn"], after[0]);
+    assert_eq!(wanted(&files, "app").namespace_revisions["vpn"], after[0]);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The cases about what surrounds the replicas: images, networks, volumes, the watch and the claim.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use composed::engine::{Claim, Scope};
-use composed::model::{ImageState, Key};
-use composed::plan::action::Verb;
+use composed_core::engine::{LeaseState, ObserveRequest};
+use composed_core::model::{ImageState, Key};
+use composed_core::plan::action::Verb;
+use crd_schema::{ImageId, ImageRef, NetworkName, VolumeName};
 use futures_util::FutureExt;
 
 use super::{
@@ -29,8 +31,9 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-async fn image(stage: &dyn Stage, name: &str) -> ImageState {
-    let scope = Scope { services: Some([].into()), images: [name.to_owned()].into(), ..Scope::default() };
+async fn image(stage: &dyn Stage, name: &ImageRef) -> ImageState {
+    let scope =
+        ObserveRequest { services: Some([].into()), images: [name.clone()].into(), ..ObserveRequest::default() };
     observe(stage, scope).await.images.remove(name).expect("the image that was asked for")
 }
 
@@ -55,7 +58,7 @@ async fn a_pull_of_nothing_fails_and_is_counted(stage: &dyn Stage) {
                     assert!(!message.is_empty());
                     break count;
                 }
-                ImageState::Pulling(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                ImageState::Pulling(_) => tokio::time::sleep(Duration::from_millis(20)).await, // The pace of looking.
                 other => panic!("after a pull it is {other:?}"),
             }
             assert!(tokio::time::Instant::now() < deadline, "the pull never ends");
@@ -67,70 +70,70 @@ async fn a_pull_of_nothing_fails_and_is_counted(stage: &dyn Stage) {
 
 async fn nothing_is_created_from_an_absent_image(stage: &dyn Stage) {
     let mut print = print(stage, Kind::Serves, 1);
-    print.spec.image = stage.no_image();
+    Arc::make_mut(&mut print.spec).image = stage.no_image();
     let result = apply(stage, Verb::Create(Box::new(print))).await;
     assert!(stale(&result), "{result:?}");
     assert!(replicas(stage).await.is_empty());
     // Nor of what a name stands for by now, where another image was asked for.
     let mut other = super::print(stage, Kind::Serves, 1);
-    other.image = Some(format!("sha256:{}", "0".repeat(64)));
+    other.image = Some(ImageId::new(format!("sha256:{}", "0".repeat(64))));
     let result = apply(stage, Verb::Create(Box::new(other))).await;
     assert!(stale(&result), "{result:?}");
     assert!(replicas(stage).await.is_empty());
 }
 
 async fn a_network_is_created_once(stage: &dyn Stage) {
-    let name = format!("{}_default", stage.project());
+    let name = NetworkName::new(format!("{}_default", stage.project()));
     for _ in 0..2 {
         let verb = Verb::CreateNetwork { key: "default".to_owned(), name: name.clone() };
         apply(stage, verb).await.expect("create network");
         assert_eq!(
-            observe(stage, Scope::default()).await.listing.networks.get(&name),
+            observe(stage, ObserveRequest::default()).await.listing.objects.networks.get(&name),
             Some(&Some(stage.project().to_owned()))
         );
     }
     for _ in 0..2 {
         // Were there two of the name, one would stay.
-        apply(stage, Verb::RemoveNetwork { name: name.clone() }).await.expect("remove network");
-        assert_eq!(observe(stage, Scope::default()).await.listing.networks.get(&name), None);
+        apply(stage, Verb::RemoveNetwork { name: name.clone(), id: None }).await.expect("remove network");
+        assert_eq!(observe(stage, ObserveRequest::default()).await.listing.objects.networks.get(&name), None);
     }
 }
 
 async fn a_volume_is_created_once(stage: &dyn Stage) {
-    let name = format!("{}_data", stage.project());
+    let name = VolumeName::new(format!("{}_data", stage.project()));
     for _ in 0..2 {
         let verb = Verb::CreateVolume { key: "data".to_owned(), name: name.clone() };
         apply(stage, verb).await.expect("create volume");
         assert_eq!(
-            observe(stage, Scope::default()).await.listing.volumes.get(&name),
+            observe(stage, ObserveRequest::default()).await.listing.objects.volumes.get(&name),
             Some(&Some(stage.project().to_owned()))
         );
     }
 }
 
 async fn a_network_in_use_is_not_removed(stage: &dyn Stage) {
-    let name = format!("{}_default", stage.project());
+    let name = NetworkName::new(format!("{}_default", stage.project()));
     apply(stage, Verb::CreateNetwork { key: "default".to_owned(), name: name.clone() }).await.expect("create network");
     let mut print = print(stage, Kind::Serves, 1);
-    print.spec.network_mode = None;
+    Arc::make_mut(&mut print.spec).network_mode = None;
     apply(stage, Verb::Create(Box::new(print))).await.expect("create");
     let replica = replicas(stage).await.remove(0);
-    let target = composed::plan::action::Target { id: replica.id, name: replica.name };
+    let target = composed_core::plan::action::Target { id: replica.id, name: replica.name };
     apply(stage, Verb::Start(target.clone())).await.expect("start");
-    assert!(apply(stage, Verb::RemoveNetwork { name: name.clone() }).await.is_err());
+    assert!(apply(stage, Verb::RemoveNetwork { name: name.clone(), id: None }).await.is_err());
     assert_eq!(
-        observe(stage, Scope::default()).await.listing.networks.get(&name),
+        observe(stage, ObserveRequest::default()).await.listing.objects.networks.get(&name),
         Some(&Some(stage.project().to_owned()))
     );
     until(stage, &target, "reachable", |replica| !replica.addresses.is_empty()).await;
 }
 
 async fn a_foreign_network_is_not_removed(stage: &dyn Stage) {
-    let name = format!("{}_foreign", stage.project());
+    let name = NetworkName::new(format!("{}_foreign", stage.project()));
     stage.add_foreign_network(&name).await;
-    assert_eq!(observe(stage, Scope::default()).await.listing.networks.get(&name), Some(&None));
-    assert!(apply(stage, Verb::RemoveNetwork { name: name.clone() }).await.is_err());
-    assert_eq!(observe(stage, Scope::default()).await.listing.networks.get(&name), Some(&None));
+    assert_eq!(observe(stage, ObserveRequest::default()).await.listing.objects.networks.get(&name), Some(&None));
+    assert!(apply(stage, Verb::RemoveNetwork { name: name.clone(), id: None }).await.is_err());
+    assert_eq!(observe(stage, ObserveRequest::default()).await.listing.objects.networks.get(&name), Some(&None));
 }
 
 async fn the_watch_tells_of_a_life(stage: &dyn Stage) {
@@ -141,8 +144,8 @@ async fn the_watch_tells_of_a_life(stage: &dyn Stage) {
     watched.forget();
     apply(stage, Verb::Start(target.clone())).await.expect("start");
     watched.next("a start", ours).await;
-    until(stage, &target, "healthy", |replica| replica.health == composed::model::Health::Healthy).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until(stage, &target, "healthy", |replica| replica.health == composed_core::model::Health::Healthy).await;
+    tokio::time::sleep(Duration::from_millis(200)).await; // What its start brings is over.
     watched.forget();
     stage.kill(&target.id).await;
     watched.next("a death", ours).await;
@@ -156,7 +159,7 @@ async fn the_watch_tells_of_health(stage: &dyn Stage) {
     for _ in 0..20 {
         watched.next("health", ours).await;
         let seen = super::replica(stage, &target).await.expect("the replica");
-        if seen.health == composed::model::Health::Healthy {
+        if seen.health == composed_core::model::Health::Healthy {
             return;
         }
     }
@@ -180,9 +183,9 @@ async fn the_watch_tells_of_the_end_of_a_stop(stage: &dyn Stage) {
 
 async fn the_watch_keeps_quiet(stage: &dyn Stage) {
     let target = started(stage, Kind::Serves, 1).await;
-    until(stage, &target, "healthy", |replica| replica.health == composed::model::Health::Healthy).await;
+    until(stage, &target, "healthy", |replica| replica.health == composed_core::model::Health::Healthy).await;
     let mut watched = Watched::begin(stage).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await; // What its start brings is over.
     watched.forget();
     // Its healthcheck runs some 10 times in the meantime, and each run is three events of the engine.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -195,14 +198,14 @@ async fn the_watch_keeps_quiet(stage: &dyn Stage) {
 
 async fn only_one_controller_may_act(stage: &dyn Stage) {
     let engine = stage.engine();
-    assert_eq!(engine.claim().await.expect("claim"), Claim::Held);
+    assert_eq!(engine.claim().await.expect("claim"), LeaseState::Held);
     assert!(!stage.rival_claims().await);
-    assert_eq!(engine.claim().await.expect("claim again"), Claim::Held);
+    assert_eq!(engine.claim().await.expect("claim again"), LeaseState::Held);
     engine.release().await.expect("release");
     assert!(stage.rival_claims().await);
     let held = engine.claim().await.expect("claim while the rival has it");
-    assert!(matches!(held, Claim::HeldBy(text) if !text.is_empty()));
+    assert!(matches!(held, LeaseState::HeldBy(text) if !text.is_empty()));
     stage.rival_releases().await;
-    assert_eq!(engine.claim().await.expect("claim after it"), Claim::Held);
+    assert_eq!(engine.claim().await.expect("claim after it"), LeaseState::Held);
     engine.release().await.expect("release");
 }

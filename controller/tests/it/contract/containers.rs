@@ -1,9 +1,11 @@
 //! The cases about the life of a replica.
 
-use composed::engine::Scope;
-use composed::model::{Health, HookEnd, Pending, ServiceName, State};
-use composed::plan::action::{Blueprint, Target, Verb};
-use crd_schema::{Hook, RestartPolicy};
+use std::sync::Arc;
+
+use composed_core::engine::ObserveRequest;
+use composed_core::model::{Health, HookEnd, RunningOperation, ServiceName, State};
+use composed_core::plan::action::{Blueprint, Target, Verb};
+use crd_schema::{Hook, RestartPolicy, Revision};
 use futures_util::FutureExt;
 
 use super::{
@@ -44,12 +46,12 @@ pub(super) fn cases() -> Vec<Case> {
 async fn a_volume_without_a_name_is_handed_on(stage: &dyn Stage) {
     let mount = serde_json::json!({"type": "volume", "target": "/data"});
     let mut first = print(stage, Kind::Serves, 1);
-    first.spec.volumes = vec![serde_json::from_value(mount).expect("a mount")];
+    Arc::make_mut(&mut first.spec).volumes = vec![serde_json::from_value(mount).expect("a mount")];
     apply(stage, Verb::Create(Box::new(first.clone()))).await.expect("create");
     let volumes = replicas(stage).await.remove(0).volumes;
     assert_eq!(volumes.keys().collect::<Vec<_>>(), ["/data"]);
     let second = Blueprint { volumes: volumes.clone(), ..print(stage, Kind::Serves, 2) };
-    let third = Blueprint { spec: first.spec.clone(), ..second.clone() };
+    let third = Blueprint { spec: Arc::clone(&first.spec), ..second.clone() };
     apply(stage, Verb::Create(Box::new(second)))
         .await
         .expect("create, where neither the document nor the image has it");
@@ -62,9 +64,9 @@ async fn a_volume_without_a_name_is_handed_on(stage: &dyn Stage) {
 async fn one_in_anothers_network_knows_when_that_has_ended(stage: &dyn Stage) {
     let host = started(stage, Kind::Serves, 1).await;
     let mut guest = print(stage, Kind::Serves, 2);
-    guest.spec.network_mode = Some("service:web".to_owned());
-    guest.spec.expose.clear();
-    guest.spec.environment = [("PORT".to_owned(), "8081".to_owned())].into_iter().collect();
+    Arc::make_mut(&mut guest.spec).network_mode = Some("service:web".to_owned());
+    Arc::make_mut(&mut guest.spec).expose.clear();
+    Arc::make_mut(&mut guest.spec).environment = [("PORT".to_owned(), "8081".to_owned())].into_iter().collect();
     guest.joins.insert("web".to_owned(), host.clone());
     let third = Blueprint { number: 3, name: guest.service.container(3), ..guest.clone() };
     apply(stage, Verb::Create(Box::new(guest.clone()))).await.expect("create");
@@ -72,12 +74,12 @@ async fn one_in_anothers_network_knows_when_that_has_ended(stage: &dyn Stage) {
     let target = Target { id: one.id, name: one.name };
     apply(stage, Verb::Start(target.clone())).await.expect("start");
     let seen = replica(stage, &target).await.expect("the guest");
-    let owner = (seen.shares[0].id.as_str(), seen.shares[0].service.as_str());
-    assert_eq!((owner, seen.alone()), ((host.id.as_str(), "web"), false), "{seen:?}");
+    let owner = (seen.joined[0].id.as_str(), seen.joined[0].service.as_str());
+    assert_eq!((owner, seen.lost_namespace()), ((host.id.as_str(), "web"), false), "{seen:?}");
     // In another run of its owner the namespace is another.
     stage.kill(&host.id).await;
     until(stage, &host, "ended", |one| !one.state.is_live()).await;
-    assert!(replica(stage, &target).await.expect("the guest").alone(), "its owner does not run");
+    assert!(replica(stage, &target).await.expect("the guest").lost_namespace(), "its owner does not run");
     apply(stage, Verb::Create(Box::new(third.clone()))).await.expect("create beside one that does not run");
     let third = replicas(stage).await.into_iter().find(|one| one.name == third.name).expect("the third");
     let third = Target { id: third.id, name: third.name };
@@ -87,16 +89,16 @@ async fn one_in_anothers_network_knows_when_that_has_ended(stage: &dyn Stage) {
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     apply(stage, Verb::Start(host.clone())).await.expect("start again");
     until(stage, &host, "running", |one| one.state == State::Running).await;
-    assert!(replica(stage, &target).await.expect("the guest").alone(), "it was started anew");
+    assert!(replica(stage, &target).await.expect("the guest").lost_namespace(), "it was started anew");
     apply(stage, Verb::Start(third.clone())).await.expect("start beside one that runs");
-    assert!(!replica(stage, &third).await.expect("the third").alone(), "it has joined that run");
+    assert!(!replica(stage, &third).await.expect("the third").lost_namespace(), "it has joined that run");
     stage.remove(&host.id).await;
-    assert!(replica(stage, &third).await.expect("the third").alone(), "its owner is gone");
+    assert!(replica(stage, &third).await.expect("the third").lost_namespace(), "its owner is gone");
 }
 
 async fn what_is_created_is_observed(stage: &dyn Stage) {
     let mut print = print(stage, Kind::Serves, 3);
-    print.spec.restart = Some(RestartPolicy::Always);
+    Arc::make_mut(&mut print.spec).restart = Some(RestartPolicy::Always);
     apply(stage, Verb::Create(Box::new(print.clone()))).await.expect("create");
     let found = replicas(stage).await;
     assert_eq!(found.len(), 1);
@@ -109,7 +111,7 @@ async fn what_is_created_is_observed(stage: &dyn Stage) {
     assert_eq!((seen.started_at, seen.restart_count, seen.pid), (None, 0, 0));
     assert!(seen.restarts && seen.busy_with.is_none() && !seen.pre_stop_done);
     assert!(seen.ports.contains_key("8080/tcp"), "{:?}", seen.ports);
-    assert!(seen.id.len() == 64, "the full id: {}", seen.id);
+    assert!(seen.id.as_str().len() == 64, "the full id: {}", seen.id);
 }
 
 async fn creating_twice_makes_one(stage: &dyn Stage) {
@@ -161,7 +163,7 @@ async fn a_stop_is_begun_promptly_and_observed(stage: &dyn Stage) {
     apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop");
     assert!(begin.elapsed() < std::time::Duration::from_millis(700), "it took {:?}", begin.elapsed());
     let seen = replica(stage, &target).await.expect("the replica");
-    assert_eq!((seen.state, seen.busy_with), (State::Running, Some(Pending::Stop)));
+    assert_eq!((seen.state, seen.busy_with), (State::Running, Some(RunningOperation::Stop)));
     apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop, while it stops");
     let ended = until(stage, &target, "stopped", |replica| replica.busy_with.is_none()).await;
     assert!(matches!(ended.state, State::Exited(_)), "{:?}", ended.state);
@@ -272,7 +274,7 @@ async fn a_foreign_name_is_not_created_over(stage: &dyn Stage) {
 async fn nothing_foreign_is_changed(stage: &dyn Stage) {
     let name = format!("{}-foreign", stage.project());
     let id = stage.add_foreign(&name).await;
-    let snapshot = observe(stage, Scope::default()).await;
+    let snapshot = observe(stage, ObserveRequest::default()).await;
     assert!(snapshot.replicas.values().flatten().all(|replica| replica.id != id));
     assert!(
         snapshot.listing.owned.iter().all(|service| service.project == stage.project()),
@@ -304,7 +306,7 @@ async fn pre_stop_hooks_run_and_count_as_run_even_if_they_fail(stage: &dyn Stage
     let verb = Verb::PreStop { target: target.clone(), hooks };
     apply(stage, verb.clone()).await.expect("pre_stop");
     let seen = replica(stage, &target).await.expect("the replica");
-    assert!(seen.busy_with == Some(Pending::PreStop) || seen.pre_stop_done);
+    assert!(seen.busy_with == Some(RunningOperation::PreStop) || seen.pre_stop_done);
     let done = until(stage, &target, "done with its hooks", |replica| replica.pre_stop_done).await;
     assert_eq!(done.state, State::Running);
     until(stage, &target, "idle", |replica| replica.busy_with.is_none()).await;
@@ -326,7 +328,7 @@ async fn post_start_hooks_run_up_to_the_first_that_fails(stage: &dyn Stage) {
 
 async fn a_restart_policy_can_be_switched_off(stage: &dyn Stage) {
     let mut print = print(stage, Kind::Serves, 1);
-    print.spec.restart = Some(RestartPolicy::UnlessStopped);
+    Arc::make_mut(&mut print.spec).restart = Some(RestartPolicy::UnlessStopped);
     apply(stage, Verb::Create(Box::new(print))).await.expect("create");
     let seen = replicas(stage).await.remove(0);
     assert!(seen.restarts);
@@ -343,19 +345,22 @@ async fn only_the_services_asked_for_are_shown_in_full(stage: &dyn Stage) {
     let mut print = print(stage, Kind::Serves, 1);
     (print.name, print.service) = (other.container(1), other.clone());
     apply(stage, Verb::Create(Box::new(print))).await.expect("create");
-    let shown = |snapshot: composed::model::Snapshot| snapshot.replicas.into_keys().collect::<Vec<_>>();
+    let shown = |snapshot: composed_core::model::Snapshot| snapshot.replicas.into_keys().collect::<Vec<_>>();
 
-    let one = observe(stage, Scope { services: Some([other.clone()].into()), ..Scope::default() }).await;
+    let one =
+        observe(stage, ObserveRequest { services: Some([other.clone()].into()), ..ObserveRequest::default() }).await;
     assert_eq!(one.listing.owned, [other.clone(), web(stage)].into());
     assert_eq!(shown(one), std::slice::from_ref(&other));
-    let all = observe(stage, Scope::default()).await;
+    let all = observe(stage, ObserveRequest::default()).await;
     assert_eq!(shown(all), [other, web(stage)]);
 }
 
 async fn records_never_reach_the_engine(stage: &dyn Stage) {
     let target = started(stage, Kind::Serves, 1).await;
-    apply(stage, Verb::Withdraw(target.clone())).await.expect("withdraw");
-    let outcome = composed::model::Outcome::Available;
-    apply(stage, Verb::Conclude { revision: "r1".to_owned(), outcome, failure: None }).await.expect("conclude");
+    apply(stage, Verb::Drain(target.clone())).await.expect("withdraw");
+    let outcome = composed_core::model::Outcome::Available;
+    apply(stage, Verb::RecordOutcome { revision: Revision::new("r1"), outcome, failure: None })
+        .await
+        .expect("conclude");
     assert_eq!(replica(stage, &target).await.expect("the replica").state, State::Running);
 }

@@ -1,7 +1,9 @@
 //! Cases about the containers of hooks: they are seen, and are no replicas.
 
-use composed::model::{HookKind, HookRun, State};
-use crd_schema::{Healthcheck, Mount, MountKind, Network};
+use std::sync::Arc;
+
+use composed_core::model::{HookKind, HookRun, State};
+use crd_schema::{ContainerId, Healthcheck, Mount, MountKind, Network, NetworkName};
 use futures_util::FutureExt as _;
 
 use super::docker::{Run, docker};
@@ -20,13 +22,13 @@ fn hook(stage: &dyn Stage, kind: Kind) -> Blueprint {
     let mut print = print(stage, kind, 1);
     print.hook = Some(HookKind::PreDeploy);
     print.name = HookKind::PreDeploy.container(&print.service);
-    print.spec.healthcheck = Some(Healthcheck { disable: true, ..Healthcheck::default() });
-    print.spec.expose.clear();
+    Arc::make_mut(&mut print.spec).healthcheck = Some(Healthcheck { disable: true, ..Healthcheck::default() });
+    Arc::make_mut(&mut print.spec).expose.clear();
     print
 }
 
 async fn hooks(stage: &dyn Stage) -> Vec<HookRun> {
-    let scope = Scope { services: Some([web(stage)].into()), ..Scope::default() };
+    let scope = ObserveRequest { services: Some([web(stage)].into()), ..ObserveRequest::default() };
     observe(stage, scope).await.hooks.remove(&web(stage)).unwrap_or_default()
 }
 
@@ -46,7 +48,7 @@ async fn until(stage: &dyn Stage, what: &str, wanted: impl Fn(&HookRun) -> bool)
             return run.clone();
         }
         assert!(tokio::time::Instant::now() < deadline, "the hook is not {what}: {now:?}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(30)).await; // The pace of looking.
     }
 }
 
@@ -59,7 +61,7 @@ async fn a_hook_is_seen_and_is_no_replica(stage: &dyn Stage) {
     assert_eq!((seen.started_at, seen.ended_at), (None, None));
     let there = replicas(stage).await;
     assert_eq!(there.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), [replica.id.as_str()]);
-    let all = observe(stage, Scope { services: Some([].into()), ..Scope::default() }).await;
+    let all = observe(stage, ObserveRequest { services: Some([].into()), ..ObserveRequest::default() }).await;
     assert!(all.listing.owned.contains(&web(stage)) && all.hooks.is_empty());
     apply(stage, Verb::Remove(target)).await.expect("remove");
     apply(stage, Verb::Remove(replica)).await.expect("remove");
@@ -109,7 +111,7 @@ async fn a_hook_that_takes_too_long_is_told_to_stop(stage: &dyn Stage) {
     apply(stage, Verb::Stop { target: target.clone(), cut: 0 }).await.expect("stop");
     until(stage, "told to stop", |run| run.stopping || run.state != State::Running).await;
     let ended = until(stage, "at its end", |run| matches!(run.state, State::Exited(_))).await;
-    assert!(!ended.by_hand, "it was our own doing: {ended:?}");
+    assert!(!ended.stopped_externally, "it was our own doing: {ended:?}");
     apply(stage, Verb::Remove(target)).await.expect("remove");
 }
 
@@ -118,18 +120,19 @@ async fn a_hook_that_takes_too_long_is_told_to_stop(stage: &dyn Stage) {
 async fn a_hook_has_no_name_on_the_networks_and_its_volumes_without_one_go_with_it() {
     let Some(run) = Run::begin().await else { return };
     let stage = run.stage(0).await;
-    let name = format!("{}_default", stage.project());
+    let name = NetworkName::new(format!("{}_default", stage.project()));
     let mut context = context(&stage);
     context.networks.insert("default".to_owned(), (name.clone(), Network::default()));
     let network = Verb::CreateNetwork { key: "default".to_owned(), name };
     stage.engine().apply(&network, &context).await.expect("create network");
     let mut print = hook(&stage, Kind::Serves);
-    print.spec.network_mode = None;
-    print.spec.volumes = vec![Mount { kind: MountKind::Volume, target: "/data".to_owned(), ..Mount::default() }];
+    Arc::make_mut(&mut print.spec).network_mode = None;
+    Arc::make_mut(&mut print.spec).volumes =
+        vec![Mount { kind: MountKind::Volume, target: "/data".to_owned(), ..Mount::default() }];
     stage.engine().apply(&Verb::Create(Box::new(print)), &context).await.expect("create");
     let made = hooks(&stage).await.remove(0);
-    let inspect = |format: &'static str, id: String| async move {
-        docker(&["inspect", "--format", format, &id]).await.expect("inspect").trim().to_owned()
+    let inspect = |format: &'static str, id: ContainerId| async move {
+        docker(&["inspect", "--format", format, id.as_str()]).await.expect("inspect").trim().to_owned()
     };
     let aliases = inspect("{{range .NetworkSettings.Networks}}{{.Aliases}}{{end}}", made.id.clone()).await;
     assert!(!aliases.contains("web"), "{aliases}");

@@ -5,9 +5,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use composed::engine::docker::Docker;
-use composed::engine::{Claim, Engine};
-use crd_schema::{ComposeDuration, Healthcheck, ServiceSpec};
+use composed_core::engine::{Engine, LeaseState};
+use composed_docker::Docker;
+use crd_schema::{ComposeDuration, ContainerId, Healthcheck, ImageRef, NetworkName, ServiceSpec};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
@@ -53,7 +53,7 @@ impl Run {
         let own = tokio::process::Command::new(env!("CARGO_BIN_EXE_composed")).arg("own-rootfs").output().await;
         let tar = own.expect("composed own-rootfs").stdout;
         let changes = [r#"ENTRYPOINT ["/composed","demo-app"]"#, "ENV VERSION=1", "EXPOSE 8080"].map(str::to_owned);
-        engine.import_image(tar, &run.image, &changes).await.expect("import");
+        engine.import_image(tar, &ImageRef::new(&run.image), &changes).await.expect("import");
         Some(run)
     }
 
@@ -123,7 +123,7 @@ impl Stage for DockerStage {
         let quick = Some(ComposeDuration::from_millis(200));
         let test = ["CMD", "/composed", "demo-app", "check"].map(str::to_owned).to_vec();
         ServiceSpec {
-            image: self.image.clone(),
+            image: ImageRef::new(self.image.clone()),
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             entrypoint: (kind == Kind::Unstartable).then(|| vec!["/nowhere".to_owned()]),
             network_mode: Some("none".to_owned()),
@@ -133,45 +133,45 @@ impl Stage for DockerStage {
         }
     }
 
-    fn no_image(&self) -> String {
+    fn no_image(&self) -> ImageRef {
         // Refused at once, and never asked of a registry elsewhere.
-        format!("localhost:1/{}/nowhere:1", self.project)
+        ImageRef::new(format!("localhost:1/{}/nowhere:1", self.project))
     }
 
-    fn kill<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
-        async { drop(docker(&["kill", id]).await.expect("kill")) }.boxed()
+    fn kill<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, ()> {
+        async { drop(docker(&["kill", id.as_str()]).await.expect("kill")) }.boxed()
     }
 
-    fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
-        async { drop(docker(&["rm", "-f", id]).await.expect("rm")) }.boxed()
+    fn remove<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, ()> {
+        async { drop(docker(&["rm", "-f", id.as_str()]).await.expect("rm")) }.boxed()
     }
 
-    fn add_foreign<'a>(&'a self, name: &'a str) -> BoxFuture<'a, String> {
+    fn add_foreign<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ContainerId> {
         async move {
             // As near to ours as it can be: another instance of composed with the same project and service.
             let service = format!("dev.composed.service={}/web", self.project);
             let labels = ["--label", "dev.composed.instance=another", "--label", &service];
             let words = [&["run", "-d", "--name", name, "--net", "none"], labels.as_slice(), &[&self.image]].concat();
-            docker(&words).await.expect("run")
+            ContainerId::new(docker(&words).await.expect("run"))
         }
         .boxed()
     }
 
-    fn peek<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<(String, String)>> {
+    fn peek<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Option<(String, String)>> {
         async {
-            let seen = docker(&["inspect", "--format", "{{.Name}} {{.State.Status}}", id]).await.ok()?;
+            let seen = docker(&["inspect", "--format", "{{.Name}} {{.State.Status}}", id.as_str()]).await.ok()?;
             let (name, state) = seen.split_once(' ')?;
             Some((name.trim_start_matches('/').to_owned(), state.to_owned()))
         }
         .boxed()
     }
 
-    fn add_foreign_network<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
-        async { drop(docker(&["network", "create", name]).await.expect("network create")) }.boxed()
+    fn add_foreign_network<'a>(&'a self, name: &'a NetworkName) -> BoxFuture<'a, ()> {
+        async { drop(docker(&["network", "create", name.as_str()]).await.expect("network create")) }.boxed()
     }
 
     fn rival_claims(&self) -> BoxFuture<'_, bool> {
-        async { self.rival.claim().await.expect("claim") == Claim::Held }.boxed()
+        async { self.rival.claim().await.expect("claim") == LeaseState::Held }.boxed()
     }
 
     fn rival_releases(&self) -> BoxFuture<'_, ()> {

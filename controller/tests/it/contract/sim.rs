@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::clock::Clock;
-use composed::engine::Engine;
-use composed::engine::sim::{Behaviour, Sim, World, tick};
-use composed::model::State;
-use crd_schema::{ComposeDuration, Healthcheck, ServiceSpec};
+use composed_core::engine::Engine;
+use composed_core::model::State;
+use composed_platform::clock::Clock;
+use composed_simulator::{Behaviour, Sim, World, tick};
+use crd_schema::{ComposeDuration, ContainerId, Healthcheck, ImageRef, NetworkName, ServiceSpec};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -22,8 +22,8 @@ struct SimStage {
     project: String,
 }
 
-fn image(kind: Kind) -> String {
-    format!("{kind:?}").to_lowercase()
+fn image(kind: Kind) -> ImageRef {
+    ImageRef::new(format!("{kind:?}").to_lowercase())
 }
 
 impl SimStage {
@@ -39,7 +39,7 @@ impl SimStage {
         world.images.insert(image(Kind::Lingers), lingers);
         world.images.insert(image(Kind::Crashes), crashes);
         world.images.insert(image(Kind::Unstartable), unstartable);
-        world.networks.insert("c_default".to_owned(), Some("c".to_owned()));
+        world.networks.insert(NetworkName::new("c_default"), Some("c".to_owned()));
         let clock = Clock::system();
         Self { project: "c".to_owned(), sim: Arc::new(Sim::new(world, Arc::new(move || clock.now()), "me")) }
     }
@@ -65,19 +65,19 @@ impl Stage for SimStage {
         }
     }
 
-    fn no_image(&self) -> String {
-        "nowhere".to_owned()
+    fn no_image(&self) -> ImageRef {
+        ImageRef::new("nowhere")
     }
 
-    fn kill<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
+    fn kill<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, ()> {
         async { self.sim.with(|world, now| world.kill(id, 137, now)) }.boxed()
     }
 
-    fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
+    fn remove<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, ()> {
         async { self.sim.with(|world, _| drop(world.containers.remove(id))) }.boxed()
     }
 
-    fn add_foreign<'a>(&'a self, name: &'a str) -> BoxFuture<'a, String> {
+    fn add_foreign<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ContainerId> {
         async move {
             self.sim.with(|world, now| {
                 world.add_foreign(name, now);
@@ -89,7 +89,7 @@ impl Stage for SimStage {
         .boxed()
     }
 
-    fn peek<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<(String, String)>> {
+    fn peek<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Option<(String, String)>> {
         async {
             self.sim.with(|world, _| {
                 let replica = &world.containers.get(id)?.replica;
@@ -99,17 +99,17 @@ impl Stage for SimStage {
         .boxed()
     }
 
-    fn add_foreign_network<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
+    fn add_foreign_network<'a>(&'a self, name: &'a NetworkName) -> BoxFuture<'a, ()> {
         async {
             self.sim.with(|world, _| {
-                world.networks.insert(name.to_owned(), None);
+                world.networks.insert(name.clone(), None);
             });
         }
         .boxed()
     }
 
     fn rival_claims(&self) -> BoxFuture<'_, bool> {
-        async { self.sim.with(|world, _| world.claim("rival")) == composed::engine::Claim::Held }.boxed()
+        async { self.sim.with(|world, _| world.claim("rival")) == composed_core::engine::LeaseState::Held }.boxed()
     }
 
     fn rival_releases(&self) -> BoxFuture<'_, ()> {

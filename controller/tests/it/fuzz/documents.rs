@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use composed::source::catalog::Catalog;
-use composed::source::files::Source;
+use composed_source::catalog::Catalog;
+use composed_source::files::Source;
 use fastrand::Rng;
 
 use super::mutate::worse;
@@ -53,7 +53,7 @@ fn corpus() -> &'static Vec<Vec<u8>> {
             all.filter_map(|path| std::fs::read(path.join(file)).ok()).collect()
         };
         let mut all = below("../crd-schema/tests/compose/corpus", "compose.yaml");
-        all.extend(below("tests/golden", "desired.yaml"));
+        all.extend(below("core/tests/golden", "desired.yaml"));
         assert!(all.len() > 60, "{}", all.len());
         all
     })

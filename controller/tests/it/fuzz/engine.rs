@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::engine::docker::Docker;
-use composed::engine::{Asked, Context, Engine, Scope, look};
-use composed::model::ServiceName;
-use composed::plan::action::{Blueprint, Target, Verb};
-use crd_schema::ServiceSpec;
+use composed_core::engine::{ActionContext, DesiredContainer, Engine, ObserveRequest, observe_once};
+use composed_core::model::ServiceName;
+use composed_core::plan::action::{Blueprint, Target, Verb};
+use composed_docker::Docker;
+use crd_schema::{ContainerId, ImageId, ImageRef, NetworkName, Revision, ServiceSpec, VolumeName};
 use fastrand::Rng;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -151,23 +151,23 @@ pub(super) async fn play(mut rng: Rng) {
     let engine = Wrong::begin(&mut rng);
     let docker = Docker::connect(Some(&engine.host), "fuzz").await.expect("the version is right");
     let (web, db) = (ServiceName::new("shop", "web"), ServiceName::new("shop", "db"));
-    let spec = ServiceSpec { image: "shop/web:1".to_owned(), ..ServiceSpec::default() };
-    let context = Context { project: "shop".to_owned(), ..Context::default() };
-    let scope = Scope {
+    let spec = ServiceSpec { image: ImageRef::new("shop/web:1"), ..ServiceSpec::default() };
+    let context = ActionContext { project: "shop".to_owned(), ..ActionContext::default() };
+    let scope = ObserveRequest {
         services: Some([web.clone(), db.clone()].into()),
-        images: ["shop/web:1".to_owned()].into(),
+        images: [ImageRef::new("shop/web:1")].into(),
         compose: Arc::new([web.clone(), db.clone()].into()),
-        asked: [(db, Asked { spec: spec.clone(), context: context.clone() })].into(),
+        desired: [(db, DesiredContainer { spec: spec.clone().into(), context: context.clone() })].into(),
     };
-    let target = Target { id: "aaaaaaaaaaaaaaaa".to_owned(), name: "shop-web-1".to_owned() };
+    let target = Target { id: ContainerId::new("aaaaaaaaaaaaaaaa"), name: "shop-web-1".to_owned() };
     let print = Blueprint {
         name: web.container(2),
         service: web,
         hook: None,
         number: 2,
-        revision: "r1".to_owned(),
+        revision: Revision::new("r1"),
         generation: 7,
-        spec,
+        spec: spec.into(),
         volumes: BTreeMap::new(),
         joins: BTreeMap::new(),
         image: None,
@@ -178,14 +178,14 @@ pub(super) async fn play(mut rng: Rng) {
         Verb::Rename { target: target.clone(), to: "shop-web-failed".to_owned() },
         Verb::DisableRestart(target.clone()),
         Verb::Remove(target),
-        Verb::CreateNetwork { key: "default".to_owned(), name: "shop_default".to_owned() },
-        Verb::RemoveNetwork { name: "shop_default".to_owned() },
-        Verb::CreateVolume { key: "data".to_owned(), name: "shop_data".to_owned() },
-        Verb::RemoveImage { id: "sha256:1".to_owned() },
+        Verb::CreateNetwork { key: "default".to_owned(), name: NetworkName::new("shop_default") },
+        Verb::RemoveNetwork { name: NetworkName::new("shop_default"), id: None },
+        Verb::CreateVolume { key: "data".to_owned(), name: VolumeName::new("shop_data") },
+        Verb::RemoveImage { id: ImageId::new("sha256:1") },
     ];
     let talk = async {
         drop(docker.claim().await);
-        if let Ok(seen) = look(&docker, &scope).await {
+        if let Ok(seen) = observe_once(&docker, &scope).await {
             let all = seen.replicas.keys().chain(&seen.listing.owned).chain(seen.hooks.keys());
             for name in all {
                 assert!(ServiceName::checked(&name.project, &name.name).is_some(), "{name:?}");

@@ -1,10 +1,11 @@
 //! A registry that answers with anything, to every question that is asked of registries.
 
-use composed::clock::Clock;
-use composed::images::Ask as _;
-use composed::images::credentials::Credentials;
-use composed::images::reference::Reference;
-use composed::images::registry::Registries;
+use composed_core::reference::Reference;
+use composed_platform::clock::Clock;
+use composed_registry::RegistryClient as _;
+use composed_registry::credentials::Credentials;
+use composed_registry::registry::Registries;
+use crd_schema::{ImageDigest, ImageRef};
 use fastrand::Rng;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -71,13 +72,13 @@ pub(super) async fn play(mut rng: Rng) {
     let auths = format!(r#"{{"auths": {{"127.0.0.1:{port}": {{"username": "ann", "password": "hunter2"}}}}}}"#);
     std::fs::write(dir.path().join("config.json"), auths).expect("a file");
     let registries = Registries::new(Credentials::in_dir(dir.path().to_owned()), Clock::system());
-    let image = Reference::parse(&format!("127.0.0.1:{port}/shop/web:1")).expect("a reference");
+    let image = Reference::parse(&ImageRef::new(format!("127.0.0.1:{port}/shop/web:1"))).expect("a reference");
     let talk = async {
         for _ in 0..2 {
             let problems = [
                 registries.digest(&image).await.err().map(|why| format!("{why:?}")),
                 registries.tags(&image).await.err().map(|why| format!("{why:?}")),
-                registries.platforms(&image, "sha256:abc").await.err().map(|why| format!("{why:?}")),
+                registries.platforms(&image, &ImageDigest::new("sha256:abc")).await.err().map(|why| format!("{why:?}")),
             ];
             for problem in problems.into_iter().flatten() {
                 assert!(!problem.contains("hunter2") && problem.len() < 4096, "{problem}");

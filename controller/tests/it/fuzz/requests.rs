@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed::api::webhook::{Hook, Provider, serve_on};
-use composed::board::Board;
-use composed::clock::Clock;
-use composed::engine::docker::Docker;
-use composed::traffic::view::{Options, View};
+use composed_api::webhook::{Provider, Webhook, serve_on};
+use composed_docker::Docker;
+use composed_platform::clock::Clock;
+use composed_status::store::StatusStore;
+use composed_traffic::view::{View, ViewOptions};
 use fastrand::Rng;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -75,7 +75,7 @@ pub(super) async fn webhooks(mut rng: Rng) {
     let address = listener.local_addr().expect("an address");
     let nudge = Arc::new(Notify::new());
     let provider = [Provider::Github, Provider::Gitlab, Provider::Gitea, Provider::Forgejo][rng.usize(..4)];
-    let hook = Hook::new("shop", provider, "a secret of the shop", Arc::clone(&nudge));
+    let hook = Webhook::new("shop", provider, "a secret of the shop", Arc::clone(&nudge));
     let server = tokio::spawn(serve_on(listener, Arc::new(vec![hook])));
     let texts: Vec<_> = (0..8).map(|_| text(&mut rng, &DELIVERIES)).collect();
     let each = texts.iter().map(|text| async move {
@@ -94,11 +94,11 @@ pub(super) async fn webhooks(mut rng: Rng) {
 pub(super) async fn view(mut rng: Rng) {
     let engine = engine::Wrong::begin(&mut rng);
     let docker = Docker::connect(Some(&engine.host), "fuzz").await.expect("the version is right");
-    let options = Options { labels: Vec::new(), throttle: Duration::from_secs(2), traefik: None };
-    let board = Arc::new(Board::default());
+    let options = ViewOptions { labels: Vec::new(), throttle: Duration::from_secs(2), traefik: None };
+    let statuses = Arc::new(StatusStore::default());
     // Before the first look all requests wait for it.
-    board.set_health(|health| health.ready = true);
-    let view = View::new(Arc::new(docker), board, Clock::system(), options);
+    statuses.set_health(|health| health.ready = true);
+    let view = View::new(Arc::new(docker), statuses, Clock::system(), options);
     let dir = tempfile::tempdir().expect("a directory");
     let socket = dir.path().join("view.sock");
     let path = socket.clone();

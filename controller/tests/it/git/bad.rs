@@ -67,7 +67,7 @@ async fn links_are_followed_inside_the_repository_only() {
     let reading = Followed::begin([repo.source()], state.path()).next().await;
     assert_eq!(reading.refused, Vec::<String>::new());
     assert_eq!(image(&reading, "api"), "api:1");
-    let found: Vec<_> = reading.env_files.values().flatten().map(|content| content.clone().unwrap()).collect();
+    let found: Vec<_> = reading.env_files.values().flatten().map(|content| content.as_deref().unwrap()).collect();
     assert_eq!(found, [b"A=1\n", b"A=1\n"]);
 }
 
@@ -153,7 +153,7 @@ async fn a_relative_bind_needs_a_place_on_the_host() {
     repo.commit("one");
     let source = GitSource { host_root: Some("/srv/shop".into()), ..repo.source() };
     let reading = Followed::begin([source], state.path()).next().await;
-    let catalog = composed::source::catalog::Catalog::new(&reading, &composed::source::catalog::Catalog::empty(false));
-    let web = catalog.service(&composed::model::ServiceName::new("shop", "web")).unwrap();
+    let catalog = composed_source::catalog::Catalog::new(&reading, &composed_source::catalog::Catalog::empty(false));
+    let web = catalog.service(&composed_core::model::ServiceName::new("shop", "web")).unwrap();
     assert_eq!(web.spec.volumes[0].source.as_deref(), Some("/srv/shop/deploy/data"));
 }

@@ -1,8 +1,8 @@
 //! Compose projects in a repository: read whole from the commit, filled in with what the repository and this host say.
 
-use composed::model::ServiceName;
-use composed::source::catalog::Catalog;
-use composed::source::compose::Asked;
+use composed_core::model::ServiceName;
+use composed_source::catalog::Catalog;
+use composed_source::compose::ComposeOptions;
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn catalog(reading: &Reading) -> Catalog {
 }
 
 fn image_of(catalog: &Catalog, project: &str, name: &str) -> Option<String> {
-    catalog.service(&ServiceName::new(project, name)).map(|service| service.spec.image.clone())
+    catalog.service(&ServiceName::new(project, name)).map(|service| service.spec.image.to_string())
 }
 
 #[tokio::test]
@@ -95,12 +95,12 @@ async fn variables_of_this_host_fill_in_what_the_repository_does_not_say() {
     let (repo, state) = (shop(), tempfile::tempdir().unwrap());
     let file = state.path().join("host.env");
     std::fs::write(&file, "TAG=host\n").unwrap();
-    let compose = Asked {
+    let compose = ComposeOptions {
         name: Some("other".to_owned()),
         profiles: vec!["tools".to_owned()],
         env_files: vec![file.clone()],
         variables: [("DB".to_owned(), "9".to_owned())].into(),
-        ..Asked::default()
+        ..ComposeOptions::default()
     };
     let copies = state.path().join("git");
     let source = || GitSource { compose: compose.clone(), ..repo.source() };

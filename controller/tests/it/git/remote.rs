@@ -52,8 +52,8 @@ async fn a_push_is_taken_and_a_remote_that_is_away_stops_nothing() {
 
 #[tokio::test]
 async fn without_state_a_remote_that_is_away_lets_nothing_be_removed() {
-    use composed::model::{Desired, ServiceName};
-    use composed::source::catalog::Catalog;
+    use composed_core::model::{Desired, ServiceName};
+    use composed_source::catalog::Catalog;
     if !git_is_here() {
         return;
     }
@@ -103,7 +103,7 @@ fn a_crash_at_any_moment_is_harmless() {
         repo.commit(&last);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let followed = runtime.block_on(async { Followed::begin([repo.source()], state.path()) });
-        std::thread::sleep(Duration::from_millis(u64::from(number * 6)));
+        std::thread::sleep(Duration::from_millis(u64::from(number * 6))); // It is killed at this moment.
         runtime.shutdown_timeout(Duration::from_secs(5));
         drop(followed);
     }

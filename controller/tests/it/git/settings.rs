@@ -1,7 +1,7 @@
 //! From the command line to what runs: flags and the settings file say the same.
 
 use clap::Parser as _;
-use composed::cli::args::{Cli, Verb};
+use composed::cli::args::{Cli, CliCommand};
 use composed::cli::repositories::{Repositories, given, repositories};
 use composed::cli::run;
 use crd_schema::status::RevisionOutcome;
@@ -10,7 +10,7 @@ use super::*;
 
 fn asked(words: &[&str]) -> Result<Option<Repositories>, String> {
     let cli = Cli::try_parse_from(["composed", "run"].iter().chain(words)).map_err(|error| error.to_string())?;
-    let Verb::Run(args) = cli.verb else { panic!("run") };
+    let CliCommand::Run(args) = cli.verb else { panic!("run") };
     repositories(&args.git, &given(&args.git)?, &args.compose, &cli.common)
 }
 
@@ -115,7 +115,7 @@ fn settings_may_be_about_other_things_than_repositories() {
     std::fs::write(dir.path().join("hook"), "https://hooks.example/hunter2\n").unwrap();
     let parsed = |words: &[&str]| {
         let cli = Cli::try_parse_from(["composed", "run"].iter().chain(words)).unwrap();
-        let Verb::Run(args) = cli.verb else { panic!("run") };
+        let CliCommand::Run(args) = cli.verb else { panic!("run") };
         (args, cli.common)
     };
     let (args, common) =
@@ -134,7 +134,7 @@ fn settings_may_be_about_other_things_than_repositories() {
 
 #[tokio::test]
 async fn the_controller_says_which_commit_asked() {
-    use composed::api::{Overview, client};
+    use composed_api::{Overview, client};
     if !git_is_here() {
         return;
     }
@@ -146,7 +146,7 @@ async fn the_controller_says_which_commit_asked() {
     let words = ["composed", "run", "--engine", "simulated", "--git", repo.path().to_str().unwrap(), "--state-dir"];
     let more = [state.path().to_str().unwrap(), "--socket", socket.to_str().unwrap()];
     let cli = Cli::try_parse_from(words.iter().chain(&more)).unwrap();
-    let Verb::Run(args) = cli.verb else { panic!("run") };
+    let CliCommand::Run(args) = cli.verb else { panic!("run") };
     let running = tokio::spawn(async move { run::run(args, &cli.common).await.map(drop) });
     let until = async |done: &dyn Fn(&Overview) -> bool| {
         let wait = tokio::time::timeout(LONG, async {
@@ -157,7 +157,7 @@ async fn the_controller_says_which_commit_asked() {
                         return overview;
                     }
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await; // The pace of looking.
             }
         });
         wait.await.expect("the status")

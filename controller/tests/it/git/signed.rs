@@ -1,6 +1,6 @@
 //! Signatures: by keys that are listed on the host, and by nobody else.
 
-use composed::source::git::Verify;
+use composed_source::git::Verify;
 
 use super::*;
 

@@ -1,9 +1,12 @@
 //! Versions that were followed and proved themselves are written back, and nothing else is.
 
-use composed::cli::progress::{Standing, standing};
-use composed::engine::sim::Behaviour;
-use composed::source::git::WriteBack;
+use std::sync::Arc;
+
+use composed::cli::progress::{Convergence, convergence};
 use composed::state::StateDir;
+use composed_simulator::Behaviour;
+use composed_source::git::WriteBack;
+use crd_schema::ImageRef;
 use crd_schema::status::ServiceStatus;
 
 use super::*;
@@ -34,17 +37,17 @@ fn writing(address: &str) -> GitSource {
 fn running(
     sources: Vec<GitSource>,
     state: &Path,
-) -> (Running, Arc<composed::engine::sim::Sim>, Arc<crate::images::Scripted>) {
+) -> (Running, Arc<composed_simulator::Sim>, Arc<crate::images::Scripted>) {
     let (sim, clock) = engine();
     let (running, registry) = asking(&sim, clock, StateDir::default());
     *registry.tags.lock().unwrap() = vec!["1.4.0".to_owned()];
     let sources = sources.into_iter().map(|source| (source, Arc::new(Notify::new()))).collect();
-    tokio::spawn(watch(sources, state.to_owned(), Arc::clone(&running.board), running.readings.clone()));
+    tokio::spawn(watch(sources, state.to_owned(), Arc::clone(&running.statuses), running.readings.clone()));
     (running, sim, registry)
 }
 
 fn raised(status: &ServiceStatus) -> Option<&str> {
-    status.update.as_ref()?.raised_from.as_deref()
+    status.update.as_ref()?.raised_from.as_ref().map(ImageRef::as_str)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,8 +70,8 @@ async fn a_version_that_proved_itself_becomes_a_commit_and_nothing_is_rolled_out
     assert_eq!(show("%s"), "shop/web: web:1.4.0 to web:1.4.2");
     assert_eq!(repo.git(&["diff", "--name-only", "HEAD", "origin/main"]), "deploy/web.yaml");
     assert_eq!(status.commit.as_ref().unwrap().subject, "shop/web: web:1.4.0 to web:1.4.2");
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(standing(&running.board.status(&crate::undo::web()).unwrap()), Standing::Converged);
+    tokio::time::sleep(Duration::from_secs(2)).await; // Nothing may come meanwhile.
+    assert_eq!(convergence(&running.statuses.status(&crate::undo::web()).unwrap()), Convergence::Converged);
     assert_eq!(creations(&sim), made, "what the commit asks for runs already");
     assert_eq!(repo.git(&["rev-list", "--count", "origin/main"]), "2");
     running.end().await;
@@ -85,10 +88,10 @@ async fn what_failed_or_cannot_be_pushed_is_not_written_back() {
     let head = || repo.git(&["ls-remote", "origin", "refs/heads/main"]);
     let before = head();
     let broken = Behaviour { unstartable: true, ..Behaviour::default() };
-    sim.with(|world, _| world.images.insert("web:1.4.1".to_owned(), broken));
+    sim.with(|world, _| world.images.insert(ImageRef::new("web:1.4.1"), broken));
     *registry.tags.lock().unwrap() = vec!["1.4.1".to_owned()];
-    running.until(|status| standing(status) == Standing::Failed).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    running.until(|status| convergence(status) == Convergence::Failed).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // Nothing may come meanwhile.
     assert_eq!(head(), before, "a version that failed");
 
     // Somebody has pushed what is refused: nothing comes after it, and nobody is overwritten.
@@ -97,8 +100,10 @@ async fn what_failed_or_cannot_be_pushed_is_not_written_back() {
     repo.git(&["push", "--quiet", "origin", "main"]);
     let wrong = head();
     *registry.tags.lock().unwrap() = vec!["1.4.2".to_owned()];
-    running.until(|status| status.history[0].image == "web:1.4.2" && standing(status) == Standing::Converged).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    running
+        .until(|status| status.history[0].image == "web:1.4.2" && convergence(status) == Convergence::Converged)
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // Nothing may come meanwhile.
     assert_eq!(head(), wrong, "what people have pushed stays");
     running.end().await;
 }
@@ -122,14 +127,14 @@ async fn a_repository_s_own_hooks_decide_and_another_user_s_are_not_run() {
     let head = || repo.git(&["ls-remote", "origin", "refs/heads/main"]);
     let before = head();
     *registry.tags.lock().unwrap() = vec!["1.4.2".to_owned()];
-    let proved = |status: &ServiceStatus| raised(status).is_some() && standing(status) == Standing::Converged;
+    let proved = |status: &ServiceStatus| raised(status).is_some() && convergence(status) == Convergence::Converged;
     running.until(proved).await;
     let begin = tokio::time::Instant::now();
     while !ran.exists() {
         assert!(begin.elapsed() < LONG, "its hook was asked");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // The pace of looking.
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // Nothing may come meanwhile.
     assert_eq!(head(), before, "its hook has said no");
     running.end().await;
 
@@ -143,7 +148,7 @@ async fn a_repository_s_own_hooks_decide_and_another_user_s_are_not_run() {
     running.converged("web:1.4.0").await;
     *registry.tags.lock().unwrap() = vec!["1.4.2".to_owned()];
     running.until(proved).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // Nothing may come meanwhile.
     assert!(!ran.exists(), "another user's hook was run");
     running.end().await;
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use composed::engine::sim::Behaviour;
-use composed::model::{HookKind, State};
-use composed::plan::action::Verb;
-use crd_schema::{ComposeDuration, DeployHook, Hooks, OnInterrupt};
+use composed_core::model::{HookKind, State};
+use composed_core::plan::action::Verb;
+use composed_simulator::Behaviour;
+use crd_schema::{ComposeDuration, ContainerId, DeployHook, Hooks, ImageRef, OnInterrupt, Revision};
 use jiff::Timestamp;
 
 use super::{Event, Run, Seen};
@@ -23,12 +23,12 @@ impl Rules {
     /// Lets the images have hooks, some of which fail, and kills some of them.
     pub(super) fn new(
         rng: &mut fastrand::Rng,
-        images: &mut BTreeMap<String, Behaviour>,
+        images: &mut BTreeMap<ImageRef, Behaviour>,
         script: &mut Vec<(Duration, Event)>,
     ) -> Self {
         for (name, behaviour) in images.iter_mut() {
             behaviour.hook = (Duration::from_millis(rng.u64(0..6000)), 0);
-            if name.starts_with("bad") {
+            if name.as_str().starts_with("bad") {
                 match rng.u8(0..4) {
                     0 => *behaviour = Behaviour { hook: (behaviour.hook.0, 3), ..Behaviour::default() },
                     1 => *behaviour = Behaviour { hook: (Duration::from_hours(1), 0), ..Behaviour::default() },
@@ -60,7 +60,7 @@ impl Rules {
 #[derive(Clone, Debug)]
 struct Ran {
     kind: HookKind,
-    revision: String,
+    revision: Revision,
     epoch: u32,
     interrupted: bool,
     /// The state directory was lost since.
@@ -76,10 +76,10 @@ pub(super) struct Ledger {
     /// Counts the documents.
     pub(super) epoch: u32,
     /// By container and start.
-    runs: BTreeMap<(String, Timestamp), Ran>,
+    runs: BTreeMap<(ContainerId, Timestamp), Ran>,
     /// Killed by the judge.
-    killed: BTreeSet<String>,
-    passed: BTreeSet<String>,
+    killed: BTreeSet<ContainerId>,
+    passed: BTreeSet<Revision>,
 }
 
 impl Run {
@@ -90,7 +90,7 @@ impl Run {
             let hooks = world.containers.values().filter_map(|c| Some((c.hook?, c.replica.clone())));
             hooks.collect()
         });
-        let running: BTreeSet<String> = self.sim.with(|world, _| {
+        let running: BTreeSet<Revision> = self.sim.with(|world, _| {
             let live = world.containers.values().filter(|c| c.hook.is_none() && c.replica.state.is_live());
             live.map(|c| c.replica.revision.clone()).collect()
         });
@@ -161,7 +161,7 @@ impl Run {
     /// Ends a hook from outside; whether there was one to be ended.
     pub(super) fn kill_hook(&mut self) -> bool {
         let killed = self.sim.with(|world, now| {
-            let running = |c: &&composed::engine::sim::Container| c.hook.is_some() && c.replica.state == State::Running;
+            let running = |c: &&composed_simulator::Container| c.hook.is_some() && c.replica.state == State::Running;
             let id = world.containers.values().find(running).map(|c| c.replica.id.clone())?;
             world.kill(&id, 137, now);
             Some(id)
@@ -171,12 +171,12 @@ impl Run {
     }
 
     /// Whether a container is a hook's.
-    pub(super) fn is_of_hook(&self, id: &str) -> bool {
+    pub(super) fn is_of_hook(&self, id: &ContainerId) -> bool {
         self.sim.with(|world, _| world.containers.get(id).is_some_and(|container| container.hook.is_some()))
     }
 
     /// Whether a hook that is stopped has not had its time.
-    pub(super) fn stops_a_hook_early(&self, id: &str) -> Option<String> {
+    pub(super) fn stops_a_hook_early(&self, id: &ContainerId) -> Option<String> {
         self.sim.with(|world, now| {
             let container = world.containers.get(id)?;
             let started = container.replica.started_at?;
@@ -194,8 +194,10 @@ impl Run {
         if self.wish.gone {
             assert!(left.is_empty(), "H4: it is gone, but there is {left:?}");
         }
-        let well = !self.wish.image.starts_with("bad") && self.memory.failure.is_none() && self.wish.replicas > 0;
-        let paused = self.memory.failure.is_some();
+        let well = !self.wish.image.as_str().starts_with("bad")
+            && self.memory.revisions.failure.is_none()
+            && self.wish.replicas > 0;
+        let paused = self.memory.revisions.failure.is_some();
         if well && !paused {
             assert!(left.iter().all(|(kind, _)| *kind == HookKind::PostDeploy), "H4: leftovers {left:?}");
         }

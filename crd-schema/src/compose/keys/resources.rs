@@ -1,13 +1,13 @@
 //! The keys of networks, volumes, configs and secrets.
 
-use super::{Key, elsewhere, no, note, yes};
+use super::key::{ComposeKey, elsewhere, no, note, yes};
 
 const SWARM: &str = "it belongs to Swarm; mount a file: `file: ./name`";
 const PUT: &str = "put into the container before its first start; not where the root file system is read-only";
 const NAMED: &str = "it is for Swarm: a file that is mounted has a path only";
 
 /// The keys of the resources that services share.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ComposeKey] = &[
     yes("network.attachable"),
     yes("network.driver"),
     yes("network.driver_opts"),

@@ -1,6 +1,6 @@
 //! The keys of a service.
 
-use super::{Key, elsewhere, no, note, rollout, yes};
+use super::key::{ComposeKey, elsewhere, no, note, rollout, yes};
 
 const RT: &str = "in microseconds; the kernel must have a real-time scheduler for groups";
 const WINDOWS: &str = "it is for Windows; remove it";
@@ -8,7 +8,7 @@ const OWNER: &str =
     "of what is put into the container; a `file` is mounted as it is on the host, and refused with this key";
 
 /// The keys of a service but for `deploy`.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ComposeKey] = &[
     yes("service.annotations"),
     elsewhere("service.attach", "it concerns `docker compose up` in a terminal"),
     yes("service.blkio_config"),
@@ -53,7 +53,10 @@ pub(super) const KEYS: &[Key] = &[
     no("service.credential_spec", WINDOWS),
     yes("service.depends_on"),
     yes("service.depends_on.*.condition"),
-    yes("service.depends_on.*.required"),
+    note(
+        "service.depends_on.*.required",
+        "with `false`, a dependency that has failed or is not there holds nothing up",
+    ),
     note("service.depends_on.*.restart", "a change of the other is a change of this one: both are rolled out"),
     elsewhere("service.develop", "it is for `docker compose watch`"),
     yes("service.device_cgroup_rules"),
@@ -223,11 +226,10 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 const SWARM: &str = "it is for Swarm";
-const RATIO: &str = "only 0: a rollout with a failed replica has failed";
-const BACK: &str = "a rollback goes by the rules of the rollout: only the value that `update_config` has";
+const BACK: &str = "`rollback`: what is different while a failed rollout goes back";
 
 /// The keys of a service's `deploy`.
-pub(super) const DEPLOY: &[Key] = &[
+pub(super) const DEPLOY: &[ComposeKey] = &[
     yes("service.deploy"),
     note("service.deploy.mode", "`replicated`, or `global`: one replica, as there is one host"),
     elsewhere("service.deploy.endpoint_mode", SWARM),
@@ -250,31 +252,34 @@ pub(super) const DEPLOY: &[Key] = &[
     yes("service.deploy.resources.reservations.devices.options"),
     no("service.deploy.resources.reservations.generic_resources", "it belongs to Swarm; remove it"),
     note("service.deploy.restart_policy", "takes the place of `restart`, as in Compose"),
-    yes("service.deploy.restart_policy.condition"),
-    note("service.deploy.restart_policy.max_attempts", "with `on-failure`"),
-    elsewhere(
-        "service.deploy.restart_policy.delay",
-        "it is for Swarm: the engine waits 100ms, then twice as long each time",
+    note(
+        "service.deploy.restart_policy.condition",
+        "where it is not written, the engine has no policy, as in Compose, and what ends is replaced",
     ),
-    elsewhere("service.deploy.restart_policy.window", SWARM),
+    note(
+        "service.deploy.restart_policy.max_attempts",
+        "as in Swarm: so many further runs, then it has failed for good",
+    ),
+    note(
+        "service.deploy.restart_policy.delay",
+        "as in Swarm: composed itself makes the next one, so long after the end (the engine's own policy is off then)",
+    ),
+    note("service.deploy.restart_policy.window", "as in Swarm: only the ends within it count for `max_attempts`"),
     rollout("service.deploy.update_config", "what it leaves open has composed's default, not Swarm's"),
     rollout(
         "service.deploy.update_config.parallelism",
         "`max_surge`, and with stop-first `max_unavailable`; 0 is all at once",
     ),
     rollout("service.deploy.update_config.order", "`order`"),
-    rollout(
-        "service.deploy.update_config.failure_action",
-        "`failure_action`: `rollback` or `pause`; `continue` is refused",
-    ),
+    rollout("service.deploy.update_config.failure_action", "`failure_action`: `rollback`, `pause` or `continue`"),
     rollout("service.deploy.update_config.monitor", "`min_ready`: the longer one of `monitor` and `delay`"),
     rollout("service.deploy.update_config.delay", "`min_ready`: the longer one of `monitor` and `delay`"),
-    rollout("service.deploy.update_config.max_failure_ratio", RATIO),
+    rollout("service.deploy.update_config.max_failure_ratio", "`max_failure_ratio`"),
     rollout("service.deploy.rollback_config", BACK),
     rollout("service.deploy.rollback_config.parallelism", BACK),
     rollout("service.deploy.rollback_config.order", BACK),
-    rollout("service.deploy.rollback_config.failure_action", "only `pause`"),
+    rollout("service.deploy.rollback_config.failure_action", "a rollback that fails goes on, ever more slowly"),
     rollout("service.deploy.rollback_config.monitor", BACK),
     rollout("service.deploy.rollback_config.delay", BACK),
-    rollout("service.deploy.rollback_config.max_failure_ratio", RATIO),
+    rollout("service.deploy.rollback_config.max_failure_ratio", "a rollback that fails goes on, ever more slowly"),
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crd_schema::compose::keys::{Class, Key, keys};
+use crd_schema::compose::keys::{Class, ComposeKey, keys};
 use serde_json::Value;
 
 use super::{folder, one, said};
@@ -50,7 +50,7 @@ fn walk_if(schema: &Value, node: &Value, path: &str, found: &mut BTreeSet<String
 }
 
 /// The key that decides about a path: its own, or one above it that is refused or left to another program.
-fn decides(path: &str) -> Option<&'static Key> {
+fn decides(path: &str) -> Option<&'static ComposeKey> {
     let mut above = Some(path);
     while let Some(path_above) = above {
         let key = keys().find(|key| key.path == path_above);

@@ -303,6 +303,14 @@ fn deploy(service: &mut Map<String, Value>) {
         service.insert("replicas".into(), json!(1));
     }
     if let Some(policy) = deploy.remove("restart_policy") {
+        let time = |key: &&str| {
+            let written: ComposeDuration = policy.get(*key)?.as_str()?.parse().ok()?;
+            Some(((*key).to_owned(), json!(written.to_string())))
+        };
+        let rules: Map<_, _> = ["delay", "window"].iter().filter_map(time).collect();
+        if !rules.is_empty() && policy["condition"] != "none" {
+            service.insert("restart_policy".into(), Value::Object(rules));
+        }
         let restart = match (policy["condition"].as_str().unwrap(), policy.get("max_attempts")) {
             ("any", None) => "always".to_owned(),
             ("none", None) => "no".to_owned(),

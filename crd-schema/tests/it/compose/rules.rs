@@ -7,6 +7,52 @@ use crd_schema::{FailureAction, IntOrPercent, Object, Order};
 
 use super::{Memory, one, request, said, services};
 
+/// What Compose gives to the engine is `restart`; what only Swarm acts on is `restart_policy`.
+#[test]
+fn restart_policies_mean_what_they_say() {
+    let table = [
+        ("{max_attempts: 3}", None, Some(r#"{"max_attempts":3}"#)),
+        ("{delay: 5s}", None, Some(r#"{"delay":"5s"}"#)),
+        ("{condition: any, max_attempts: 3}", Some("always"), Some(r#"{"max_attempts":3}"#)),
+        ("{condition: any}", Some("always"), None),
+        ("{condition: none, delay: 5s, max_attempts: 3}", Some("no"), None),
+        ("{condition: no}", Some("no"), None),
+        ("{condition: on-failure}", Some("on-failure"), None),
+        ("{condition: on-failure, max_attempts: 3}", Some("on-failure:3"), None),
+        (
+            "{condition: on-failure, max_attempts: 3, delay: 5s, window: 2m}",
+            Some("on-failure:3"),
+            Some(r#"{"delay":"5s","window":"2m"}"#),
+        ),
+    ];
+    for (written, restart, rules) in table {
+        let text =
+            format!("services: {{web: {{image: web, restart: always, deploy: {{restart_policy: {written}}}}}}}\n");
+        let loaded = one(&text).unwrap_or_else(|problems| panic!("{written}: {}", said(&problems)));
+        let spec = &services(&loaded)["web"].spec;
+        let shown = spec.restart_policy.map(|rules| serde_json::to_string(&rules).unwrap());
+        assert_eq!(
+            (spec.restart.map(|word| word.to_string()).as_deref(), shown.as_deref()),
+            (restart, rules),
+            "{written}"
+        );
+    }
+}
+
+#[test]
+fn rollback_config_says_what_is_different() {
+    let text = "services:\n  web:\n    image: web\n    deploy:\n      replicas: 4\n      \
+        update_config: {parallelism: 1, order: start-first, failure_action: continue, max_failure_ratio: 0.25}\n      \
+        rollback_config: {parallelism: 0, order: start-first, failure_action: pause, monitor: 1s}\n";
+    let loaded = one(text).unwrap_or_else(|problems| panic!("{}", said(&problems)));
+    let rollout = services(&loaded)["web"].spec.rollout.clone().unwrap();
+    assert_eq!(rollout.failure_action, Some(FailureAction::Continue));
+    assert_eq!(rollout.max_failure_ratio.as_ref().map(crd_schema::Decimal::as_str), Some("0.25"));
+    let back = rollout.rollback.unwrap();
+    assert_eq!((back.order, back.max_surge), (None, Some(IntOrPercent::Percent(100))));
+    assert_eq!(back.min_ready, Some(crd_schema::ComposeDuration::from_secs(1)));
+}
+
 #[test]
 fn each_object_knows_its_file_and_line() {
     let mut files = Memory::new(&[
@@ -71,6 +117,12 @@ fn a_value_of_a_variable_is_shown_as_it_was_written() {
     ]);
     let problems = said(&load(&request(), &mut files).unwrap_err());
     assert!(problems.contains("`${SECRET}` is not an IP address") && !problems.contains("hunter"), "{problems}");
+    let mut files = Memory::new(&[
+        ("compose.yaml", "services:\n  web:\n    image: \"x:${SECRET}:1\"\n"),
+        (".env", "SECRET=hunter2hunter\n"),
+    ]);
+    let problems = said(&load(&request(), &mut files).unwrap_err());
+    assert!(problems.contains("more than one tag") && !problems.contains("hunter"), "{problems}");
     let mut files = Memory::new(&[("compose.yaml", "services: {web: {image: x}}"), (".env", "A=1\nB='hunter2\n")]);
     let problems = said(&load(&request(), &mut files).unwrap_err());
     assert!(problems.contains(".env:2:1") && !problems.contains("hunter"), "{problems}");
@@ -78,9 +130,13 @@ fn a_value_of_a_variable_is_shown_as_it_was_written() {
 
 #[test]
 fn a_variable_that_is_not_set_is_noted_once() {
-    let loaded = one("services:\n  web:\n    image: x:${TAG}\n    hostname: h${TAG}\n    user: ${NONE:-1}\n").unwrap();
+    let loaded =
+        one("services:\n  web:\n    image: x\n    domainname: d${TAG}\n    hostname: h${TAG}\n    user: ${NONE:-1}\n")
+            .unwrap();
     let notes: Vec<_> = loaded.notes.iter().map(|note| (note.message.as_str(), note.line)).collect();
-    assert_eq!(notes, [("the variable `TAG` is not set: it is empty", 3)]);
+    assert_eq!(notes, [("the variable `TAG` is not set: it is empty", 4)]);
+    let problems = said(&one("services:\n  web:\n    image: x:${TAG}\n").unwrap_err());
+    assert!(problems.contains("there is no tag after `:`"), "an image without a tag is none: {problems}");
 }
 
 #[test]

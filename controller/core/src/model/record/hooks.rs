@@ -1,0 +1,100 @@
+//! What is remembered of the hooks of revisions.
+
+use crd_schema::Revision;
+use jiff::Timestamp;
+
+use super::super::{DesiredService, HookKind, HookRecord, HookState, Observed, State};
+use super::{Outcome, RevisionRecord, ServiceRecord};
+
+impl RevisionRecord {
+    /// What is remembered of a hook of it.
+    pub fn hook(&self, kind: HookKind) -> Option<&HookRecord> {
+        match kind {
+            HookKind::PreDeploy => self.pre_deploy.as_ref(),
+            HookKind::PostDeploy => self.post_deploy.as_ref(),
+        }
+    }
+
+    fn hook_mut(&mut self, kind: HookKind) -> &mut Option<HookRecord> {
+        match kind {
+            HookKind::PreDeploy => &mut self.pre_deploy,
+            HookKind::PostDeploy => &mut self.post_deploy,
+        }
+    }
+
+    /// Takes over what was known of the same revision when its document changes. What ran well is not run again; what did
+    /// not is tried once more.
+    pub(super) fn inherit_hooks(&mut self, old: &Self, goes_on: bool) {
+        self.pre_deploy = old.pre_deploy.clone().filter(|hook| goes_on || hook.state == HookState::Done);
+        self.post_deploy = old.post_deploy.clone().filter(|_| goes_on);
+    }
+}
+
+impl ServiceRecord {
+    /// Takes in what is seen of hooks. That one was begun is known from its container on, which is made before it is
+    /// started; one whose container is gone before its end was noted has been interrupted.
+    pub(super) fn observe_hooks(&mut self, observed: &Observed, believed: bool, now: Timestamp) {
+        let generation = self.generation;
+        for run in &observed.hooks {
+            let Some(record) = self.revisions.history.iter_mut().rev().find(|record| record.revision == run.revision)
+            else {
+                continue;
+            };
+            let slot = record.hook_mut(run.kind);
+            let begins = match slot {
+                None if run.kind == HookKind::PreDeploy => run.counts(generation),
+                None | Some(HookRecord { state: HookState::Due, .. }) => run.generation == generation,
+                Some(HookRecord { state: HookState::Interrupted, attempts, .. }) => run.attempt > *attempts,
+                Some(_) => false,
+            };
+            if begins {
+                let begun = HookRecord { state: HookState::Begun, attempts: run.attempt, ..HookRecord::due(now) };
+                *slot = Some(begun);
+            }
+            let begun = slot.as_mut().filter(|slot| slot.state == HookState::Begun && run.state != State::Created);
+            if let Some(slot) = begun.filter(|slot| slot.running_since.is_none()) {
+                let started = run.started_at.filter(|_| believed).map_or(now, |started| started.min(now));
+                slot.running_since = Some(started);
+            }
+        }
+        for record in &mut self.revisions.history {
+            for kind in [HookKind::PreDeploy, HookKind::PostDeploy] {
+                let there = observed.hooks.iter().any(|run| run.kind == kind && run.revision == record.revision);
+                if let Some(slot) =
+                    record.hook_mut(kind).as_mut().filter(|slot| slot.state == HookState::Begun && !there)
+                {
+                    slot.state = HookState::Interrupted;
+                    slot.ended = Some(now);
+                }
+            }
+        }
+    }
+
+    /// Whether the revision waits for something that is no progress of its own, and no lack of it.
+    pub(super) fn waits_for_others(desired: &DesiredService, observed: &Observed) -> bool {
+        let begun = observed.replicas.iter().any(|replica| replica.revision == desired.revision);
+        !begun && observed.waits_for_others()
+    }
+
+    /// Writes down how a hook ended.
+    pub fn record_hook_result(&mut self, kind: HookKind, revision: &Revision, end: &HookRecord, now: Timestamp) {
+        let Some(record) = self.revisions.history.iter_mut().rev().find(|record| record.revision == *revision) else {
+            return;
+        };
+        if let Some(slot) = record.hook_mut(kind) {
+            (slot.state, slot.code, slot.ended) = (end.state, end.code, Some(now));
+            slot.refused.clone_from(&end.refused);
+            slot.output.clone_from(&end.output);
+        }
+        self.revisions.progress_since = Some(now);
+    }
+
+    /// After a rollout its post-deploy hook is due.
+    pub(super) fn schedule_post_deploy(record: &mut RevisionRecord, now: Timestamp) {
+        // One that this rollout has had is known by its container, if by nothing else.
+        let has = HookKind::PostDeploy.spec_in(&record.spec).is_some() && record.post_deploy.is_none();
+        if record.outcome == Outcome::Available && record.fresh && has {
+            record.post_deploy = Some(HookRecord::due(now));
+        }
+    }
+}

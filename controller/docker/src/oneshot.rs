@@ -1,0 +1,100 @@
+//! What the containers of hooks have said: the last of it, read once for each, and bounded whatever comes. Lines are whole,
+//! so that secrets are found in them: they are cut where those were hidden.
+
+use std::time::Duration;
+
+use bollard::{container::LogOutput, query_parameters::LogsOptions};
+use crd_schema::ContainerId;
+use futures_util::StreamExt as _;
+
+use super::{
+    connect::{Api, segment},
+    seen::InspectCache,
+};
+
+/// So many lines, and so many bytes at all.
+const LINES: usize = 20;
+const BYTES: usize = 64 * 1024;
+/// The engine keeps what is longer in pieces, and counts these.
+const PIECE: usize = 16 * 1024;
+/// The engine has them at hand, or not at all.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The last lines of a container that has ended. What cannot be read, since its logs go elsewhere, is nothing.
+pub(super) async fn output(api: &Api, seen: &InspectCache, id: &ContainerId) -> Vec<String> {
+    if let Some(known) = seen.output(id) {
+        return known;
+    }
+    let Ok(bare) = segment(id.as_str()) else { return Vec::new() };
+    let tail = (LINES + 1).to_string();
+    let options = LogsOptions { stdout: true, stderr: true, tail, ..LogsOptions::default() };
+    let mut pieces = api.client.logs(bare, Some(options)).boxed();
+    let mut text = Vec::new();
+    let mut whole = false;
+    let read = async {
+        loop {
+            match pieces.next().await {
+                None => {
+                    whole = true;
+                    break;
+                }
+                Some(Err(_)) => break,
+                Some(Ok(
+                    LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
+                )) => text.extend_from_slice(&message),
+                Some(Ok(LogOutput::StdIn { .. })) => {}
+            }
+            if text.len() > BYTES {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(CALL_TIMEOUT, read).await.is_err() {
+        tracing::warn!(container = id.as_str(), "its output could not be read in time");
+    }
+    let lines = lines(&text, whole);
+    seen.put_output(id, &lines);
+    lines
+}
+
+/// The last lines of a text, of those that are certainly whole. With `ended`, it was read to its end.
+fn lines(text: &[u8], ended: bool) -> Vec<String> {
+    let pieces = text.len() / PIECE;
+    let text = String::from_utf8_lossy(text);
+    let mut all: Vec<&str> = text.split_inclusive('\n').collect();
+    if !ended && all.last().is_some_and(|line| !line.ends_with('\n')) {
+        all.pop();
+    }
+    // As many as were asked for: the first one may be the rest of a longer one.
+    if !ended || all.len() + pieces > LINES {
+        all.drain(..all.len().min(1));
+    }
+    let all: Vec<&str> = all.into_iter().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let surplus = all.len().saturating_sub(LINES);
+    all.into_iter().skip(surplus).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept_whole() {
+        let text: String = (0..30).map(|line| format!("line {line}\r\n")).collect();
+        let text = text + "\n\n" + &"x".repeat(1000);
+        let last = lines(text.as_bytes(), true);
+        assert_eq!(last.len(), LINES);
+        assert_eq!((last[0].as_str(), last[18].as_str(), last[19].len()), ("line 11", "line 29", 1000));
+        assert!(lines(b"\xff\n", true).first().is_some_and(|line| !line.is_empty()));
+    }
+
+    #[test]
+    fn a_line_that_may_not_be_whole_is_none() {
+        assert_eq!(lines(b"one\ntwo\nthr", false), ["two"]);
+        assert_eq!(lines(b"one\ntwo\nthree", true), ["one", "two", "three"]);
+        assert!(lines(b"", false).is_empty() && lines(b"one", false).is_empty());
+        let text = |long: usize| format!("rest\n{}\n{}", "x".repeat(long), "last\n".repeat(17));
+        assert_eq!(lines(text(2 * PIECE).as_bytes(), true).len(), 18);
+        assert_eq!(lines(text(10).as_bytes(), true).len(), 19);
+    }
+}

@@ -1,0 +1,64 @@
+//! What a service waits for, as one word of a closed list.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of a wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WaitReason {
+    /// Its catalog entry is held: the text says why.
+    #[default]
+    Held,
+    /// Its next step is under way.
+    Step,
+    /// The service is paused.
+    Paused,
+    /// Its document is missing; the service is removed unless it returns.
+    MissingDocument,
+    /// Only a changed document or a command goes on.
+    ChangedDocument,
+    /// A network or volume of the project is not there yet.
+    ProjectObject,
+    /// A network or volume that is external is not there.
+    ExternalObject,
+    /// A dependency is not ready.
+    Dependency,
+    /// As many services as are allowed roll out already.
+    RolloutLimit,
+    /// An image is being pulled, or cannot be.
+    Image,
+    /// The back-off after failures in a row.
+    Backoff,
+    /// A hook runs, or is to be removed.
+    Hook,
+    /// A replica is not available yet.
+    Replica,
+    /// A replica cannot start before another one has gone.
+    Place,
+    /// A proxy has to begin, or to stop, routing to a replica.
+    Proxy,
+    /// Requests are in flight on a replica that is being replaced.
+    Requests,
+    /// A replica is stopping.
+    Stop,
+    /// A container is being removed.
+    Removal,
+    /// Another service shares namespaces of a replica.
+    Namespace,
+    /// A canary is on trial.
+    Canary,
+    /// Another tool changes the containers.
+    ExternalChange,
+    /// The state directory was lost: stops may be under way that nobody remembers.
+    LostMemory,
+    /// The engine does not show yet what was done.
+    Observation,
+}
+
+impl fmt::Display for WaitReason {
+    /// The variant's name, as it is serialised.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
