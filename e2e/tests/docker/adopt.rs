@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use e2e::check::containers;
 use e2e::controller::{Controller, brief, condition, plan, plan_in, verb};
@@ -222,6 +223,7 @@ const DIFFERS: [&str; 2] = ["35-own", "57-contents"];
 /// What Compose makes of every project of the corpus is what composed would make: none of it would be replaced.
 #[test]
 fn s26_the_corpus_is_adopted_as_it_is() {
+    let _turn = turn();
     scenario("26 the corpus adopted", secs(900), |world| {
         let program = match compose() {
             Ok(program) => program,
@@ -284,6 +286,13 @@ fn s26_the_corpus_is_adopted_as_it_is() {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert!(unmade.is_empty() && adopted > 100, "{unmade:?}");
     });
+}
+
+/// The turn of a scenario that makes the whole corpus: its projects have the addresses, host ports and images of their files,
+/// which an engine has once. It is taken before a seat, so that no seat is held while waiting.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The directories of the projects that the schema's own tests hold against Compose.

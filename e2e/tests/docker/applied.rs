@@ -12,7 +12,7 @@ use e2e::secs;
 use e2e::stage::{say, scenario};
 use e2e::world::World;
 
-use crate::adopt::{Images, copy, corpus};
+use crate::adopt::{Images, copy, corpus, turn};
 
 /// So many at once; those that got in each other's way (host ports, names) are started again, one after the other.
 const SIDE_BY_SIDE: usize = 4;
@@ -64,6 +64,7 @@ enum Came {
 
 #[test]
 fn s42_a_plan_after_apply_is_empty() {
+    let _turn = turn();
     scenario("42 the corpus applied", secs(1500), |world| {
         let program = match compose() {
             Ok(program) => program,
