@@ -1,11 +1,14 @@
 //! The rollout policy of a specification with every default applied: Kubernetes' numbers, Compose's words.
 
-use std::collections::BTreeSet;
+mod exclusive;
+
 use std::time::Duration;
 
-use crd_schema::{Decimal, FailureAction, Healthcheck, IntOrPercent, MountKind, Order, Rounding, ServiceSpec};
+use crd_schema::{Decimal, FailureAction, Healthcheck, IntOrPercent, Order, Rounding, ServiceSpec};
 
 use crate::model::Replica;
+
+pub(super) use exclusive::unknown_volumes;
 
 /// Time from leaving traffic to the stop signal, at most (kamal-proxy, Argo).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -78,7 +81,7 @@ impl Policy {
     pub fn with(spec: &ServiceSpec, there: &[Replica]) -> Self {
         let rollout = spec.rollout.clone().unwrap_or_default();
         let replicas = spec.replicas.unwrap_or(1);
-        let exclusive = exclusive(&spec.of_replicas()).or_else(|| owns_data(spec, there));
+        let exclusive = exclusive::reason(&spec.of_replicas()).or_else(|| exclusive::owns_data(spec, there));
         let (stop_first, strategy) = match (rollout.order.unwrap_or_default(), exclusive) {
             (Order::Recreate, _) => (true, RECREATE.to_owned()),
             (Order::StopFirst, _) => (true, "stop-first: asked for".to_owned()),
@@ -165,52 +168,6 @@ fn describe_strategy(spec: &ServiceSpec) -> String {
 /// From leaving traffic to the stop signal, at most.
 pub fn drain_timeout(spec: &ServiceSpec) -> Duration {
     spec.drain_timeout.map_or(DRAIN_TIMEOUT, crd_schema::ComposeDuration::get)
-}
-
-/// Why two copies of it cannot, or should not, run at once.
-fn exclusive(spec: &ServiceSpec) -> Option<String> {
-    if let Some(name) = &spec.container_name {
-        return Some(format!("container_name {name} can belong to one container at a time"));
-    }
-    if let Some(port) = spec.ports.iter().find_map(|port| port.published) {
-        return Some(format!("host port {port} can be published by one container at a time"));
-    }
-    if spec.network_mode.as_deref() == Some("host") {
-        return Some("network_mode host: two copies would claim the same ports".to_owned());
-    }
-    let fixed_address = |attachment: &crd_schema::NetworkAttachment| {
-        attachment.ipv4_address.is_some() || attachment.ipv6_address.is_some()
-    };
-    if spec.networks.iter().flatten().any(|(_, attachment)| fixed_address(attachment)) {
-        return Some("a fixed network address can belong to one container at a time".to_owned());
-    }
-    let writes = |mount: &&crd_schema::Mount| mount.kind == MountKind::Volume && !mount.read_only;
-    let volume = spec.volumes.iter().find(writes).map(|mount| mount.source.as_ref().unwrap_or(&mount.target));
-    match volume {
-        Some(volume) if spec.replicas.unwrap_or(1) <= 1 => Some(format!(
-            "one replica owns the data in volume {volume} (rollout.order: start-first if two may share it)"
-        )),
-        _ => None,
-    }
-}
-
-/// The image's own volumes are known only by those that run: without a name their data stays with one container, and what is
-/// mounted there from the host is one replica's data, too.
-fn owns_data(spec: &ServiceSpec, there: &[Replica]) -> Option<String> {
-    let live = || there.iter().filter(|replica| replica.state.is_live());
-    if spec.replicas.unwrap_or(1) > 1 {
-        return None;
-    }
-    if let Some(place) = live().find_map(|replica| replica.volumes.keys().next()) {
-        return Some(format!(
-            "one replica owns the data in its volume without a name at {place} (rollout.order: start-first if it may be left behind)"
-        ));
-    }
-    let data: BTreeSet<&str> =
-        live().flat_map(|replica| &replica.data).map(|place| place.trim_end_matches('/')).collect();
-    let binds = spec.volumes.iter().filter(|mount| mount.kind == MountKind::Bind && !mount.read_only);
-    let place = binds.map(|mount| mount.target.trim_end_matches('/')).find(|place| data.contains(place))?;
-    Some(format!("one replica owns the data at {place} (rollout.order: start-first if two may share it)"))
 }
 
 /// Whether its numbers are all known: those of the image's own healthcheck are not.

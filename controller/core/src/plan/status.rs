@@ -18,7 +18,7 @@ use super::action::{Plan, describe_hook_result};
 use super::admission;
 use super::canary;
 use super::phase::Phase;
-use super::policy::Policy;
+use super::policy::{Policy, unknown_volumes};
 use super::replica_sets::ReplicaSets;
 use super::scene::Scene;
 use super::target::{failed, goal, paused};
@@ -48,7 +48,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         updated: count(sets.current.iter().filter(|m| m.started()).count()),
         available: count(sets.available()) + gone,
         completed: count(sets.current.iter().filter(|m| m.phase == Phase::Completed).count()) + gone,
-        strategy: policy.strategy.clone(),
+        strategy: strategy(policy, desired, observed),
         source: Some(desired.source.clone()),
         commit: desired.commit.clone(),
         history: memory.revisions.history.iter().rev().map(revision).collect(),
@@ -81,6 +81,12 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         })
         .collect();
     status
+}
+
+/// The order of its rollouts and the reason, with what may still change it.
+fn strategy(policy: &Policy, desired: &DesiredService, observed: &Observed) -> String {
+    let open = (!policy.stop_first).then(|| unknown_volumes(&desired.spec, observed)).flatten();
+    policy.strategy.clone() + open.unwrap_or_default()
 }
 
 /// The containers that are not what their labels say.
