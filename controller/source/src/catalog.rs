@@ -1,6 +1,8 @@
 //! What is wanted, all of it, as of one reading of the files. Whatever cannot be read or believed stops nothing: the
 //! last valid version of a document stays in force, and nothing is removed while there is a doubt.
 
+mod renamed;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -106,6 +108,7 @@ impl Catalog {
                 Desired::Run(Box::new(DesiredService { once: self.once, ..(**desired).clone() }))
             }
             Some(Entry { desired: Err(why), .. }) => Desired::Held(why.clone()),
+            None if let Some(why) = self.renamed(name) => Desired::Held(why),
             None if !self.minds(name) => Desired::Held(format!("project {} is described elsewhere", name.project)),
             None if self.is_orphan(name) => Desired::Held(format!(
                 "{name} is an orphan: no file here has ever asked for it, so it is left alone; remove it with \

@@ -67,6 +67,11 @@ impl ServiceOrigins {
         self.lock().contains_key(name)
     }
 
+    /// The main Compose file that it came by.
+    pub(super) fn main(&self, name: &ServiceName) -> Option<PathBuf> {
+        self.lock().get(name).cloned()
+    }
+
     pub(super) fn forget(&self, name: &ServiceName) {
         self.lock().remove(name);
     }

@@ -172,7 +172,7 @@ pub async fn intents(
         let pass = subject.pass(&desired, &project, uses.spared(name, &memory), session.clock.now());
         let decision = pass.decide(session.monitor.as_ref(), &snapshot, &mut memory).await;
         session.statuses.publish(name, decision.status.clone());
-        if (single && !catalog.knows(name)) || !catalog.minds(name) {
+        if catalog.renamed(name).is_none() && ((single && !catalog.knows(name)) || !catalog.minds(name)) {
             continue;
         }
         let stands = decision.status.condition(ConditionType::Progressing);

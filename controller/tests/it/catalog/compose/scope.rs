@@ -31,6 +31,37 @@ fn a_service_that_left_the_file_is_removed_and_other_projects_are_left_alone() {
 }
 
 #[test]
+fn what_a_project_made_under_its_earlier_name_stays() {
+    let mut files = Files::new(&[("compose.yaml", TWO)]);
+    let earlier = ServiceName::new("shop", "web");
+    let owned = [earlier.clone(), ServiceName::new("shop", "api")].into();
+    let renamed = TWO.replace("name: shop", "name: store");
+    assert_ne!(renamed, TWO);
+    files.write("compose.yaml", &renamed);
+    files.read();
+    let said = |catalog: &Catalog| match catalog.desired(&earlier, &owned, LONG_AGO) {
+        Desired::Held(why) => why,
+        other => panic!("{other:?}"),
+    };
+    let why = "compose.yaml is of project store now and was of shop: what shop made runs on beside it";
+    assert!(said(&files.catalog).starts_with(why), "{}", said(&files.catalog));
+    let known = files.catalog.made_of();
+    // A later process remembers it, and one that was told to remove more than half removes nothing of it.
+    let mut later = Files { dir: files.dir, catalog: Catalog::empty(true).knowing(known.clone()) };
+    later.read();
+    assert!(said(&later.catalog).starts_with(why), "{}", said(&later.catalog));
+    // Nobody who was never of this file is said to have been.
+    let stranger = ServiceName::new("blog", "web");
+    let Desired::Held(other) = later.catalog.desired(&stranger, &owned, LONG_AGO) else { panic!("blog") };
+    assert!(other.contains("described elsewhere"), "{other}");
+    // One that left the file of a project that kept its name has not been renamed.
+    let mut left = Files { dir: later.dir, catalog: Catalog::empty(true).knowing(known) };
+    left.write("compose.yaml", "name: shop\nservices:\n  api: {image: \"api:1\"}\n");
+    left.read();
+    assert_eq!(left.catalog.desired(&earlier, &owned, LONG_AGO), Desired::Gone(LONG_AGO));
+}
+
+#[test]
 fn service_files_and_compose_files_stand_in_one_directory_and_claim_a_service_once() {
     for document_first in [true, false] {
         let beside = if document_first { "a.yaml" } else { "z.yaml" };
