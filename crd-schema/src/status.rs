@@ -16,7 +16,7 @@ use crate::{Revision, SpecDigest};
 pub use condition::{Condition, ConditionType, Reason};
 pub use replica::{ReplicaPhase, ReplicaStatus};
 pub use revision::{
-    CanaryStatus, CommitStatus, HookOutcome, HookStatus, RevisionOutcome, RevisionStatus, UndoneStatus,
+    CanaryStatus, CommitStatus, FaultStatus, HookOutcome, HookStatus, RevisionOutcome, RevisionStatus, UndoneStatus,
 };
 pub use update::{PullStatus, UpdateStatus};
 pub use wait::WaitReason;

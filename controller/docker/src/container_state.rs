@@ -51,6 +51,21 @@ pub(super) fn failed_check(state: Option<&ContainerState>) -> Option<FailedCheck
     Some(FailedCheck { code, output: output.lines().take(MAX_CHECK_LINES).map(str::to_owned).collect() })
 }
 
+/// Which run of a container it is whose last words say why it is not well; `None`: it is well, or somebody has told it to stop.
+pub(super) fn failed_run(current: Option<&ContainerState>, restart_count: Option<i64>) -> Option<String> {
+    // What a stop ends, most images answer with.
+    const STOPPED: i64 = 143;
+    let failed = match state(current) {
+        State::Exited(code) => code != 0 && code != STOPPED,
+        State::Restarting | State::Dead => true,
+        State::Running => health(current) == Health::Unhealthy,
+        State::Created | State::Paused | State::Removing => false,
+    };
+    let current = current.filter(|_| failed)?;
+    let check = current.health.as_ref().and_then(|health| health.log.as_ref()?.last()?.end.clone());
+    Some(format!("{:?} {:?} {restart_count:?} {check:?}", current.started_at, current.finished_at))
+}
+
 /// The engine's time; its zero, year 1, is none.
 pub(super) fn time(text: Option<&str>) -> Option<Timestamp> {
     text.filter(|text| !text.starts_with("0001-")).and_then(|text| text.parse().ok())

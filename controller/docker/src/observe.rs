@@ -22,7 +22,7 @@ use super::{
     adopt,
     background::Jobs,
     connect::{Api, reference},
-    container_state::{failed_check, health, since, state, time},
+    container_state::{failed_check, failed_run, health, since, state, time},
     errors::{CallOrigin, reaction},
     labels::{self, Labels},
     mounts, oneshot,
@@ -122,7 +122,7 @@ impl Observer<'_> {
         let Some((kind, container)) = one.hook.zip(found) else { return Ok(None) };
         let mut run = hook_run(one.id, kind, container, &self.jobs);
         if matches!(run.state, State::Exited(_)) {
-            run.output = oneshot::output(self.api, self.seen, &run.id).await;
+            run.output = oneshot::output(self.api, self.seen, &run.id, "").await;
         }
         Ok(Some(run))
     }
@@ -142,8 +142,13 @@ impl Observer<'_> {
         };
         let (compose, specification) =
             compared.map_or((None, None), |both| (Some(both.comparison), both.specification));
-        let mut replica =
-            Replica { compose, specification, joined: owners, ..replica(service, listed, container, &self.jobs) };
+        let failed = failed_run(container.state.as_ref(), container.restart_count);
+        let output = match failed {
+            Some(run) => oneshot::output(self.api, self.seen, &listed.id, &run).await,
+            None => Vec::new(),
+        };
+        let replica = replica(service, listed, container, &self.jobs);
+        let mut replica = Replica { compose, specification, joined: owners, output, ..replica };
         // Its network is the other's, with the addresses.
         replica.addresses.extend(addresses);
         Ok(Some(replica))
@@ -330,6 +335,7 @@ fn replica(service: ServiceName, listed: ListedContainer, container: ContainerIn
         compose: None,
         specification: None,
         failed_check: failed_check(current),
+        output: Vec::new(),
         out_of_memory: current.and_then(|state| state.oom_killed).unwrap_or(false),
         service,
         id: listed.id,

@@ -1,5 +1,5 @@
-//! What the containers of hooks have said: the last of it, read once for each, and bounded whatever comes. Lines are whole,
-//! so that secrets are found in them: they are cut where those were hidden.
+//! What the containers of hooks, and replicas that are not well, have said: the last of it, read once for each run, and bounded
+//! whatever comes. Lines are whole, so that secrets are found in them: they are cut where those were hidden.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ const PIECE: usize = 16 * 1024;
 /// The engine has them at hand, or not at all.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The last lines of a container that has ended. What cannot be read, since its logs go elsewhere, is nothing.
-pub(super) async fn output(api: &Api, seen: &InspectCache, id: &ContainerId) -> Vec<String> {
-    if let Some(known) = seen.output(id) {
+/// The last lines of a container in this run of it. What cannot be read, since its logs go elsewhere, is nothing.
+pub(super) async fn output(api: &Api, seen: &InspectCache, id: &ContainerId, run: &str) -> Vec<String> {
+    if let Some(known) = seen.output(id, run) {
         return known;
     }
     let Ok(bare) = segment(id.as_str()) else { return Vec::new() };
@@ -53,7 +53,7 @@ pub(super) async fn output(api: &Api, seen: &InspectCache, id: &ContainerId) -> 
         tracing::warn!(container = id.as_str(), "its output could not be read in time");
     }
     let lines = lines(&text, whole);
-    seen.put_output(id, &lines);
+    seen.put_output(id, run, &lines);
     lines
 }
 

@@ -14,12 +14,19 @@ use parking_lot::{Mutex, MutexGuard};
 #[derive(Debug, Default)]
 pub(super) struct InspectCache(Mutex<CachedInspect>);
 
+/// The last lines of a container, and of which run of it they are.
+#[derive(Debug)]
+struct LastOutput {
+    run: String,
+    lines: Vec<String>,
+}
+
 #[derive(Debug, Default)]
 struct CachedInspect {
     services: HashMap<ContainerId, ServiceName>,
     projects: HashMap<String, String>,
     compose: Arc<BTreeSet<ServiceName>>,
-    outputs: HashMap<ContainerId, Vec<String>>,
+    outputs: HashMap<ContainerId, LastOutput>,
 }
 
 impl InspectCache {
@@ -30,14 +37,15 @@ impl InspectCache {
         known.services = services;
     }
 
-    /// What a hook's container has said that has ended.
-    pub(super) fn output(&self, id: &ContainerId) -> Option<Vec<String>> {
-        self.known().outputs.get(id).cloned()
+    /// What a container has said in this run of it.
+    pub(super) fn output(&self, id: &ContainerId, run: &str) -> Option<Vec<String>> {
+        self.known().outputs.get(id).filter(|known| known.run == run).map(|known| known.lines.clone())
     }
 
-    /// It has ended, and this is the last of it.
-    pub(super) fn put_output(&self, id: &ContainerId, output: &[String]) {
-        self.known().outputs.insert(id.clone(), output.to_vec());
+    /// It has ended, or is not well, and this is the last of it.
+    pub(super) fn put_output(&self, id: &ContainerId, run: &str, output: &[String]) {
+        let last = LastOutput { run: run.to_owned(), lines: output.to_vec() };
+        self.known().outputs.insert(id.clone(), last);
     }
 
     /// The services whose containers count if Docker Compose made them.

@@ -96,6 +96,7 @@ pub fn one(status: &ServiceStatus) -> String {
         text += &format!("\nhint: {}", terminal::line(hint));
     }
     if let Some(record) = status.history.first() {
+        text += &fault_of(record);
         text += &hooks_of(record);
     }
     for waiting in &status.waiting {
@@ -163,8 +164,8 @@ pub fn history(status: &ServiceStatus) -> String {
             record.commit.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     }
-    let hooks: String = status.history.iter().map(hooks_of).collect();
-    format!("{}/{}\n{}{hooks}", status.project, status.name, table.trim_fmt())
+    let more: String = status.history.iter().map(|record| fault_of(record) + &hooks_of(record)).collect();
+    format!("{}/{}\n{}{more}", status.project, status.name, table.trim_fmt())
 }
 
 /// What became of a revision, and that somebody gave it up by hand.
@@ -174,6 +175,17 @@ fn result(record: &RevisionStatus) -> String {
         format!(", undone{by} at {} for {}", undone.at.strftime("%F %T"), undone.to)
     });
     terminal::line(&format!("{}{}", record.outcome, undone.unwrap_or_default()))
+}
+
+/// Why a revision has failed, the last of what it wrote, and the command that shows more.
+fn fault_of(record: &RevisionStatus) -> String {
+    let Some(fault) = &record.fault else { return String::new() };
+    let mut text = format!("\n{} failed: {}", record.revision, terminal::line(&fault.message));
+    text += &fault.output.iter().map(|line| format!("\n  | {}", terminal::line(line))).collect::<String>();
+    if let Some(container) = &fault.container {
+        text += &format!("\n  more: docker logs {}", terminal::line(container));
+    }
+    text
 }
 
 /// What became of the hooks of a revision, and the last of what those said that did not end well.

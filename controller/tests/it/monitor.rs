@@ -69,6 +69,7 @@ pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
         compose: None,
         specification: None,
         failed_check: None,
+        output: Vec::new(),
         out_of_memory: false,
         addresses: address.map(|address| (NetworkName::new("net"), address.to_owned())).into_iter().collect(),
         ports: [("8080/tcp".to_owned(), Vec::new())].into(),

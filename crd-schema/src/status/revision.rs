@@ -36,6 +36,9 @@ pub struct RevisionStatus {
     /// That it was given up by hand, the last time that it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<UndoneStatus>,
+    /// Why it has failed, the last time that it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultStatus>,
     /// What became of its pre-deploy hook, if that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_deploy: Option<HookStatus>,
@@ -55,6 +58,20 @@ pub struct UndoneStatus {
     /// Who has asked for it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+/// Why a revision has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultStatus {
+    /// For people.
+    pub message: String,
+    /// The last lines that the last replica to fail has written, without values of its environment and files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
+    /// The container whose logs say more, while it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
 }
 
 /// What became of a hook.

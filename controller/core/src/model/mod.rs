@@ -32,7 +32,8 @@ pub use observed::{
 pub use others::{OtherService, OtherServices};
 pub use record::{
     Control, FailureStreak, Images, LastPull, MAX_REVISIONS, Outcome, PostStartState, ReplicaObservation, Replicas,
-    RevisionFailure, RevisionRecord, Revisions, ServiceRecord, TagResolution, ThisProcess, UndoDecision, Undone,
+    RevisionFailure, RevisionFault, RevisionRecord, Revisions, ServiceRecord, TagResolution, ThisProcess, UndoDecision,
+    Undone,
 };
 pub use replica::{
     Comparison, FailedCheck, Health, HookEnd, InFlight, JoinedNamespace, Probe, Propagation, Replica, RunningOperation,

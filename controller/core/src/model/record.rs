@@ -26,7 +26,7 @@ pub(super) use observe::is_ready;
 pub use images::{Images, LastPull, TagResolution};
 pub use process::ThisProcess;
 pub use replicas::{PostStartState, ReplicaObservation, Replicas};
-pub use revisions::{FailureStreak, Outcome, RevisionFailure, RevisionRecord, Revisions, Undone};
+pub use revisions::{FailureStreak, Outcome, RevisionFailure, RevisionFault, RevisionRecord, Revisions, Undone};
 pub use undone::UndoDecision;
 
 /// How many revisions of a service are remembered (Kubernetes' `revisionHistoryLimit`).
@@ -125,6 +125,7 @@ impl ServiceRecord {
                 Self::schedule_post_deploy(record, now);
             }
             record.fresh &= outcome != Outcome::Available;
+            record.fault = record.fault.take().filter(|_| outcome != Outcome::Available);
         }
         if outcome == Outcome::Available {
             self.revisions.failure = None;
@@ -133,9 +134,15 @@ impl ServiceRecord {
 
     /// Writes down that the present generation has failed with this revision.
     pub fn record_failure(&mut self, revision: &Revision, reason: Reason, message: String, now: Timestamp) {
+        let streak = self.revisions.streak.as_ref().filter(|streak| streak.revision == *revision);
+        let output = streak.map_or_else(Vec::new, |streak| streak.output.clone());
+        let fault = RevisionFault { message: message.clone(), output };
         self.revisions.failure =
             Some(RevisionFailure { digest: self.digest.clone(), revision: revision.clone(), reason, message, at: now });
         self.record_outcome(revision, Outcome::Failed);
+        if let Some(record) = self.revisions.history.iter_mut().rev().find(|record| record.revision == *revision) {
+            record.fault = Some(fault);
+        }
     }
 
     /// Somebody asks once more for what has failed, and there is nothing to go back to: it is tried again. A job and a hook that

@@ -50,6 +50,10 @@ pub struct Replica {
     /// The last run of that, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_check: Option<FailedCheck>,
+    /// The last lines that it has written, where it has ended by itself or is not well. Whole lines, with whatever secrets are in
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
     /// Memory has run out in its last run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub out_of_memory: bool,

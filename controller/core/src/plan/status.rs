@@ -6,8 +6,8 @@ mod replicas;
 use std::collections::BTreeSet;
 
 use crd_schema::status::{
-    Condition, ConditionType, HookOutcome, HookStatus, Reason, ReplicaPhase, RevisionOutcome, RevisionStatus,
-    ServiceStatus, UndoneStatus, WaitReason, Waiting,
+    Condition, ConditionType, FaultStatus, HookOutcome, HookStatus, Reason, ReplicaPhase, RevisionOutcome,
+    RevisionStatus, ServiceStatus, UndoneStatus, WaitReason, Waiting,
 };
 use crd_schema::{ContainerId, Revision};
 use jiff::Timestamp;
@@ -51,7 +51,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         strategy: strategy(policy, desired, observed),
         source: Some(desired.source.clone()),
         commit: desired.commit.clone(),
-        history: memory.revisions.history.iter().rev().map(revision).collect(),
+        history: memory.revisions.history.iter().rev().map(|record| revision(record, observed)).collect(),
         error: desired.error.clone(),
         requests_cut: memory.replicas.requests_cut,
         ..replicas(scene, before, &staying(scene))
@@ -106,7 +106,7 @@ fn foreign(observed: &Observed) -> Option<Finding> {
     ))
 }
 
-fn revision(record: &RevisionRecord) -> RevisionStatus {
+fn revision(record: &RevisionRecord, observed: &Observed) -> RevisionStatus {
     RevisionStatus {
         revision: record.revision.clone(),
         generation: record.generation,
@@ -126,6 +126,16 @@ fn revision(record: &RevisionRecord) -> RevisionStatus {
             to: undone.to.clone(),
             at: undone.at,
             by: undone.by.clone(),
+        }),
+        fault: record.fault.as_ref().map(|fault| FaultStatus {
+            message: fault.message.clone(),
+            output: fault.output.clone(),
+            // The one that is kept for looking at, else one that is still there.
+            container: {
+                let of_it = || observed.replicas.iter().filter(|replica| replica.revision == record.revision);
+                let kept = of_it().find(|replica| replica.name == replica.service.kept_container());
+                kept.or_else(|| of_it().next()).map(|replica| replica.name.clone())
+            },
         }),
         pre_deploy: record.pre_deploy.as_ref().and_then(hook),
         post_deploy: record.post_deploy.as_ref().and_then(hook),

@@ -146,6 +146,7 @@ fn what_is_complete_has_not_failed() {
         last_at: start(),
         reason: Reason::Exited,
         message: "it has ended".to_owned(),
+        output: Vec::new(),
         counted: <_>::default(),
     });
     let outcome = |plan: &Plan| {

@@ -169,6 +169,7 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         fresh: false,
         adopted: false,
         undone: None,
+        fault: None,
         completed: 0,
         ends: Vec::new(),
         pre_deploy: None,
@@ -206,6 +207,7 @@ fn memory(desired: &DesiredService, old: &ServiceSpec, world: &World, now: Times
         last_at: now - ago.get(),
         reason: Reason::Exited,
         message: "web-1 exited with code 1".to_owned(),
+        output: Vec::new(),
         counted: BTreeSet::new(),
     });
     for seen in &world.replicas {

@@ -7,6 +7,7 @@ use composed_core::model::{
     DesiredService, Health, ImageState, InFlight, Observed, Outcome, Probe, Propagation, Replica, ServiceRecord,
 };
 use composed_core::model::{ServiceName, State};
+use crd_schema::status::Reason;
 use crd_schema::{ContainerId, ImageId, ImageRef, ServiceSpec};
 use jiff::Timestamp;
 
@@ -45,6 +46,7 @@ pub(crate) fn replica(wish: &DesiredService, health: Health, started_at: Timesta
         compose: None,
         specification: None,
         failed_check: None,
+        output: Vec::new(),
         out_of_memory: false,
         addresses: std::collections::BTreeMap::new(),
         ports: std::collections::BTreeMap::new(),
@@ -91,6 +93,29 @@ fn a_restart_is_counted_once_and_never_again_for_another_revision() {
         memory.observe(Some(&newer), &seen(vec![again.clone()]), now + round * SECOND);
     }
     assert_eq!(memory.revisions.streak, None, "an old restart says nothing about a new revision");
+}
+
+#[test]
+fn what_the_last_one_to_fail_wrote_is_kept_without_secrets() {
+    let mut wish = wish("web:1");
+    Arc::make_mut(&mut wish.spec).environment.0.insert("KEY".to_owned(), "hunter2".to_owned());
+    let (now, mut memory) = (start(), ServiceRecord::default());
+    memory.observe(Some(&wish), &seen(vec![]), now);
+    let mut ended = replica(&wish, Health::None, now + SECOND);
+    ended.state = State::Exited(3);
+    ended.output = vec!["connecting with hunter2".to_owned(), "refused".to_owned()];
+    memory.observe(Some(&wish), &seen(vec![ended.clone()]), now + SECOND);
+    let output = vec!["connecting with ***".to_owned(), "refused".to_owned()];
+    assert_eq!(memory.revisions.streak.as_ref().map(|streak| &streak.output), Some(&output));
+    memory.record_failure(&wish.revision, Reason::CrashLoop, "it has ended".to_owned(), now + SECOND);
+    let fault = memory.record(&wish.revision).unwrap().fault.clone().unwrap();
+    assert_eq!((fault.message.as_str(), &fault.output), ("it has ended", &output));
+    // It lasts, and goes when the revision is well after all.
+    let stored = serde_json::to_string(&memory).unwrap();
+    let mut memory: ServiceRecord = serde_json::from_str(&stored).unwrap();
+    assert_eq!(memory.record(&wish.revision).unwrap().fault, Some(fault));
+    memory.record_outcome(&wish.revision, Outcome::Available);
+    assert_eq!(memory.record(&wish.revision).unwrap().fault, None);
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl World {
             compose: None,
             specification: None,
             failed_check: None,
+            output: Vec::new(),
             out_of_memory: false,
             addresses: BTreeMap::from([(
                 NetworkName::new("default"),

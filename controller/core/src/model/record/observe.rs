@@ -1,6 +1,7 @@
 //! What is seen now becomes part of what is remembered: a fold, without a plan or an engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crd_schema::status::Reason;
@@ -15,6 +16,7 @@ use super::{
     FailureStreak, MAX_REVISIONS, Outcome, PostStartState, ReplicaObservation, RevisionRecord, ServiceRecord,
     TagResolution,
 };
+use crate::redact::without_secrets;
 
 /// From the stop signal to SIGKILL, where nothing is asked for (Docker, Compose).
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -334,8 +336,11 @@ impl ServiceRecord {
         if reason == Reason::Exited {
             self.record_end(&replica.revision, now);
         }
+        // Without the specification that it was made of nobody knows what to hide.
+        let spec = self.record(&replica.revision).map(|record| Arc::clone(&record.spec));
         if let Some(trouble) = &mut self.revisions.streak {
             trouble.counted.insert(run);
+            trouble.output = spec.map_or_else(Vec::new, |spec| without_secrets(&replica.output, &spec, None));
         }
     }
 
@@ -351,6 +356,7 @@ impl ServiceRecord {
             last_at: now,
             reason,
             message,
+            output: Vec::new(),
             counted,
         });
     }

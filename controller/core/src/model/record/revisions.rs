@@ -66,6 +66,9 @@ pub struct RevisionRecord {
     /// That it was given up by hand, the last time that it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<Undone>,
+    /// Why it has failed, the last time that it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<RevisionFault>,
     /// So many of its replicas have ended with their work done at one time: they are not run again, also when their containers are
     /// gone.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -122,6 +125,7 @@ impl RevisionRecord {
             fresh: false,
             adopted: false,
             undone: None,
+            fault: None,
             completed: 0,
             ends: Vec::new(),
             pre_deploy: None,
@@ -147,6 +151,16 @@ pub enum Outcome {
     Available,
     /// It was given up.
     Failed,
+}
+
+/// Why a revision has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionFault {
+    /// For people.
+    pub message: String,
+    /// The last lines that the last replica to fail has written, without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
 }
 
 /// Why a generation was given up. It is not tried again until its document changes.
@@ -193,6 +207,9 @@ pub struct FailureStreak {
     pub reason: Reason,
     /// For people.
     pub message: String,
+    /// The last lines that the replica has written, without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
     /// Ends already counted: container id and restart count.
     pub counted: BTreeSet<String>,
 }

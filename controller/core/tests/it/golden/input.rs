@@ -260,6 +260,7 @@ impl Seen {
                 .map(|differs| if differs.is_empty() { Comparison::Same } else { Comparison::Differs(differs) }),
             specification: self.is_told().then(|| Arc::new(old.clone())),
             failed_check: None,
+            output: Vec::new(),
             out_of_memory: false,
         }
     }

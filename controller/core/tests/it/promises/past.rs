@@ -64,6 +64,7 @@ pub(super) fn memory(dice: &mut Dice<'_>, service: &DesiredService, now: Timesta
             last_at: ago(dice.one(&[0, 1, 30, 600])),
             reason: dice.one(&[Reason::Exited, Reason::Unhealthy, Reason::CreateFailed, Reason::StartFailed]),
             message: "web-1 exited with code 1".to_owned(),
+            output: Vec::new(),
             counted: <_>::default(),
         });
     }
@@ -103,6 +104,7 @@ fn revision(dice: &mut Dice<'_>, name: &str, spec: ServiceSpec, outcome: Outcome
         fresh: dice.happens(128),
         adopted: false,
         undone: None,
+        fault: None,
         post_deploy: None,
         completed: 0,
         ends: Vec::new(),

@@ -88,6 +88,7 @@ pub(super) fn replica(
         compose: None,
         specification: None,
         failed_check: None,
+        output: Vec::new(),
         out_of_memory: false,
         addresses: BTreeMap::new(),
         ports: BTreeMap::new(),

@@ -156,6 +156,23 @@ async fn a_post_start_hook_that_fails_is_told_and_ends_the_others() {
     assert_eq!(why, "`/composed` exited with code 2");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_by_itself_tells_its_last_lines() {
+    let Some(run) = Run::begin().await else { return };
+    let stage = run.stage(0).await;
+    let mut print = print(&stage, Kind::Serves, 1);
+    Arc::make_mut(&mut print.spec).command = Some(vec!["no-such-verb".to_owned()]);
+    Arc::make_mut(&mut print.spec).entrypoint = Some(vec!["/composed".to_owned()]);
+    apply(&stage, Verb::Create(Box::new(print))).await.expect("create");
+    let made = replicas(&stage).await.remove(0);
+    assert_eq!(made.output, Vec::<String>::new());
+    let target = Target { id: made.id, name: made.name };
+    apply(&stage, Verb::Start(target.clone())).await.expect("start");
+    let ended = until(&stage, &target, "ended", |replica| matches!(replica.state, State::Exited(_))).await;
+    assert_eq!(ended.state, State::Exited(2));
+    assert!(ended.output.iter().any(|line| line.contains("no-such-verb")), "{:?}", ended.output);
+}
+
 /// Configs and secrets: in the container before it starts, in no label, also when another process starts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_put_into_a_container_before_its_first_start() {
