@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod by_hand;
 mod case;
 mod events;
 mod hooks;
+mod jobs;
 mod judge;
 mod plays;
 
@@ -53,6 +55,7 @@ enum Event {
     RemoveByHand(usize),
     Pause(usize),
     KillHook,
+    Order(by_hand::Order),
 }
 
 /// What the campaign must have met at least once, or it proves nothing.
@@ -69,6 +72,9 @@ struct Seen {
     kills: u32,
     paused: u32,
     readmitted: u32,
+    jobs: u32,
+    undone: u32,
+    rolled_out: u32,
     hooks_passed: u32,
     hooks_failed: u32,
     hooks_interrupted: u32,
@@ -92,6 +98,15 @@ struct Run {
     name: ServiceName,
     wish: Wish,
     desired: Desired,
+    /// The same with the mark of a rollout by hand.
+    understood: Desired,
+    /// What people have asked for and no pass has taken in.
+    orders: Vec<by_hand::Order>,
+    /// Somebody has gone back from what the document asks for.
+    undone: bool,
+    /// The images of which all replicas served at one time.
+    whole: BTreeSet<ImageRef>,
+    completed: jobs::Completed,
     memory: ServiceRecord,
     persisted: ServiceRecord,
     before: Option<crd_schema::status::ServiceStatus>,
@@ -117,6 +132,7 @@ struct CallFault {
 impl Run {
     fn new(seed: u64) -> Self {
         let case = Case::new(seed);
+        let case = if seed % 7 == 3 { case.into_job() } else { case };
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let clock = Arc::new(Mutex::new(start));
         let now = Arc::clone(&clock);
@@ -136,6 +152,7 @@ impl Run {
                 world.add_compose(&name, number, &case.spec(&made), start - Duration::from_hours(1));
             }
         }
+        let whole = case.compose.iter().map(|(_, image)| image.clone()).collect();
         let sim = Arc::new(Sim::new(world, Arc::new(move || *now.lock().unwrap()), "me"));
         let wish = Wish { replicas: 0, image: ImageRef::new("good:1"), gone: false, held: true };
         Self {
@@ -145,6 +162,11 @@ impl Run {
             name,
             wish,
             desired: Desired::Held("not read yet".to_owned()),
+            understood: Desired::Held("not read yet".to_owned()),
+            orders: Vec::new(),
+            undone: false,
+            whole,
+            completed: jobs::Completed::default(),
             memory: ServiceRecord::default(),
             persisted: ServiceRecord::default(),
             before: None,
@@ -207,7 +229,7 @@ impl Run {
     }
 
     fn revision(&self) -> Revision {
-        match &self.desired {
+        match &self.understood {
             Desired::Run(desired) => desired.revision.clone(),
             Desired::Gone(_) | Desired::Held(_) => Revision::default(),
         }
@@ -276,6 +298,9 @@ impl Run {
             let crashed = state.lock().unwrap().crashed || state.lock().unwrap().crash_after;
             return self.after_crash(crashed, seen);
         };
+        let replicas = snapshot.replicas.get(&self.name).map_or(&[][..], Vec::as_slice);
+        self.follow_orders(replicas, seen);
+        let desired = self.understood.clone();
         let judged = Judged { run: self, verbs: Mutex::default(), ends: Mutex::default(), snapshot: Mutex::default() };
         let mut memory = judged.run.memory.clone();
         let serving_before = judged.run.serving(Duration::ZERO);
@@ -310,6 +335,7 @@ impl Run {
         drop(fault);
         self.leaving.extend(ends);
         self.follow_hooks(&verbs, seen);
+        self.judge_what_is_gone_back_to(&verbs, &memory);
         self.judge_pass(&memory, &verbs, (&serving_before, &known_before), &outcome, seen);
         self.applied += verbs.len() as u64;
         seen.calls += verbs.len() as u64;
@@ -352,6 +378,7 @@ impl Run {
             seen.memory_lost += 1;
             self.forget_hooks();
             self.given_up.clear();
+            self.undone = false;
             self.max_generation = 0;
             ServiceRecord::default()
         } else {

@@ -41,6 +41,8 @@ impl<'a> Scene<'a> {
         let done = self.memory.record(revision).map_or(0, |record| record.completed);
         let there =
             self.observed.replicas.iter().filter(|one| one.revision == *revision).filter(|one| self.completed(one));
+        // Of more than are wanted by now those that are there are enough: else each that is removed made one more too many.
+        let done = done.min(self.policy.replicas);
         let gone = (done as usize).saturating_sub(there.count());
         let gone = u32::try_from(gone).unwrap_or(u32::MAX);
         Policy { replicas: self.policy.replicas.saturating_sub(gone), ..self.policy.clone() }

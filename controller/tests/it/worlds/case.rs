@@ -24,6 +24,8 @@ pub(super) struct Case {
     pub(super) hooks: Option<hooks::Rules>,
     pub(super) action: FailureAction,
     pub(super) canary: bool,
+    /// Its replicas end by themselves, and do their work once.
+    pub(super) job: bool,
     pub(super) images: BTreeMap<ImageRef, Behaviour>,
     pub(super) script: Vec<(Duration, Event)>,
     pub(super) fault_rate: f64,
@@ -74,13 +76,15 @@ impl Case {
         let mut script = vec![(Duration::ZERO, wish("good:1", replicas))];
         let mut at = Duration::from_mins(1);
         for _ in 0..rng.usize(1..4) {
-            let event = match rng.u8(0..12) {
+            let event = match rng.u8(0..15) {
                 0..=3 => wish(["good:2", "good:3"][rng.usize(0..2)], replicas),
                 4..=6 => wish("bad:1", replicas),
                 7 => wish("good:1", rng.u32(0..=5)),
                 8 => Event::Kill(rng.usize(0..4), [1, 137, 0][rng.usize(0..3)]),
                 9 => Event::StopByHand(rng.usize(0..4)),
                 10 => Event::RemoveByHand(rng.usize(0..4)),
+                11 | 12 => Event::Order(by_hand::Order::Undo),
+                13 => Event::Order(by_hand::Order::Rollout),
                 _ => Event::Pause(rng.usize(0..4)),
             };
             script.push((at, event));
@@ -119,6 +123,7 @@ impl Case {
             restart: rng.u8(0..3) == 0,
             action: if rng.u8(0..8) == 0 { FailureAction::Pause } else { FailureAction::Rollback },
             canary: rng.u8(0..5) == 0,
+            job: false,
             images,
             script,
             fault_rate: [0.0, 0.05, 0.3][rng.usize(0..3)],
@@ -140,7 +145,10 @@ impl Case {
             image: wish.image.clone(),
             replicas: Some(wish.replicas),
             healthcheck,
-            restart: self.restart.then_some(crd_schema::RestartPolicy::Always),
+            restart: match self.job {
+                true => Some(crd_schema::RestartPolicy::No),
+                false => self.restart.then_some(crd_schema::RestartPolicy::Always),
+            },
             drain_timeout: Some(ComposeDuration::from_secs(DRAIN.as_secs())),
             hooks: self.hooks.as_ref().map(hooks::Rules::hooks),
             rollout: Some(Rollout {

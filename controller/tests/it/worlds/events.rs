@@ -18,12 +18,15 @@ impl Run {
             steps += 1;
             assert!(steps < 60_000, "no end: {:#?}", self.before);
             let now = self.now();
+            // What was made until now was made for the wish until now.
+            self.judge_jobs();
             while let Some((_, event)) = script.next_if(|(at, _)| start + *at <= now) {
                 self.happen(&event, seen);
                 wake = Some(now);
             }
             let keys = self.sim.with(World::advance);
             self.follow_hooks(&[], seen);
+            self.note_whole();
             let heard = keys.contains(&Key::Service(self.name.clone())) && self.case.rng.f64() >= self.case.event_loss;
             // An event that comes twice, or late, or out of order, is one more look.
             let again = self.case.event_loss > 0.0 && now < calm && self.case.rng.u8(0..4) == 0;
@@ -56,7 +59,7 @@ impl Run {
             let next = [change, wake, Some(resync), next_script].into_iter().flatten().filter(|at| *at > now).min();
             *self.clock.lock().unwrap() = next.unwrap_or(now + Duration::from_secs(1));
         }
-        self.judge_end();
+        self.judge_end(seen);
     }
 
     fn happen(&mut self, event: &Event, seen: &mut Seen) {
@@ -68,13 +71,18 @@ impl Run {
             Event::Wish(wish) => {
                 let moving = self.before.as_ref().is_some_and(|s| s.updated < s.replicas);
                 seen.rollovers += u32::from(moving);
-                if self.case.spec(&self.wish).digest() != self.case.spec(wish).digest() {
+                let changed = self.case.spec(&self.wish).digest() != self.case.spec(wish).digest();
+                if changed {
                     self.given_up.clear();
+                    self.undone = false;
                 }
+                let other = self.case.spec(&self.wish).revision() != self.case.spec(wish).revision();
                 self.wish = wish.clone();
+                self.ask_for_jobs(other);
                 self.desired = self.resolve();
                 self.ledger.epoch += 1;
             }
+            Event::Order(order) => self.orders.push(*order),
             Event::KillHook => {
                 let killed = self.kill_hook();
                 self.disturbances += u64::from(killed);

@@ -196,7 +196,8 @@ impl Run {
         }
         let well = !self.wish.image.as_str().starts_with("bad")
             && self.memory.revisions.failure.is_none()
-            && self.wish.replicas > 0;
+            && self.wish.replicas > 0
+            && self.memory.undone().is_none();
         let paused = self.memory.revisions.failure.is_some();
         if well && !paused {
             assert!(left.iter().all(|(kind, _)| *kind == HookKind::PostDeploy), "H4: leftovers {left:?}");

@@ -97,6 +97,18 @@ impl Run {
         outcome: &composed::reconcile::PassResult,
         seen: &mut Seen,
     ) {
+        if std::env::var_os("SEED").is_some() {
+            let deeds: Vec<_> = outcome
+                .results
+                .iter()
+                .map(|d| format!("{} [{}] {:?}", d.action.verb, d.action.cause, d.error))
+                .collect();
+            let waits: Vec<_> = outcome.plan.waiting.iter().map(|w| w.on.as_str()).collect();
+            println!("{} {deeds:#?} {waits:?}", self.now());
+        }
+        if self.case.job {
+            return;
+        }
         // S1: who leaves traffic leaves enough behind.
         let withdrawn: BTreeSet<_> = after
             .replicas
@@ -124,15 +136,6 @@ impl Run {
         seen.readmitted += u32::try_from(back.len()).unwrap();
         // S12: nothing is touched while nothing credible is wanted.
         assert!(!self.wish.held || verbs.is_empty(), "S12: {verbs:?}");
-        if std::env::var_os("SEED").is_some() {
-            let deeds: Vec<_> = outcome
-                .results
-                .iter()
-                .map(|d| format!("{} [{}] {:?}", d.action.verb, d.action.cause, d.error))
-                .collect();
-            let waits: Vec<_> = outcome.plan.waiting.iter().map(|w| w.on.as_str()).collect();
-            println!("{} {deeds:#?} {waits:?}", self.now());
-        }
         for result in &outcome.results {
             if let Verb::RecordOutcome { outcome: Outcome::Failed, .. } = &result.action.verb {
                 seen.rollbacks += 1;
@@ -161,7 +164,8 @@ impl Run {
         }
     }
 
-    pub(super) fn judge_end(&self) {
+    pub(super) fn judge_end(&self, seen: &mut Seen) {
+        seen.jobs += u32::from(self.case.job);
         let states: Vec<_> = self.sim.with(|world, _| {
             let ours = world.containers.values().filter(|c| c.ours && c.hook.is_none());
             ours.map(|c| (c.replica.name.clone(), c.replica.state, c.spec.image.clone())).collect()
@@ -178,6 +182,10 @@ impl Run {
             assert!(states.is_empty(), "L1: it is gone, but there is {states:?}");
             return;
         }
+        self.judge_undone();
+        if self.case.job {
+            return self.judge_job_at_the_end();
+        }
         let leftovers = states.len() - live.len();
         let bad = self.wish.image.as_str().starts_with("bad");
         let failed = self.memory.revisions.failure.is_some();
@@ -190,12 +198,16 @@ impl Run {
             && failed
             && self.memory.last_available(&self.memory.revisions.failure.as_ref().unwrap().revision).is_none();
         assert!(leftovers <= 1 || retries, "L1: leftovers {states:?} {:#?} {:#?}", self.before, self.memory);
+        let undone = self.memory.undone().is_some();
+        if undone {
+            assert!(live.iter().all(|(_, _, image)| self.whole.contains(image)), "S14: {states:?}");
+        }
         if !bad && !failed {
             assert_eq!(live.len(), self.wish.replicas as usize, "L1: {states:?}\n{:#?}", self.before);
-            assert!(live.iter().all(|(_, _, image)| *image == self.wish.image), "L1: {states:?}");
+            assert!(undone || live.iter().all(|(_, _, image)| *image == self.wish.image), "L1: {states:?}");
             assert_eq!(leftovers, 0, "L1: leftovers {states:?} {:#?}", self.memory);
         }
-        if bad && self.wish.replicas > 0 && self.case.action == FailureAction::Rollback {
+        if bad && !undone && self.wish.replicas > 0 && self.case.action == FailureAction::Rollback {
             let shown = self.before.as_ref().unwrap();
             assert!(shown.conditions.iter().any(|c| !c.status), "a broken revision must not look well: {shown:#?}");
             if self.memory.last_available(&Revision::default()).is_some() {

@@ -31,6 +31,9 @@ fn seeded_worlds_keep_the_promises() {
             seen.kills,
             seen.paused,
             seen.readmitted,
+            seen.jobs,
+            seen.undone,
+            seen.rolled_out,
             seen.hooks_passed,
             seen.hooks_failed,
             seen.hooks_interrupted,
@@ -101,6 +104,9 @@ impl Seen {
         self.kills += more.kills;
         self.paused += more.paused;
         self.readmitted += more.readmitted;
+        self.jobs += more.jobs;
+        self.undone += more.undone;
+        self.rolled_out += more.rolled_out;
         self.hooks_passed += more.hooks_passed;
         self.hooks_failed += more.hooks_failed;
         self.hooks_interrupted += more.hooks_interrupted;
