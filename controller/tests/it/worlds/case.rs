@@ -145,9 +145,10 @@ impl Case {
             image: wish.image.clone(),
             replicas: Some(wish.replicas),
             healthcheck,
-            restart: match self.job {
-                true => Some(crd_schema::RestartPolicy::No),
-                false => self.restart.then_some(crd_schema::RestartPolicy::Always),
+            restart: if self.job {
+                Some(crd_schema::RestartPolicy::No)
+            } else {
+                self.restart.then_some(crd_schema::RestartPolicy::Always)
             },
             drain_timeout: Some(ComposeDuration::from_secs(DRAIN.as_secs())),
             hooks: self.hooks.as_ref().map(hooks::Rules::hooks),
