@@ -56,6 +56,37 @@ pub enum WaitReason {
     Observation,
 }
 
+impl WaitReason {
+    /// Whether the progress deadline of a rollout ends such a wait: it is for no person, and for no other service.
+    pub fn is_part_of_a_rollout(self) -> bool {
+        match self {
+            Self::Step
+            | Self::ProjectObject
+            | Self::Image
+            | Self::Backoff
+            | Self::Hook
+            | Self::Replica
+            | Self::Place
+            | Self::Proxy
+            | Self::Requests
+            | Self::Stop
+            | Self::Removal
+            | Self::Observation => true,
+            Self::Held
+            | Self::Paused
+            | Self::MissingDocument
+            | Self::ChangedDocument
+            | Self::ExternalObject
+            | Self::Dependency
+            | Self::RolloutLimit
+            | Self::Namespace
+            | Self::Canary
+            | Self::ExternalChange
+            | Self::LostMemory => false,
+        }
+    }
+}
+
 impl fmt::Display for WaitReason {
     /// The variant's name, as it is serialised.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,9 +14,10 @@ use jiff::Timestamp;
 
 use self::progressing::{Finding, progressing, spent};
 use self::replicas::{reason_of, replicas};
-use super::action::{Plan, describe_hook_result};
+use super::action::{Plan, WaitingOn, describe_hook_result};
 use super::admission;
 use super::canary;
+use super::gate;
 use super::phase::Phase;
 use super::policy::{Policy, unknown_volumes};
 use super::replica_sets::ReplicaSets;
@@ -56,7 +57,8 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         requests_cut: memory.replicas.requests_cut,
         ..replicas(scene, before, &staying(scene))
     };
-    status.waiting = waiting(plan);
+    let deadline = goal(scene).ok().and_then(|goal| gate::check_failure(scene, &goal, &sets).ok().flatten());
+    status.waiting = waiting(plan, deadline);
     status.canary = goal(scene).ok().and_then(|goal| canary::status(scene, &goal, &sets));
     let available = available(&status, whole);
     let progressing = progressing(scene, whole_scene, &sets, plan, before);
@@ -202,7 +204,7 @@ pub fn unwanted(
     status.requests_cut = memory.replicas.requests_cut;
     status.live = count(observed.replicas.iter().filter(|r| r.state.is_live()).count());
     status.available = count(status.instances.iter().filter(|i| i.phase == ReplicaPhase::Available).count());
-    status.waiting = waiting(plan);
+    status.waiting = waiting(plan, None);
     let (holds, reason, message) = match held {
         Some(why) => (false, Reason::DeletionHeld, why.to_owned()),
         None => (true, Reason::ScalingOnly, "its document is gone: it is drained and removed".to_owned()),
@@ -263,12 +265,14 @@ fn staying<'a>(scene: &Scene<'a>) -> BTreeSet<&'a ContainerId> {
 }
 
 /// What it waits for; what is about to be done is not done yet, so a status at rest has neither.
-fn waiting(plan: &Plan) -> Vec<Waiting> {
-    let waits = plan.waiting.iter().map(|w| Waiting { reason: w.reason, on: w.on.clone(), until: w.until });
+/// What is waited for, and until when. What has no time of its own is a rollout's: without progress it fails at `deadline`.
+fn waiting(plan: &Plan, deadline: Option<Timestamp>) -> Vec<Waiting> {
+    let until = |wait: &WaitingOn| wait.until.or(deadline.filter(|_| wait.reason.is_part_of_a_rollout()));
+    let waits = plan.waiting.iter().map(|w| Waiting { reason: w.reason, on: w.on.clone(), until: until(w) });
     let deeds = plan.actions.iter().map(|action| Waiting {
         reason: WaitReason::Step,
         on: format!("its next step: {}", action.verb),
-        until: None,
+        until: deadline,
     });
     waits.chain(deeds).collect()
 }

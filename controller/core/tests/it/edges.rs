@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed_core::model::{
-    Comparison, Desired, DesiredService, ExternalChange, FailureStreak, Health, HookEnd, HookKind, HookRun, Observed,
-    Outcome, PostStartState, Replica, RunningOperation, ServiceRecord, State,
+    Comparison, Desired, DesiredService, ExternalChange, FailureStreak, Health, HookEnd, HookKind, HookRun, ImageState,
+    Observed, Outcome, PostStartState, Replica, RunningOperation, ServiceRecord, State,
 };
+use composed_core::plan::Scene;
 use composed_core::plan::action::{Plan, Verb};
 use composed_core::plan::admission::{RolloutState, rollout_state};
+use composed_core::plan::policy::Policy;
+use composed_core::plan::status::status;
 use composed_core::plan::{MISSING_GRACE, backoff, plan};
-use crd_schema::status::Reason;
+use crd_schema::status::{Reason, WaitReason};
 use crd_schema::{Canary, ComposeDuration, ContainerId, Generated, Hook, Revision, Rollout, ServiceSpec};
 
 use crate::memory::{replica, seen, start};
@@ -133,6 +136,25 @@ fn what_is_paused_is_said_only_where_something_is_held_back() {
     assert!(planned(&paused, &observed, &remembered(&paused, &observed)).settled());
     let none = Observed::default();
     assert!(waits_for(&planned(&paused, &none, &remembered(&paused, &none)), "it is paused"));
+}
+
+#[test]
+fn each_wait_of_a_rollout_says_until_when() {
+    let plain = wish(|spec| spec.pull_policy = None);
+    let mut observed = seen(vec![]);
+    observed.images.insert(plain.spec.image.clone(), ImageState::Pulling(start()));
+    observed.missing = vec!["network shop_default".to_owned()];
+    let memory = remembered(&plain, &observed);
+    let policy = &Policy::from_spec(&plain.spec);
+    let scene = Scene { desired: &plain, observed: &observed, memory: &memory, policy, now: start() };
+    let shown = status(&scene, &planned(&plain, &observed, &memory), None).waiting;
+    let deadline = Some(start() + policy.progress_deadline);
+    assert!(shown.len() > 1 && shown.iter().all(|wait| wait.until == deadline), "{shown:#?}");
+    // Others end their own waits.
+    observed.unmet.insert("db".to_owned(), "it is not available yet".to_owned());
+    let scene = Scene { desired: &plain, observed: &observed, memory: &memory, policy, now: start() };
+    let shown = status(&scene, &planned(&plain, &observed, &memory), None).waiting;
+    assert!(shown.iter().any(|wait| wait.reason == WaitReason::Dependency && wait.until.is_none()), "{shown:#?}");
 }
 
 #[test]
