@@ -41,7 +41,7 @@ pub use types::{
     },
     health::{GrpcProbe, Healthcheck, Hook, HttpProbe, Readiness, Scheme, TcpProbe},
     hooks::{DeployHook, Hooks, OnInterrupt},
-    mount::{BindOptions, Mount, MountKind, TmpfsOptions, VolumeOptions},
+    mount::{BindOptions, Mount, MountKind, SelinuxLabel, TmpfsOptions, VolumeOptions},
     object::{
         ApiVersion, Object, Project, ProjectKind, ProjectMetadata, ProjectSpec, Service, ServiceKind, ServiceMetadata,
         fits,

@@ -217,6 +217,7 @@ fn what_cannot_be_carried_is_refused_by_name() {
             json!({"volumes": [{"type": "bind", "source": "/a:b", "target": "/a", "bind": {"create_host_path": true}}]}),
             "colon",
         ),
+        (json!({"volumes": [{"type": "bind", "source": "/a:b", "target": "/a", "bind": {"selinux": "z"}}]}), "colon"),
         (json!({"network_mode": "container:x"}), "network_mode"),
         (json!({"network_mode": "host", "mac_address": "02:00:00:00:00:02"}), "mac_address"),
         (json!({"cgroup": "x"}), "cgroup"),

@@ -7,7 +7,7 @@ use bollard::models::{
     MountTmpfsOptions, MountType, MountVolumeOptions,
 };
 use composed_core::engine::{ActionContext, EngineError};
-use crd_schema::{Mount, MountKind, VolumeName, VolumeOptions};
+use crd_schema::{Mount, MountKind, SelinuxLabel, VolumeName, VolumeOptions};
 
 use super::{
     errors::rejected,
@@ -60,13 +60,20 @@ pub(super) fn of(mounts: &[Mount], context: &ActionContext, engine: Engine<'_>) 
     for mount in mounts {
         let creates_path = mount.bind.as_ref().and_then(|bind| bind.create_host_path).unwrap_or(false);
         match mount.kind {
-            MountKind::Bind if creates_path && !narrowed(mount) => all.binds.push(bind_line(mount)?),
+            // Only the short line says how SELinux is to label it.
+            MountKind::Bind if (creates_path || is_labelled(mount)) && !narrowed(mount) => {
+                all.binds.push(bind_line(mount)?);
+            }
             MountKind::Bind => all.mounts.push(bind(mount, engine)?),
             MountKind::Volume => all.mounts.push(volume(mount, context, engine)?),
             MountKind::Tmpfs => all.mounts.push(tmpfs(mount)),
         }
     }
     Ok(all)
+}
+
+fn is_labelled(mount: &Mount) -> bool {
+    mount.bind.as_ref().is_some_and(|bind| bind.selinux.is_some())
 }
 
 fn bind_line(mount: &Mount) -> Result<String, EngineError> {
@@ -78,7 +85,9 @@ fn bind_line(mount: &Mount) -> Result<String, EngineError> {
         )));
     }
     let propagation = mount.bind.as_ref().and_then(|bind| bind.propagation.as_deref());
-    let options = [mount.read_only.then_some("ro"), propagation].into_iter().flatten().collect::<Vec<_>>().join(",");
+    let label = mount.bind.as_ref().and_then(|bind| bind.selinux).map(SelinuxLabel::word);
+    let options =
+        [mount.read_only.then_some("ro"), propagation, label].into_iter().flatten().collect::<Vec<_>>().join(",");
     let colon = if options.is_empty() { "" } else { ":" };
     Ok(format!("{source}:{}{colon}{options}", mount.target))
 }

@@ -32,6 +32,8 @@ pub struct Catalog {
     pub(super) minded: Option<BTreeSet<String>>,
     /// Services that are for other hosts: which.
     pub elsewhere: BTreeMap<ServiceName, String>,
+    /// Compose files of which no service is active, since all have profiles.
+    pub inactive: BTreeSet<String>,
     /// Why nothing may be removed now.
     pub(super) doubt: Option<String>,
     pub(super) confirmed: bool,

@@ -50,6 +50,7 @@ pub fn documents(path: Option<&Path>, compose: &Compose, common: &Common) -> Sou
         variables: compose.variables.into_iter().collect(),
         allowed: compose.allowed,
         remove_orphans: compose.remove_orphans,
+        home: variable("HOME"),
     };
     Source { path, compose: asked, host: HostDir::Same, name: host_name(common), known: BTreeSet::new() }
 }

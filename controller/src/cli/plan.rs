@@ -73,7 +73,7 @@ pub fn validate(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
     } else {
         print_err(&catalog.problems.join("\n\n"));
     }
-    let any = count > 0 || !catalog.elsewhere.is_empty();
+    let any = count > 0 || !catalog.elsewhere.is_empty() || !catalog.inactive.is_empty();
     let valid = catalog.problems.is_empty() && any;
     if catalog.problems.is_empty() && !any {
         return Ok(fail(INVALID, &format!("{} holds no service documents", source.path.display())));

@@ -112,7 +112,9 @@ async fn control(
         },
         (None, dir) => {
             let known = made_of::by_name(&session.state.load_made_of());
-            let source = Source { known, ..places::source(dir.as_deref(), &args.compose, common) };
+            let mut source = Source { known, ..places::source(dir.as_deref(), &args.compose, common) };
+            // It serves nobody in particular: whose `~` that would be is for --env HOME=... to say.
+            source.compose.home = None;
             tokio::spawn(watch_files(source, readings));
             None
         }

@@ -46,6 +46,8 @@ pub(super) struct Interpolation<'a> {
     pub(super) filled: &'a mut Filled,
     /// Variables that are not set and have no default, where they are first used.
     pub(super) unset: BTreeMap<String, Place>,
+    /// Where a path of the host, or a name, would be another one for want of a variable: which one.
+    pub(super) lost: BTreeMap<Place, String>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -97,6 +99,12 @@ impl Interpolation<'_> {
                 if text.contains('$') {
                     match self.text(text, place) {
                         Ok(filled) => {
+                            if let Some(name) = begins_with(text)
+                                .filter(|name| self.unset.contains_key(*name))
+                                .filter(|_| names_the_world(path, filled.is_empty()))
+                            {
+                                self.lost.insert(place, name.to_owned());
+                            }
                             self.remember(&filled, text);
                             if text.replace("$$", "").contains('$') {
                                 self.filled.note(place, text);
@@ -146,6 +154,27 @@ impl Interpolation<'_> {
             self.unset.entry(name).or_insert(place);
         }
         Ok(filled)
+    }
+}
+
+/// The variable without a default that a template begins with.
+fn begins_with(template: &str) -> Option<&str> {
+    let rest = template.strip_prefix('$')?;
+    let (name, braced) = rest.strip_prefix('{').map_or((name_of(rest).0, false), |rest| (name_of(rest).0, true));
+    let plain = !braced || rest.get(1 + name.len()..).is_some_and(|rest| rest.starts_with('}'));
+    Some(name).filter(|name| plain && !name.is_empty())
+}
+
+/// Whether what stands at a path of a Compose file names something outside of it: without its beginning, a path of the host is
+/// another one; where nothing is left, so is a name.
+fn names_the_world(path: &[String], empty: bool) -> bool {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        ["services", _, "volumes", "[]"]
+        | ["services", _, "volumes", "[]", "source"]
+        | ["configs" | "secrets", _, "file"] => true,
+        ["services", _, "image" | "container_name"] | ["networks" | "volumes", _, "name"] => empty,
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 //! own: files come through [`Files`], variables are the project's own, and nothing of this process's environment is
 //! looked at. Source: the [Compose specification](https://compose-spec.io); where it leaves something open, compose-go.
 
+mod built;
 mod canonical;
 mod cast;
 mod check;
@@ -9,6 +10,7 @@ mod deploy;
 pub mod dotenv;
 mod environment;
 mod extends;
+mod home;
 mod include;
 mod interpolate;
 pub mod keys;
@@ -52,6 +54,10 @@ pub struct Request {
     pub shown: String,
     /// The name of the project directory, after which a project without a name is called.
     pub directory: String,
+    /// The project directory in full as the engine's host has it: `$PWD`. None: nobody knows.
+    pub path: Option<String>,
+    /// The home directory of whoever asks, where somebody in particular does: `~`, and `$HOME` where nothing else says it.
+    pub home: Option<String>,
     /// The project's name, before any that the files have.
     pub name: Option<String>,
     /// The active profiles; `*` is all of them. None: those of `COMPOSE_PROFILES` in the variables.
@@ -108,7 +114,14 @@ pub fn is_compose(text: &str) -> bool {
 pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
     let main = request.files.first().map(String::as_str).unwrap_or_default();
     let sources = Sources::new(files, &request.shown, main);
-    let mut loader = Loader { sources, unset: BTreeMap::new(), set_at: BTreeMap::new(), including: Vec::new() };
+    let mut loader = Loader {
+        sources,
+        unset: BTreeMap::new(),
+        lost: BTreeMap::new(),
+        built: Vec::new(),
+        set_at: BTreeMap::new(),
+        including: Vec::new(),
+    };
     match read(request, &mut loader) {
         Ok((objects, profiles)) => {
             let note = |(name, place): (&String, &Place)| {
@@ -117,7 +130,7 @@ pub fn load(request: &Request, files: &mut dyn Files) -> Result<Loaded, Vec<Diag
                     format!("set it in `.env` or with --env {name}=..., or write `${{{name}:-}}` if that is meant");
                 Problem::new(*place, message, Some(help.into()))
             };
-            let notes = loader.unset.iter().map(note).collect();
+            let notes = loader.unset.iter().map(note).chain(built::note(&loader.built)).collect();
             let values = loader.sources.values();
             Ok(Loaded { objects, notes: loader.sources.diagnostics(notes), profiles, values })
         }
@@ -142,6 +155,11 @@ fn read(request: &Request, loader: &mut Loader<'_>) -> Result<Read, Vec<Problem>
     } else {
         loader.variables(&here(&request.env_files), &request.variables)?
     };
+    for (name, value) in [("PWD", &request.path), ("HOME", &request.home)] {
+        if let Some(value) = value {
+            variables.entry(name.to_owned()).or_insert_with(|| value.clone());
+        }
+    }
     let set_at = loader.set_at(names::COMPOSE_FILE);
     let files = match names::compose_file(&variables, set_at).filter(|_| !request.named) {
         Some(files) => at(&files?, set_at),
@@ -176,6 +194,9 @@ fn objects(
         let help = "write `services: {web: {image: ...}}`";
         return Err(vec![Problem::new(tree.first(), message, Some(help.into()))]);
     }
+    let sections = ["networks", "volumes", "configs", "secrets"].iter().filter_map(|section| tree.get(section));
+    let used = all.iter().filter(|service| !off(service)).map(|(_, service)| service).chain(sections.map(|(_, it)| it));
+    problems.splice(0..0, used.flat_map(|node| loader.lost_in(node)));
     let is_there = |other: &str| !inactive.contains(other) && all.iter().any(|(key, _)| key.text() == Some(other));
     let mut services = Vec::new();
     let mut origins = Vec::new();
@@ -183,7 +204,14 @@ fn objects(
         if problems.len() >= MAX_PROBLEMS {
             break;
         }
+        // What else is wrong with it may be for want of the variable.
+        if !loader.lost_in(service).is_empty() {
+            continue;
+        }
         let mut service = service.clone();
+        if let Some((build, _)) = service.get("build") {
+            loader.built.push((key.text().unwrap_or_default().to_owned(), build.place));
+        }
         let read = loader.environment(&mut service, &model.variables);
         let read = read.and_then(|env_files| loader.labels(&mut service).map(|()| env_files));
         let read = read.and_then(|env_files| {

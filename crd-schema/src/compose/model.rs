@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::canonical::canonical;
+use super::home;
 use super::interpolate::{Interpolation, Variables};
 use super::merge::{merge, settle};
 use super::sources::Sources;
@@ -16,6 +17,10 @@ pub(super) struct Loader<'f> {
     pub(super) sources: Sources<'f>,
     /// Variables that are not set and have no default, where they are first used.
     pub(super) unset: BTreeMap<String, Place>,
+    /// Where a path of the host, or a name, would be another one for want of a variable: which one.
+    pub(super) lost: BTreeMap<Place, String>,
+    /// The services with `build`, and where that stands.
+    pub(super) built: Vec<(String, Place)>,
     /// Where the project's own files of variables say what the project is.
     pub(super) set_at: BTreeMap<&'static str, Place>,
     /// The files that are being included, outermost first.
@@ -63,6 +68,7 @@ impl Loader<'_> {
         for (path, documents) in documents {
             for mut document in documents {
                 self.fill(&mut document, model)?;
+                home::expand(&mut document, model.variables.get("HOME").map(String::as_str));
                 let mut count = |values, place| self.sources.count(values, place);
                 canonical(&mut document, &model.directory, &mut count).map_err(|problem| vec![problem])?;
                 self.include(&mut document, model)?;
@@ -74,6 +80,29 @@ impl Loader<'_> {
             }
         }
         Ok(tree)
+    }
+
+    /// What is lost below a node for want of a variable.
+    pub(super) fn lost_in(&self, node: &Node) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut open = if self.lost.is_empty() { Vec::new() } else { vec![node] };
+        while let Some(node) = open.pop() {
+            match &node.kind {
+                Kind::Map(entries) => open.extend(entries.iter().rev().map(|(_, value)| value)),
+                Kind::List(items) => open.extend(items.iter().rev()),
+                Kind::Scalar { .. } => {}
+            }
+            if let Some(name) = self.lost.get(&node.place) {
+                let message =
+                    format!("the variable `{name}` is not set, and this would be another path or name without it");
+                let help = format!(
+                    "set it in `.env` beside the Compose file, in an --env-file, or with --env {name}=value; or write \
+                     `${{{name}:-...}}` with what is meant without it"
+                );
+                problems.push(Problem::new(node.place, message, Some(help.into())));
+            }
+        }
+        problems
     }
 
     /// Fills in a file's variables.
@@ -89,10 +118,12 @@ impl Loader<'_> {
             templates: &mut self.sources.templates,
             filled: &mut self.sources.filled,
             unset: BTreeMap::new(),
+            lost: BTreeMap::new(),
             problems: Vec::new(),
         };
         interpolation.fill(document, &mut Vec::new());
-        let Interpolation { unset, problems, .. } = interpolation;
+        let Interpolation { unset, lost, problems, .. } = interpolation;
+        self.lost.extend(lost);
         for (name, place) in unset {
             self.unset.entry(name).or_insert(place);
         }

@@ -114,11 +114,15 @@ impl Loader<'_> {
             templates: &mut self.sources.templates,
             filled: &mut self.sources.filled,
             unset: std::collections::BTreeMap::new(),
+            lost: std::collections::BTreeMap::new(),
             problems: Vec::new(),
         };
         filling.fill(&mut name, &mut vec!["name".to_owned()]);
         if filling.problems.is_empty() {
-            return valid(name.text().unwrap_or_default(), name.place);
+            let written = name.text().unwrap_or_default();
+            // As Compose has it: a directory's name and a file's are made to fit.
+            let name_of_it = normal(written);
+            return if name_of_it.is_empty() { valid(written, name.place) } else { Ok(name_of_it) };
         }
         Err(filling.problems)
     }

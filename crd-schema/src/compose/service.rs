@@ -1,5 +1,6 @@
 //! A service of the merged tree as one of our documents.
 
+use super::built;
 use super::check::{OWN, prune};
 use super::deploy;
 use super::interpolate::Variables;
@@ -27,6 +28,7 @@ pub(super) fn read(
         let message = format!("{shown}: expected a map of keys");
         return Err(vec![Problem::new(key.place, message, Some("write at least `image: ...` in it".into()))]);
     }
+    let built = built::take_build(&mut service, project, name);
     prune(&mut service, "service");
     let mut problems = Vec::new();
     take(&mut service, "profiles");
@@ -62,6 +64,9 @@ pub(super) fn read(
             return Err(problems);
         }
     };
+    if built {
+        spec.update.get_or_insert_with(built::followed);
+    }
     spec.depend_on_shared();
     all_of_them(&mut spec);
     spec.depends_on.retain(|other, dependency| dependency.required || is_there(other));

@@ -108,11 +108,11 @@ impl<'de> Deserialize<'de> for Test {
             fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Test, A::Error> {
                 let words: Vec<String> = collect(items)?;
                 let wrong = match (words.first().map(String::as_str), words.len()) {
-                    (Some("NONE"), 1) | (Some("CMD-SHELL"), 2) => return Ok(Test(words)),
-                    (Some("CMD"), count) if count > 1 => return Ok(Test(words)),
+                    (Some("NONE"), 1) => return Ok(Test(words)),
+                    (Some("CMD" | "CMD-SHELL"), count) if count > 1 => return Ok(Test(words)),
                     (None, _) => "the healthcheck's test is an empty list",
                     (Some("NONE"), _) => "`NONE` stands alone",
-                    (Some("CMD-SHELL"), _) => "`CMD-SHELL` takes exactly one command line",
+                    (Some("CMD-SHELL"), _) => "`CMD-SHELL` needs a command line",
                     (Some("CMD"), _) => "`CMD` needs a program",
                     (Some(_), _) => "the healthcheck's list must start with CMD, CMD-SHELL or NONE",
                 };

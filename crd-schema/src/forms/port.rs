@@ -121,7 +121,8 @@ pub(crate) fn short(text: &str) -> Result<Vec<Port>, Refusal> {
         Some(rest) => rest.rsplit_once(':').map_or((None, rest), |(ip, published)| (Some(ip), published)),
     };
     let host_ip = match ip {
-        None => None,
+        // `:8080:80` is on all addresses, too.
+        None | Some("") => None,
         Some(ip) => {
             let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
             bare.parse::<IpAddr>().map_err(|_| {

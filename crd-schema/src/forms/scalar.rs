@@ -134,7 +134,7 @@ macro_rules! text_schema {
 }
 text_schema!(
     ComposeDuration: { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h))+$", "examples": ["10s", "1m30s", "250ms"] },
-    ByteSize: { "type": ["string", "integer"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]+)?([bB]|[kKmMgG][bB]?)?$", "examples": ["64m", "1gb"] },
+    ByteSize: { "type": ["string", "integer"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]+)?([bB]|[kKmMgGtTpP][iI]?[bB]?)?$", "examples": ["64m", "1gb"] },
     Decimal: { "type": ["string", "number"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["0.5", 2] },
     IntOrPercent: { "type": ["string", "integer"], "minimum": 0, "pattern": r"^[0-9]+%?$", "examples": [1, "25%"] },
     StatusCodes: { "type": ["string", "integer"], "minimum": 100, "maximum": 599, "pattern": r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$", "examples": ["200-299", 204] }

@@ -61,6 +61,30 @@ pub struct BindOptions {
     /// `readonly` for those mounts (engine 25 and later).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recursive: Option<String>,
+    /// How `SELinux` labels it: `z`, shared by containers, or `Z`, for this one alone. The engine does it when the container is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selinux: Option<SelinuxLabel>,
+}
+
+/// How `SELinux` labels what is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SelinuxLabel {
+    /// For all containers.
+    #[serde(rename = "z")]
+    Shared,
+    /// For one container.
+    #[serde(rename = "Z")]
+    Private,
+}
+
+impl SelinuxLabel {
+    /// The word that the engine takes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Shared => "z",
+            Self::Private => "Z",
+        }
+    }
 }
 
 /// Options of a volume mount.
@@ -125,18 +149,13 @@ impl Shorten for Mount {
     }
 }
 
-/// A path starts with `/`, `./` or `../`; anything else is the name of a volume.
+/// A path starts with `/` or `.`; anything else is the name of a volume.
 fn source_kind(source: &str) -> Result<MountKind, Refusal> {
     if source.starts_with('~') {
-        let help = "write the path in full: composed has no home directory";
+        let help = "write the path in full; of a Compose file, --env HOME=/home/NAME says what `~` is";
         return Err(Refusal::new(format!("`{source}` starts with `~`"), help));
     }
-    if source.starts_with('/')
-        || source.starts_with("./")
-        || source.starts_with("../")
-        || source == "."
-        || source == ".."
-    {
+    if source.starts_with(['/', '.']) {
         return Ok(MountKind::Bind);
     }
     if source.starts_with(|c: char| c.is_ascii_alphanumeric()) && !source.contains(['/', '\\']) {
@@ -148,19 +167,18 @@ fn source_kind(source: &str) -> Result<MountKind, Refusal> {
 impl Mount {
     fn apply(&mut self, option: &str) -> Result<(), Refusal> {
         match (option, self.kind) {
-            ("rw", _) => {}
+            // Of a volume the engine sees to its label; and the last ones are for Docker Desktop, and mean nothing on Linux.
+            ("rw" | "consistent" | "cached" | "delegated", _) | ("z" | "Z", MountKind::Volume | MountKind::Tmpfs) => {}
             ("ro", _) => self.read_only = true,
             ("nocopy", MountKind::Volume) => self.volume.get_or_insert_with(VolumeOptions::default).nocopy = true,
             ("private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave", MountKind::Bind) => {
                 self.bind.get_or_insert_with(BindOptions::default).propagation = Some(option.to_owned());
             }
-            ("z" | "Z", _) => {
-                let help = "label the directory once with `chcon -Rt container_file_t`, or use `security_opt: [\"label=disable\"]`";
-                return Err(Refusal::new(format!("the SELinux option `{option}` is not supported"), help));
+            ("z", MountKind::Bind) => {
+                self.bind.get_or_insert_with(BindOptions::default).selinux = Some(SelinuxLabel::Shared);
             }
-            ("consistent" | "cached" | "delegated", _) => {
-                let help = "remove it: it only ever meant something on Docker Desktop";
-                return Err(Refusal::new(format!("the mount option `{option}` is not supported"), help));
+            ("Z", MountKind::Bind) => {
+                self.bind.get_or_insert_with(BindOptions::default).selinux = Some(SelinuxLabel::Private);
             }
             _ => {
                 let help =

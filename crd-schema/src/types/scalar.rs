@@ -125,14 +125,15 @@ impl fmt::Display for ComposeDuration {
     }
 }
 
-/// A number of bytes as Compose writes it: `64m`, `1gb`, `1024` (units b, k/kb, m/mb, g/gb; 1024-based).
+/// A number of bytes as Compose writes it: `64m`, `1gb`, `1024` (units b, k, m, g, t, p, also as `kb` and
+/// `kib`; 1024-based).
 ///
-/// Source: compose-spec 00-overview, "Specifying byte values".
+/// Source: compose-spec 00-overview, "Specifying byte values"; the larger ones and `kib`: go-units, which Compose reads with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
 pub(crate) const BYTES_HELP: &str =
-    "write a number of bytes, or a number with a unit (b, k, kb, m, mb, g, gb), such as `64m` or `1gb`";
+    "write a number of bytes, or a number with a unit (b, k, m, g, t, p; also `kb` or `kib`), such as `64m` or `1gb`";
 
 impl ByteSize {
     /// The number of bytes.
@@ -153,9 +154,11 @@ impl FromStr for ByteSize {
         let (number, unit) = text.split_at(digits);
         let scale: u128 = match unit.to_ascii_lowercase().as_str() {
             "" | "b" => 1,
-            "k" | "kb" => 1 << 10,
-            "m" | "mb" => 1 << 20,
-            "g" | "gb" => 1 << 30,
+            "k" | "kb" | "kib" => 1 << 10,
+            "m" | "mb" | "mib" => 1 << 20,
+            "g" | "gb" | "gib" => 1 << 30,
+            "t" | "tb" | "tib" => 1 << 40,
+            "p" | "pb" | "pib" => 1 << 50,
             _ if number.is_empty() => return Err(refuse("a number is missing")),
             _ => return Err(refuse(&format!("unknown unit `{unit}`"))),
         };

@@ -172,6 +172,10 @@ impl<'t> Reader<'t> {
         if merge != MergeTag::None && self.compose.is_some() {
             return Ok((None, merge));
         }
+        // What `<<` is in YAML 1.1, where somebody writes it out.
+        if tag.is_some_and(|tag| tag.core_suffix() == Some("merge") || tag.to_string().ends_with(":merge")) {
+            return Ok((None, MergeTag::None));
+        }
         let core = core_tag(tag, place).map_err(|problem| match self.compose {
             Some(_) => Problem { help: Some("Compose knows `!reset` and `!override`".into()), ..problem },
             None => problem,

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use crd_schema::compose::{FILE_NAMES, Files, Loaded, OVERRIDE_NAMES, Request, load};
 use crd_schema::{Diagnostic, Service};
 
+/// Whoever asks lives there.
+const HOME: &str = "/nonexistent";
+
 /// The folder of a kind of test files.
 fn folder(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose").join(kind)
@@ -76,7 +79,9 @@ fn said(problems: &[Diagnostic]) -> String {
 /// The files of a directory as `docker compose` finds them, with the flags of its file `args`.
 fn arguments(dir: &Path) -> Request {
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
-    let mut request = Request { directory: name, ..Request::default() };
+    let path = dir.canonicalize().unwrap().to_string_lossy().into_owned();
+    let home = Some(HOME.to_owned());
+    let mut request = Request { directory: name, path: Some(path), home, ..Request::default() };
     let args = std::fs::read_to_string(dir.join("args")).unwrap_or_default();
     let mut words = args.split_whitespace();
     while let Some(flag) = words.next() {

@@ -201,7 +201,7 @@ fn s25_a_running_compose_project_is_handed_over() {
 }
 
 /// Projects of the corpus that cannot be made on this engine, and why.
-const NOT_MADE: [(&str, &str); 12] = [
+const NOT_MADE: [(&str, &str); 13] = [
     ("01-basic", "a hostname beside the host's UTS namespace"),
     ("17-volumes", "paths of a host that is not this one"),
     ("22-files", "paths of a host that is not this one"),
@@ -214,6 +214,7 @@ const NOT_MADE: [(&str, &str); 12] = [
     ("52-deep-includes", "paths that are not there"),
     ("55-sizes-and-times", "less memory than the engine takes"),
     ("61-newer-engines", "addresses of IPv6 that the engine has none of"),
+    ("62-as-people-write", "images that are to be built"),
 ];
 
 /// Projects that ask composed for something that Compose does not know, a front; and those with files that are put into the

@@ -142,7 +142,12 @@ pub fn check_failure(
     }
     let never = goal.spec.filter(|spec| spec.pull_policy == Some(PullPolicy::Never)).map(|spec| &spec.image);
     if let Some(image) = never.filter(|image| observed.images.get(*image) == Some(&ImageState::Absent)) {
-        return Err((Reason::PullFailed, format!("image {image} is not on this host and pull_policy is never")));
+        return Err((
+            Reason::PullFailed,
+            format!(
+                "image {image} is not on this host and pull_policy is never: build it there (`docker compose build`) or load it"
+            ),
+        ));
     }
     if let Some(why) = refused_pull(scene, goal) {
         return Err((Reason::PullFailed, why));

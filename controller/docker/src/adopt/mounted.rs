@@ -48,6 +48,9 @@ pub(super) fn compare(
     differ.extend(wanted.keys().chain(parts.keys()).filter(|place| parts.get(*place) != wanted.get(*place)).cloned());
     let propagates =
         |place: &str| mounted.iter().find(|one| one.destination.as_deref().is_some_and(|it| bare(it) == place));
+    let (labelled, label) = (labels(is), labels(ought));
+    differ
+        .extend(label.keys().chain(labelled.keys()).filter(|place| labelled.get(*place) != label.get(*place)).cloned());
     let asked = propagation(ought).into_iter().filter(|(place, word)| {
         propagates(place).and_then(|one| one.propagation.as_ref()).is_some_and(|has| has != word)
     });
@@ -91,6 +94,18 @@ fn propagation(config: &HostConfig) -> BTreeMap<String, String> {
         Some((bare(target), word.to_owned()))
     });
     long.chain(short).filter(|(_, word)| !word.is_empty()).collect()
+}
+
+/// How `SELinux` is asked to label binds, where it is.
+fn labels(config: &HostConfig) -> BTreeMap<String, String> {
+    let label = |line: &String| {
+        let mut parts = line.splitn(3, ':');
+        let (source, target, options) = (parts.next()?, parts.next()?, parts.next()?);
+        let word =
+            options.split(',').find(|option| matches!(*option, "z" | "Z")).filter(|_| source.starts_with('/'))?;
+        Some((bare(target), word.to_owned()))
+    };
+    config.binds.iter().flatten().filter_map(label).collect()
 }
 
 fn found(point: &MountPoint) -> Option<(String, Mounted)> {

@@ -25,6 +25,8 @@ pub struct ComposeOptions {
     pub allowed: Vec<PathBuf>,
     /// `--remove-orphans`: containers of the project that its file never asked for go, too.
     pub remove_orphans: bool,
+    /// The home directory of whoever asks: `~` and `$HOME`. None: nobody in particular does.
+    pub home: Option<String>,
 }
 
 /// The projects of a reading by their main files, and what else is to be known.

@@ -42,6 +42,17 @@ impl Judge<'_> {
                 }
                 self.catalog.made_of.extend(main.map(|main| (main, made_of)));
                 self.catalog.understood.insert(file.to_owned());
+                let active = loaded.objects.iter().any(|one| matches!(one.object, crd_schema::Object::Service(_)));
+                if !active && !loaded.profiles.is_empty() {
+                    let profiles: Vec<&str> = loaded.profiles.iter().map(String::as_str).collect();
+                    let profiles = profiles.join(", ");
+                    let note = format!(
+                        "warning: {file}: no service of it is active: all have profiles ({profiles}), and \
+                                        none of them was asked for (--profile NAME)"
+                    );
+                    self.catalog.notes.push(note);
+                    self.catalog.inactive.insert(file.to_owned());
+                }
                 self.profiles.extend(loaded.profiles);
                 let notes = loaded.notes.into_iter().map(|note| {
                     let help = note.help.map(|help| format!(" ({help})")).unwrap_or_default();

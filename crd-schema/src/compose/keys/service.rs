@@ -28,7 +28,10 @@ pub(super) const KEYS: &[ComposeKey] = &[
     yes("service.blkio_config.device_write_iops"),
     yes("service.blkio_config.device_write_iops.path"),
     yes("service.blkio_config.device_write_iops.rate"),
-    no("service.build", "composed builds no images: build and push it, then name it in `image`"),
+    elsewhere(
+        "service.build",
+        "composed builds no images: that of this host is taken (`docker compose build`), followed when it is built anew, and never pulled over",
+    ),
     yes("service.cap_add"),
     yes("service.cap_drop"),
     yes("service.cgroup"),
@@ -163,7 +166,7 @@ pub(super) const KEYS: &[ComposeKey] = &[
     no("service.provider", "composed runs containers only; remove it, or keep that service out of this file"),
     note(
         "service.pull_policy",
-        "`always`, `never`, `missing`; for new images there is `update`, and composed builds nothing",
+        "`always`, `never`, `missing`; `build` is `never`, as composed builds nothing; for new images there is `update`",
     ),
     no(
         "service.pull_refresh_after",
@@ -200,15 +203,12 @@ pub(super) const KEYS: &[ComposeKey] = &[
     yes("service.volumes.source"),
     yes("service.volumes.target"),
     yes("service.volumes.read_only"),
-    no("service.volumes.consistency", "it only ever meant something on Docker Desktop; remove it"),
+    elsewhere("service.volumes.consistency", "it only ever meant something on Docker Desktop"),
     yes("service.volumes.bind"),
     yes("service.volumes.bind.propagation"),
     yes("service.volumes.bind.create_host_path"),
     note("service.volumes.bind.recursive", "`writable` and `readonly` from engine 25 on"),
-    no(
-        "service.volumes.bind.selinux",
-        "label the directory once with `chcon -Rt container_file_t`, or use `security_opt: [\"label=disable\"]`",
-    ),
+    yes("service.volumes.bind.selinux"),
     yes("service.volumes.volume"),
     note("service.volumes.volume.labels", "of a volume without a name; those of a named one are written at the volume"),
     yes("service.volumes.volume.nocopy"),

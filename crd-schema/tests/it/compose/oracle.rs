@@ -6,7 +6,7 @@ use std::process::Command;
 use crd_schema::compose::load;
 use serde_json::Value;
 
-use super::{Disk, arguments, folder, normal, said};
+use super::{Disk, HOME, arguments, folder, normal, said};
 
 /// Where we differ and mean to: project, path, why.
 const DIFFERENCES: &[(&str, &str, &str)] = &[
@@ -20,8 +20,19 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("41-healthcheck-off", "services.web.healthcheck.interval", OFF),
     ("41-healthcheck-off", "services.web.healthcheck.retries", OFF),
     ("41-healthcheck-off", "services.web.healthcheck.test", OFF),
+    ("62-as-people-write", "services.built.build", BUILT),
+    ("62-as-people-write", "services.built.pull_policy", BUILT),
+    ("62-as-people-write", "services.built.update", BUILT),
+    ("62-as-people-write", "services.by-policy.build", BUILT),
+    ("62-as-people-write", "services.by-policy.pull_policy", BUILT),
+    ("62-as-people-write", "services.by-policy.update", BUILT),
+    ("62-as-people-write", "services.nameless.build", BUILT),
+    ("62-as-people-write", "services.nameless.image", BUILT),
+    ("62-as-people-write", "services.nameless.pull_policy", BUILT),
+    ("62-as-people-write", "services.nameless.update", BUILT),
 ];
 
+const BUILT: &str = "composed builds no images: what is on this host is taken, followed and not pulled over";
 const OFF: &str = "a healthcheck that is off has no test and no times";
 const OWN: &str = "x-composed is ours: `config --format json` leaves out the extensions of services";
 
@@ -51,7 +62,8 @@ fn theirs(compose: &Path, dir: &Path) -> Value {
         .args(["config", "--format", "json"])
         .current_dir(dir)
         .env_clear()
-        .env("HOME", "/nonexistent")
+        .env("HOME", HOME)
+        .env("PWD", dir)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}: {}", dir.display(), String::from_utf8_lossy(&output.stderr));

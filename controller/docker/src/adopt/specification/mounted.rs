@@ -2,7 +2,7 @@
 
 use bollard::models::MountType;
 use composed_core::engine::DesiredContainer;
-use crd_schema::{BindOptions, ByteSize, Mount, MountKind, TmpfsOptions, VolumeOptions};
+use crd_schema::{BindOptions, ByteSize, Mount, MountKind, SelinuxLabel, TmpfsOptions, VolumeOptions};
 
 use super::super::super::mounts::{anonymous, is_anonymous};
 use super::made::{Made, Untold};
@@ -48,6 +48,8 @@ fn bind(made: Made<'_>, asked: &DesiredContainer, line: &str) -> Result<Mount, U
             "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
                 options.propagation = Some(option.to_owned());
             }
+            "z" => options.selinux = Some(SelinuxLabel::Shared),
+            "Z" => options.selinux = Some(SelinuxLabel::Private),
             "nocopy" => mount.volume = Some(VolumeOptions { nocopy: true, ..VolumeOptions::default() }),
             _ => return Err(Untold),
         }
@@ -79,6 +81,7 @@ fn long(made: Made<'_>, asked: &DesiredContainer, mount: &bollard::models::Mount
                 propagation: options.propagation.map(|word| word.to_string()).filter(|word| !word.is_empty()),
                 create_host_path: Some(options.create_mountpoint.unwrap_or(false)),
                 recursive: None,
+                selinux: None,
             };
             Ok(Mount { kind: MountKind::Bind, source: Some(source), bind: Some(bind), ..plain })
         }

@@ -62,6 +62,19 @@ fn what_a_project_made_under_its_earlier_name_stays() {
 }
 
 #[test]
+fn a_project_of_which_no_service_is_active_says_which_profiles_there_are() {
+    let text = "name: shop\nservices:\n  web: {image: a, profiles: [x]}\n  api: {image: a, profiles: [y]}\n";
+    let files = Files::new(&[("compose.yaml", text)]);
+    let catalog = &files.catalog;
+    assert_eq!((catalog.names().count(), &catalog.problems), (0, &Vec::new()));
+    assert!(catalog.inactive.contains("compose.yaml"));
+    assert!(catalog.notes[0].contains("no service of it is active: all have profiles (x, y)"), "{:?}", catalog.notes);
+    let asked = ComposeOptions { profiles: vec!["x".to_owned()], ..ComposeOptions::default() };
+    let (_, catalog) = self::asked(&files, asked);
+    assert_eq!((catalog.names().count(), catalog.inactive.len()), (1, 0));
+}
+
+#[test]
 fn service_files_and_compose_files_stand_in_one_directory_and_claim_a_service_once() {
     for document_first in [true, false] {
         let beside = if document_first { "a.yaml" } else { "z.yaml" };
