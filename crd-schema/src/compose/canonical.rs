@@ -28,6 +28,9 @@ pub(super) fn canonical(file: &mut Node, base: &str, count: Count<'_>) -> Result
             if let Some(path) = get_mut(resource, "file") {
                 rebase(path, base);
             }
+            if let Some(device) = get_mut(resource, "driver_opts").and_then(bound_device) {
+                rebase(device, base);
+            }
         }
     }
     Ok(())
@@ -76,6 +79,13 @@ fn of_service(service: &mut Node, base: &str, count: Count<'_>) -> Result<(), Pr
         *ports = all;
     }
     Ok(())
+}
+
+/// The path of the host that a volume is, where it is a bind mount in disguise.
+pub(super) fn bound_device(options: &mut Node) -> Option<&mut Node> {
+    let bind =
+        options.get("o").and_then(|(_, words)| words.text()).is_some_and(|it| it.split(',').any(|o| o == "bind"));
+    get_mut(options, "device").filter(|device| bind && device.text().is_some())
 }
 
 /// Text as a list of one.

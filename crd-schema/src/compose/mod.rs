@@ -172,15 +172,16 @@ fn read(request: &Request, loader: &mut Loader<'_>) -> Result<Read, Vec<Problem>
     loader.including.extend(files.iter().map(|(path, _)| path.clone()));
     let mut model = Model::new(".".to_owned(), variables);
     let tree = loader.tree(documents, &mut model)?;
+    let dir = request.path.as_deref();
     let services = tree.get("services").map(|(_, services)| tree::entries(services)).unwrap_or_default();
     let profiles = names::known_profiles(services);
-    Ok((objects(loader, &model, &name, &tree, &active)?, profiles))
+    Ok((objects(loader, &model, (&name, dir), &tree, &active)?, profiles))
 }
 
 fn objects(
     loader: &mut Loader<'_>,
     model: &Model,
-    name: &str,
+    (name, dir): (&str, Option<&str>),
     tree: &Node,
     active: &BTreeSet<String>,
 ) -> Result<Vec<Located>, Vec<Problem>> {
@@ -229,7 +230,7 @@ fn objects(
             Err(more) => problems.extend(more),
         }
     }
-    let project = project::read(name, tree).map_err(|more| problems.extend(more)).ok();
+    let project = project::read(name, tree, dir).map_err(|more| problems.extend(more)).ok();
     problems.extend(project::consistent(&services, tree, &inactive));
     let (Some((project, written)), true) = (project, problems.is_empty()) else { return Err(problems) };
     let located = |place: Place, object, origin| {

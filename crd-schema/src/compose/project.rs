@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::canonical::bound_device;
 use super::check::{OWN, prune};
+use super::path::join;
 use super::sources::MAX_PROBLEMS;
-use super::tree::{entries, entries_mut, map, put, take};
+use super::tree::{entries, entries_mut, get_mut, map, put, take};
 use crate::parse::collect;
 use crate::yaml::{Kind, Node, Place, Problem};
 use crate::{MountKind, Object, Project, ProjectSpec, Service, advice, check};
 
 /// Reads the networks and volumes of a tree, and what of its `x-composed` is for all services.
-/// With them, what is written of them.
-pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Problem>> {
+/// With them, what is written of them. `dir` is the project directory in full, where it is known.
+pub(super) fn read(project: &str, tree: &Node, dir: Option<&str>) -> Result<(Project, Node), Vec<Problem>> {
     let place = tree.first();
     let mut spec = Vec::new();
     let mut problems = Vec::new();
@@ -23,7 +25,7 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Pr
         for (name, resource) in entries_mut(&mut resources).into_iter().flatten() {
             prune(resource, path);
             named(name, resource);
-            bound_device(section, name, resource, &mut problems);
+            on_the_host((section, name), resource, dir, &mut problems);
         }
         spec.push((Node::quoted(section, key.place), resources));
     }
@@ -62,6 +64,10 @@ pub(super) fn read(project: &str, tree: &Node) -> Result<(Project, Node), Vec<Pr
 
 /// An external resource without a name has its key's, in Compose.
 fn named(key: &Node, resource: &mut Node) {
+    // An empty one is none: so a variable leaves it.
+    if resource.get("name").is_some_and(|(_, name)| name.text() == Some("")) {
+        take(resource, "name");
+    }
     let external = resource.get("external").is_some_and(|(_, external)| external.text() == Some("true"));
     if external && resource.get("name").is_none() {
         let name = Node::quoted(key.text().unwrap_or_default(), key.place);
@@ -70,16 +76,21 @@ fn named(key: &Node, resource: &mut Node) {
 }
 
 /// A volume that is a bind mount in disguise needs a path that the engine knows.
-fn bound_device(section: &str, key: &Node, resource: &Node, problems: &mut Vec<Problem>) {
-    let option = |name: &str| {
-        let (_, options) = resource.get("driver_opts")?;
-        options.get(name).and_then(|(_, value)| Some((value.text()?, value.place)))
-    };
-    let bind = option("o").is_some_and(|(options, _)| options.split(',').any(|option| option == "bind"));
-    if let Some((device, place)) = option("device").filter(|(device, _)| bind && !device.starts_with('/')) {
-        let message = format!("{section}.{}: the device `{device}` is a relative path", key.text().unwrap_or_default());
-        let help = "write the path of the host in full, or mount it at the service: `volumes: [\"./data:/data\"]`";
-        problems.push(Problem::new(place, message, Some(help.into())));
+fn on_the_host(of: (&str, &Node), resource: &mut Node, dir: Option<&str>, problems: &mut Vec<Problem>) {
+    let Some(device) = get_mut(resource, "driver_opts").and_then(bound_device) else { return };
+    let place = device.place;
+    let Kind::Scalar { text, .. } = &mut device.kind else { return };
+    match dir {
+        _ if text.starts_with('/') => {}
+        Some(dir) => *text = join(dir, text),
+        None => {
+            let (section, key) = of;
+            let key = key.text().unwrap_or_default();
+            let message =
+                format!("{section}.{key}: the device `{text}` is a relative path, and nobody knows from where on");
+            let help = "say which directory of the host the project's is (--host-dir), or write the path in full";
+            problems.push(Problem::new(place, message, Some(help.into())));
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn read(
         let message = format!("{shown}: expected a map of keys");
         return Err(vec![Problem::new(key.place, message, Some("write at least `image: ...` in it".into()))]);
     }
+    blank(&mut service);
     let built = built::take_build(&mut service, project, name);
     prune(&mut service, "service");
     let mut problems = Vec::new();
@@ -78,6 +79,37 @@ pub(super) fn read(
     match (object, take(&mut whole, "spec")) {
         (Object::Service(service), Some((_, written))) if problems.is_empty() => Ok((service, written)),
         _ => Err(problems),
+    }
+}
+
+/// What is written as an empty text is not written: so a variable that is not set leaves it. Source: compose-go, whose values of
+/// these keys are left out when they are empty.
+fn blank(service: &mut Node) {
+    const WORDS: [&str; 16] = [
+        "cgroup",
+        "cgroup_parent",
+        "cpuset",
+        "dns",
+        "dns_search",
+        "domainname",
+        "hostname",
+        "ipc",
+        "mac_address",
+        "network_mode",
+        "pid",
+        "platform",
+        "runtime",
+        "stop_signal",
+        "user",
+        "working_dir",
+    ];
+    let is_blank = |node: &Node| match &node.kind {
+        Kind::Scalar { text, .. } => text.is_empty(),
+        Kind::List(items) => items.len() == 1 && items.iter().all(|item| item.text() == Some("")),
+        Kind::Map(_) => false,
+    };
+    if let Some(entries) = entries_mut(service) {
+        entries.retain(|(key, value)| !(key.text().is_some_and(|key| WORDS.contains(&key)) && is_blank(value)));
     }
 }
 
