@@ -211,6 +211,9 @@ impl Shared {
     }
 
     fn missed_since(&self, name: &ServiceName, catalog: &Catalog) -> jiff::Timestamp {
+        if catalog.is_once() {
+            return jiff::Timestamp::UNIX_EPOCH;
+        }
         let now = self.c.clock.now();
         let mut missed = self.missed.lock();
         if catalog.knows(name) {

@@ -203,7 +203,8 @@ pub(super) fn plan_terminations(plan: &mut Plan, scene: &Scene<'_>, sets: &Repli
     }
 }
 
-/// Whether one that has ended must not be removed yet: its data has not been handed on; or it is what Docker Compose made, of which
+/// Whether one that does not run must not be removed yet: its data has not been handed on, which one that Docker Compose made and
+/// never started may have, too; or it is what Docker Compose made, of which
 /// no other can be made, and its successor has still to prove itself; or somebody has just stopped it, perhaps to start it again.
 fn must_be_retained(
     plan: &mut Plan,
@@ -212,7 +213,12 @@ fn must_be_retained(
     member: &ClassifiedReplica<'_>,
 ) -> bool {
     let replica = member.replica;
-    if !matches!(replica.state, State::Exited(_) | State::Dead) || scene.policy.replicas == 0 {
+    let may_have_data = match replica.state {
+        State::Exited(_) | State::Dead => true,
+        State::Created => replica.compose.is_some(),
+        State::Running | State::Paused | State::Restarting | State::Removing => false,
+    };
+    if !may_have_data || scene.policy.replicas == 0 {
         return false;
     }
     let heirs = || sets.current.iter().flat_map(|keeper| keeper.replica.volumes.values());

@@ -186,7 +186,9 @@ impl ServiceRecord {
         let made = observed.replicas.iter().map(|replica| &replica.revision);
         let mut made = made.chain(observed.hooks.iter().map(|run| &run.revision));
         let adopted = self.digest.is_empty() && made.any(|revision| *revision == desired.revision);
-        if self.digest.is_empty() && seen.is_some() {
+        // What Docker Compose made proves nothing of a memory: this controller has begun nothing with it.
+        let own = observed.replicas.iter().any(|replica| replica.compose.is_none()) || !observed.hooks.is_empty();
+        if self.digest.is_empty() && own {
             let grace = desired.spec.stop_grace_period.map_or(STOP_GRACE, |asked| asked.get().max(STOP_GRACE));
             self.replicas.cautious_until = Some(now + grace + Duration::from_secs(1));
         }
