@@ -69,8 +69,27 @@ pub enum EngineError {
 pub enum LeaseState {
     /// We may.
     Held,
-    /// Somebody else does; the text says who, and how to end it if it is a leftover.
-    HeldBy(String),
+    /// Somebody else does.
+    HeldBy(LeaseHolder),
+}
+
+/// Who acts on an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// The verb that it carries out, if that is known.
+    pub command: Option<String>,
+    /// Which process, and how to end it if it is a leftover.
+    pub text: String,
+}
+
+impl std::fmt::Display for LeaseHolder {
+    /// `composed run`, pid 7 on web-1 since ...
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.command {
+            Some(command) => write!(f, "`composed {command}`, {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
 }
 
 /// One look of one's own: lists, and asks for what `scope` names.

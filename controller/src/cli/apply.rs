@@ -19,7 +19,7 @@ use super::args::{Apply, Common};
 use super::places;
 use super::progress::{Convergence, Progress, convergence};
 use super::session::{
-    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, fail, known, print_out, say_notes,
+    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_out, say_notes,
 };
 use super::table;
 use crate::controller::Controller;
@@ -53,8 +53,13 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
     };
     match session.engine.claim().await {
         Ok(LeaseState::Held) => {}
-        Ok(LeaseState::HeldBy(_)) if args.wait => return follow(&catalog, &args, common).await,
         Ok(LeaseState::HeldBy(other)) => {
+            if let Some(why) = at_work(&other, common) {
+                return Ok(fail(UNREACHABLE, &why));
+            }
+            if args.wait {
+                return follow(&catalog, &args, common).await;
+            }
             let advice = "edit its files, or use --wait to follow it";
             return Ok(fail(UNREACHABLE, &format!("another controller acts on this engine: {other}; {advice}")));
         }

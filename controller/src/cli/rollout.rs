@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed_api::client;
-use composed_core::engine::LeaseState;
+use composed_core::engine::{LeaseHolder, LeaseState};
 use composed_core::front;
 use composed_core::model::{DesiredService, RolloutOptions, ServiceName, base_digest};
 use composed_core::plan::policy::Policy;
@@ -21,7 +21,7 @@ use super::apply::OneConvergence;
 use super::args::{Common, RolloutArgs};
 use super::progress::{Convergence, convergence};
 use super::session::{
-    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, fail, known, print_out, say_notes,
+    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_out, say_notes,
 };
 use super::{places, table};
 
@@ -66,7 +66,12 @@ pub async fn rollout(args: RolloutArgs, common: &Common) -> anyhow::Result<ExitC
     };
     match session.engine.claim().await {
         Ok(LeaseState::Held) => {}
-        Ok(LeaseState::HeldBy(_)) => return by_controller(service, &options, common).await,
+        Ok(LeaseState::HeldBy(other)) => {
+            return match at_work(&other, common) {
+                Some(why) => Ok(fail(UNREACHABLE, &why)),
+                None => by_controller(service, &options, (&other, common)).await,
+            };
+        }
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
     print_out(&format!("{name}: {}", Policy::from_spec(&service.spec).strategy));
@@ -101,7 +106,7 @@ fn service<'a>(catalog: &'a Catalog, asked: &str) -> Result<&'a DesiredService, 
 async fn by_controller(
     service: &DesiredService,
     options: &RolloutOptions,
-    common: &Common,
+    (other, common): (&LeaseHolder, &Common),
 ) -> anyhow::Result<ExitCode> {
     let name = &service.name;
     let target = format!("/v1/services/{}/{}", name.project, name.name);
@@ -109,7 +114,10 @@ async fn by_controller(
     let before = loop {
         let status = match status(common, &target).await {
             Ok(status) => status,
-            Err(error) => return Ok(fail(UNREACHABLE, &error)),
+            Err(error) => {
+                let why = format!("{error}; the controller that acts on this engine is {other}: name its --socket");
+                return Ok(fail(UNREACHABLE, &why));
+            }
         };
         match status.filter(|status| base_digest(&status.digest) == service.digest) {
             Some(status) => break (status.revision, status.current_revision),

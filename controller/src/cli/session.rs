@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
 
-use composed_core::engine::{Engine, EngineError};
+use composed_core::engine::{Engine, EngineError, LeaseHolder};
 use composed_docker::Docker;
 use composed_platform::clock::Clock;
 use composed_registry::RegistryImages;
@@ -86,7 +86,8 @@ impl Session {
         match common.engine {
             EngineChoice::Docker => {
                 let file = state.room(Docker::OWNERSHIP);
-                let docker = Arc::new(Docker::connect_with(common.host.as_deref(), &common.instance, file).await?);
+                let docker =
+                    Arc::new(Docker::connect_with(&common.address()?, &common.instance, common.command, file).await?);
                 // Who only looks starts no companions.
                 let helper = acting.is_some().then(|| Arc::clone(&docker));
                 let TrafficPaths { mut paths, view } = acting.unwrap_or_default();
@@ -158,6 +159,15 @@ pub fn simulated(world: World, clock: Clock) -> Arc<Sim> {
     let sim = Arc::new(Sim::new(world, Arc::new(move || clock.now()), "this process"));
     tokio::spawn(tick(Arc::clone(&sim)));
     sim
+}
+
+/// Why nothing can be done while another command of this program is at work, if it is one that ends by itself.
+pub fn at_work(other: &LeaseHolder, common: &Common) -> Option<String> {
+    let command = other.command.as_ref().filter(|command| *command != "run")?;
+    Some(format!(
+        "another `composed {command}` is at work as instance {} ({}): nothing was done; try again when it has ended",
+        common.instance, other.text
+    ))
 }
 
 /// Prints an error as the last word of a verb.

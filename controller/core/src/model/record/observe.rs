@@ -312,6 +312,9 @@ impl ServiceRecord {
             State::Exited(_) => Some(describe_exit(replica)),
             State::Dead => Some(format!("{} is dead", replica.name)),
             State::Running if replica.health == Health::Unhealthy => {
+                if self.unhealthy_until(replica).is_some_and(|until| now < until) {
+                    return;
+                }
                 let spec = self.record(&replica.revision).map(|record| &*record.spec);
                 let message = format!("{} {}", replica.name, describe_unhealthy(replica, spec));
                 return self.count_failure_once(replica, Reason::Unhealthy, message, now);
@@ -324,6 +327,12 @@ impl ServiceRecord {
         if let Some(message) = ended {
             self.count_failure_once(replica, Reason::Exited, message, now);
         }
+    }
+
+    /// Until when a replica may say that it is unhealthy, where somebody has given its rollout a time to become healthy.
+    pub fn unhealthy_until(&self, replica: &Replica) -> Option<Timestamp> {
+        let timeout = self.health_timeout_of_rollout(&replica.revision)?;
+        Some(self.process.observations.get(&replica.id)?.running_since + timeout)
     }
 
     // Once for each run of a container.
