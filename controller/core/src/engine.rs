@@ -64,6 +64,14 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// Whether a create was refused since a file or directory of the host is not there. Source: moby `volume/mounts`,
+    /// `errBindSourceDoesNotExist`.
+    pub fn is_missing_mount(&self) -> bool {
+        matches!(self, Self::Rejected { message, .. } if message.contains("bind source path does not exist"))
+    }
+}
+
 /// Who may act on this engine: one controller at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseState {

@@ -17,9 +17,12 @@ use tokio::time::Instant;
 
 use super::args::{Apply, Common};
 use super::places;
+use super::plan;
+use super::preflight;
 use super::progress::{Convergence, Progress, convergence};
 use super::session::{
-    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_out, say_notes,
+    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_err, print_out,
+    say_notes,
 };
 use super::table;
 use crate::controller::Controller;
@@ -51,6 +54,12 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
         Ok(session) => session,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
+    let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
+    match preflight::missing(&*session.engine, common, (&catalog, &reading), &|_| true).await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => return Ok(fail(INVALID, &missing.join("\n"))),
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    }
     match session.engine.claim().await {
         Ok(LeaseState::Held) => {}
         Ok(LeaseState::HeldBy(other)) => {
@@ -65,13 +74,21 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
-    let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
+    warn_before(&catalog, &reading, common).await;
     let concerns = |name: &ServiceName| {
         (!reading.single || wanted.contains(name)) && catalog.minds(name) && !catalog.is_orphan(name)
     };
     let (confirm_deletion, timeout) = (args.confirm_deletion, args.timeout);
     let once = OneConvergence { session, reading: reading.clone(), confirm_deletion, timeout, by_file: true };
     once.converge(&wanted, &concerns).await
+}
+
+/// Says which rollouts will fail requests, before any of them begins. What cannot be looked at is told by the convergence itself.
+async fn warn_before(catalog: &Catalog, reading: &Reading, common: &Common) {
+    let Ok(session) = Session::look(common, &Arc::default()).await else { return };
+    for intent in plan::intents(&session, catalog, reading.single).await.unwrap_or_default() {
+        intent.warning.iter().for_each(|warning| print_err(&format!("warning: {}: {warning}", intent.name)));
+    }
 }
 
 /// One convergence by a controller of this process.

@@ -34,8 +34,11 @@ pub fn convergence(status: &ServiceStatus) -> Convergence {
         Reason::FailuresTolerated if status.error.is_none() => Convergence::Converged,
         Reason::NewRevisionAvailable | Reason::RolledBack if rests => Convergence::Failed,
         Reason::Undone if rests => Convergence::Undone,
+        // Nobody creates it while this command waits.
+        Reason::NetworkMissing if !progressing.status => Convergence::Failed,
         Reason::DependencyFailed
         | Reason::InvalidSpec
+        | Reason::MountMissing
         | Reason::PreDeployFailed
         | Reason::RevisionFailed
         | Reason::ProgressDeadlineExceeded

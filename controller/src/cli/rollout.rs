@@ -10,6 +10,7 @@ use composed_api::client;
 use composed_core::engine::{LeaseHolder, LeaseState};
 use composed_core::front;
 use composed_core::model::{DesiredService, RolloutOptions, ServiceName, base_digest};
+use composed_core::plan::hint;
 use composed_core::plan::policy::Policy;
 use composed_source::catalog::Catalog;
 use composed_status::commands::RollOut;
@@ -22,8 +23,9 @@ use super::args::{Common, RolloutArgs};
 use super::progress::{Convergence, convergence};
 use super::session::{
     CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_out, say_notes,
+    say_warning,
 };
-use super::{places, table};
+use super::{places, preflight, table};
 
 /// Longer than any rollout that goes on: it fails by its own deadlines.
 const LIMIT: Duration = Duration::from_hours(2);
@@ -64,6 +66,12 @@ pub async fn rollout(args: RolloutArgs, common: &Common) -> anyhow::Result<ExitC
         Ok(session) => session,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
+    let concerns = |other: &ServiceName| *other == name || front::owner(other).as_ref() == Some(&name);
+    match preflight::missing(&*session.engine, common, (&catalog, &reading), &concerns).await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => return Ok(fail(INVALID, &missing.join("\n"))),
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    }
     match session.engine.claim().await {
         Ok(LeaseState::Held) => {}
         Ok(LeaseState::HeldBy(other)) => {
@@ -75,11 +83,12 @@ pub async fn rollout(args: RolloutArgs, common: &Common) -> anyhow::Result<ExitC
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
     print_out(&format!("{name}: {}", Policy::from_spec(&service.spec).strategy));
+    let hook = options.pre_stop_hook.is_some();
+    say_warning(&name, hint::warning(&service.spec, &hint::ways(&service.spec), hook));
     let (answer, answered) = oneshot::channel();
     // It is taken after the reading, and before the first look.
     statuses.commands.submit(RollOut { service: name.clone(), options, answer });
     let wanted = BTreeSet::from([name.clone()]);
-    let concerns = |other: &ServiceName| *other == name || front::owner(other).as_ref() == Some(&name);
     let once = OneConvergence { session, reading, confirm_deletion: false, timeout: LIMIT, by_file: false };
     let code = once.converge(&wanted, &concerns).await?;
     Ok(match answered.await {
@@ -120,7 +129,11 @@ async fn by_controller(
             }
         };
         match status.filter(|status| base_digest(&status.digest) == service.digest) {
-            Some(status) => break (status.revision, status.current_revision),
+            Some(status) => {
+                let hook = options.pre_stop_hook.is_some();
+                say_warning(name, hint::warning(&service.spec, &status.traffic, hook));
+                break (status.revision, status.current_revision);
+            }
             None if start.elapsed() > SETTLED => {
                 let why = format!(
                     "the controller that acts on this engine wants something else of {name} than {}: give it this \

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Once};
 
 use composed_core::engine::{Engine, EngineError, LeaseHolder};
+use composed_core::model::ServiceName;
 use composed_docker::Docker;
 use composed_platform::clock::Clock;
 use composed_registry::RegistryImages;
@@ -182,6 +183,13 @@ pub fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 pub fn say_notes(catalog: &Catalog) {
     for note in &catalog.notes {
         print_err(note);
+    }
+}
+
+/// Says before a rollout what it will cost, if it will cost something.
+pub fn say_warning(service: &ServiceName, warning: Option<String>) {
+    if let Some(warning) = warning {
+        print_err(&format!("warning: {service}: {warning}"));
     }
 }
 

@@ -100,6 +100,11 @@ fn s27_a_service_is_rolled_out_though_nothing_has_changed() {
         let done = watched(world, || rollout(world, &["-f", path, "--wait-after-healthy", "1", "-t", "30", "web"]));
         assert_eq!(done.code, 0, "{}", done.text);
         assert!(done.text.contains("start-first"), "{}", done.text);
+        assert!(
+            done.text.contains("warning: ") && done.text.contains("`front: http`"),
+            "it is said before: {}",
+            done.text
+        );
         all_new(world, &before);
         is_at_rest(world, &file);
         say(&format!("  three that Compose made, in {:.1?}", done.took));

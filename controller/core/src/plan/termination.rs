@@ -20,7 +20,7 @@ use crate::model::{InFlight, Propagation, Replica, RunningOperation, ServiceReco
 const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// A command to run before the stop, where `pre_stop` says nothing: docker-rollout's label.
-const PRE_STOP_LABEL: &str = "docker-rollout.pre-stop-hook";
+pub(super) const PRE_STOP_LABEL: &str = "docker-rollout.pre-stop-hook";
 
 /// What its own revision says about leaving.
 pub struct TerminationPolicy {

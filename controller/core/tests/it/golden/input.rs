@@ -18,6 +18,8 @@ pub(super) struct World {
     /// So many times in a row.
     pub(super) pulls_failed: Option<u32>,
     pub(super) missing: Vec<String>,
+    /// What others have to create.
+    pub(super) missing_external: BTreeMap<String, String>,
     /// What the old revision lacks.
     pub(super) old_missing: Vec<String>,
     /// Why it could not be made.
