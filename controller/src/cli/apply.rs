@@ -19,7 +19,7 @@ use super::args::{Apply, Common};
 use super::places;
 use super::plan;
 use super::preflight;
-use super::progress::{Convergence, Progress, convergence};
+use super::progress::{Convergence, FailedEvents, Progress, convergence};
 use super::session::{
     CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_err, print_out,
     say_notes,
@@ -245,7 +245,9 @@ async fn follow(catalog: &Catalog, args: &Apply, common: &Common) -> anyhow::Res
     tokio::pin!(deadline);
     let mut last = String::new();
     let mut ended: Option<Instant> = None;
+    let mut failed = FailedEvents::from_now();
     loop {
+        failed.show(&common.socket, &|name| catalog.knows(name)).await;
         let overview = match client::get(&common.socket, "/v1/services").await {
             Ok((_, body)) => serde_json::from_slice::<Overview>(&body)?,
             Err(error) => return Ok(fail(UNREACHABLE, &error)),

@@ -202,7 +202,7 @@ pub async fn intents(
         let hint = spec.and_then(|spec| hint::hint(spec, &traffic));
         let replaces = decision.begins_rollout();
         let warning = spec.filter(|_| replaces).and_then(|spec| hint::warning(spec, &traffic, false));
-        intents.push(Intent { traffic, note, hint, warning, ..intent(name.to_string(), strategy, &decision.plan) });
+        intents.push(Intent { traffic, note, warning, hint, ..intent(name.to_string(), strategy, &decision.plan) });
     }
     for (name, why) in catalog.elsewhere.iter().filter(|(name, _)| !names.contains(name)) {
         intents.push(intent(name.to_string(), why.clone(), &Plan::default()));

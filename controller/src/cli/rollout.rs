@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::apply::OneConvergence;
 use super::args::{Common, RolloutArgs};
-use super::progress::{Convergence, convergence};
+use super::progress::{Convergence, FailedEvents, convergence};
 use super::session::{
     CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_out, say_notes,
     say_warning,
@@ -164,11 +164,13 @@ pub(super) async fn follow(
 ) -> anyhow::Result<ExitCode> {
     let start = tokio::time::Instant::now();
     let mut last = String::new();
+    let mut failed = FailedEvents::from_now();
     loop {
         let status = match status(common, target).await {
             Ok(status) => status,
             Err(error) => return Ok(fail(UNREACHABLE, &error)),
         };
+        failed.show(&common.socket, &|name| target.ends_with(&format!("/{}/{}", name.project, name.name))).await;
         if let Some(status) = status.filter(begun) {
             if last.is_empty() {
                 print_out(&format!("{}/{}: {}", status.project, status.name, status.strategy));

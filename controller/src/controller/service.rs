@@ -117,6 +117,7 @@ impl Shared {
             ..subject.pass(&desired, &project, self.spared(name, &memory), self.c.clock.now())
         };
         let mut decision = pass.decide(self.c.monitor.as_ref(), snapshot, &mut memory).await;
+        self.report_hooks(name, std::mem::take(&mut memory.process.hook_failures));
         self.wake(self.limiter.released().into_iter().map(Key::Service));
         self.hand_over(name, &mut memory);
         self.c.statuses.put_labels(name, labels(&memory, &decision.observed.replicas));

@@ -277,7 +277,8 @@ fn plan_rollout(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, sets: &Repl
     for member in sets.current.iter().filter(|m| m.started() && !m.available()) {
         match &member.phase {
             phase::Phase::Pending(what) => {
-                plan.wait(WaitReason::Replica, format!("{} {what}", member.replica.name), None);
+                let busy = member.replica.busy_until.filter(|until| scene.now < *until);
+                plan.wait(WaitReason::Replica, format!("{} {what}", member.replica.name), busy);
             }
             phase::Phase::Joining(who) => {
                 plan.wait(WaitReason::Proxy, format!("{who} to start routing to {}", member.replica.name), None);

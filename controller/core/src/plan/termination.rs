@@ -78,14 +78,15 @@ pub fn terminate(
 fn stop(plan: &mut Plan, member: &ClassifiedReplica<'_>, (observed, memory): ObservedRecord<'_>, now: Timestamp) {
     let replica = member.replica;
     let name = &replica.name;
+    let until = replica.busy_until.filter(|until| now < *until);
     match replica.busy_with {
-        Some(RunningOperation::Stop) => return plan.wait(WaitReason::Stop, format!("{name} to stop"), None),
+        Some(RunningOperation::Stop) => return plan.wait(WaitReason::Stop, format!("{name} to stop"), until),
         // Its end is near: a hook that is in the middle of something is let go on.
         Some(RunningOperation::PostStart) => {
-            return plan.wait(WaitReason::Hook, format!("post_start of {name} to end"), None);
+            return plan.wait(WaitReason::Hook, format!("post_start of {name} to end"), until);
         }
         Some(RunningOperation::PreStop) => {
-            return plan.wait(WaitReason::Hook, format!("pre_stop of {name} to end"), None);
+            return plan.wait(WaitReason::Hook, format!("pre_stop of {name} to end"), until);
         }
         None => {}
     }

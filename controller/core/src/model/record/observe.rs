@@ -8,13 +8,10 @@ use crd_schema::{ContainerId, ImageRef, Revision};
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::{
-    DesiredService, Ending, Health, HookEnd, ImageState, Observed, Probe, Replica, State, describe_exit,
-    describe_unhealthy, ending,
+    DesiredService, Ending, Health, ImageState, Observed, Probe, Replica, State, describe_exit, describe_unhealthy,
+    ending,
 };
-use super::{
-    FailureStreak, MAX_REVISIONS, Outcome, PostStartState, ReplicaObservation, RevisionRecord, ServiceRecord,
-    TagResolution,
-};
+use super::{FailureStreak, MAX_REVISIONS, Outcome, ReplicaObservation, RevisionRecord, ServiceRecord, TagResolution};
 
 /// From the stop signal to SIGKILL, where nothing is asked for (Docker, Compose).
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -70,6 +67,7 @@ impl ServiceRecord {
             self.observe_completed(desired, observed);
         }
         self.observe_post_start(observed);
+        self.observe_pre_stop(observed);
         self.observe_hooks(observed, first_look, now);
         let there = |id: &ContainerId| observed.replicas.iter().any(|replica| replica.id == *id);
         self.process.observations.retain(|id, _| there(id));
@@ -77,6 +75,7 @@ impl ServiceRecord {
         self.replicas.adopted.retain(|id, _| there(id));
         self.replicas.post_start.retain(|id, _| there(id));
         self.process.own_post_start.retain(|id| there(id));
+        self.process.told_pre_stop.retain(|id| there(id));
         self.process.cancellable.retain(|id| there(id));
     }
 
@@ -133,34 +132,6 @@ impl ServiceRecord {
             self.process.resumed_at = Some(now);
         }
         self.process.observed_at = Some(now);
-    }
-
-    /// What is due is begun by this process or by none: who finds hooks begun by another cannot tell what they did.
-    fn observe_post_start(&mut self, observed: &Observed) {
-        for replica in &observed.replicas {
-            let before = self.replicas.post_start.get(&replica.id);
-            let next = match (before, replica.state, &replica.post_start) {
-                (None, State::Created, _) => {
-                    let has = |record: &RevisionRecord| !record.spec.post_start.is_empty();
-                    self.record(&replica.revision).is_some_and(has).then_some(PostStartState::Due)
-                }
-                (Some(PostStartState::Due), State::Running, _) => {
-                    self.process.own_post_start.insert(replica.id.clone());
-                    Some(PostStartState::Begun)
-                }
-                (Some(PostStartState::Begun), _, Some(HookEnd::Done)) => Some(PostStartState::Done),
-                (Some(PostStartState::Begun), _, Some(HookEnd::Failed(why))) => {
-                    Some(PostStartState::Failed(why.clone()))
-                }
-                (Some(PostStartState::Begun), _, None) if !self.process.own_post_start.contains(&replica.id) => {
-                    Some(PostStartState::Interrupted)
-                }
-                _ => None,
-            };
-            if let Some(next) = next {
-                self.replicas.post_start.insert(replica.id.clone(), next);
-            }
-        }
     }
 
     fn observe_image(&mut self, desired: &DesiredService, observed: &Observed) {

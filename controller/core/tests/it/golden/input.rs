@@ -247,6 +247,8 @@ impl Seen {
             },
             busy_with: self.stopping.then_some(RunningOperation::Stop),
             pre_stop_done: self.pre_stop_done,
+            busy_until: None,
+            pre_stop_failure: None,
             post_start: None,
             addresses: BTreeMap::new(),
             ports: BTreeMap::new(),
