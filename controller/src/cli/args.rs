@@ -118,7 +118,8 @@ pub enum CliCommand {
     /// Run the controller: watch DIR and the engine, and keep every service as its file describes it.
     Run(Run),
     /// Converge once and show the progress. Exit code 0: all services are as described; 1: a service failed or was rolled
-    /// back; 2: the files are invalid and nothing was done; 3: the engine cannot be reached, or another controller manages it.
+    /// back; 2: the files are invalid, or an external network, volume or file that they name does not exist: nothing was done; 3:
+    /// the engine cannot be reached, or another controller manages it.
     Apply(Apply),
     /// Replace the replicas of one service by new ones, although its file has not changed: to run a newer image of the same
     /// tag, or to start afresh. Takes the options of docker-rollout. Exit codes: those of `apply`.

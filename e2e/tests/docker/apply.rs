@@ -1,8 +1,10 @@
 //! `composed apply` and its exit codes.
 
+use std::process::Command;
+
 use e2e::controller::{Controller, apply, apply_to, condition, verb};
 use e2e::document::Service;
-use e2e::program::image;
+use e2e::program::{compose, image};
 use e2e::secs;
 use e2e::stage::{say, scenario};
 use e2e::world::replace;
@@ -198,5 +200,33 @@ fn s80_what_others_have_to_create_is_told_before_anything_begins() {
         world.docker.each(&["ps", "-aq", "--filter", &format!("network={network}")], &["rm", "-f"]);
         world.docker.run(&["network", "rm", &network]);
         world.docker.run(&["volume", "rm", &volume]);
+    });
+}
+
+/// What `docker compose up` has created and not started, since it was ended in between, holds up nobody who asks now.
+#[test]
+fn s82_a_container_that_an_aborted_up_has_left_is_replaced_at_once() {
+    scenario("82 an aborted up", secs(120), |world| {
+        let compose = match compose() {
+            Ok(compose) => compose,
+            Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
+        };
+        let file = world.desired().join("compose.yaml");
+        let text = format!(
+            "name: {}\nservices:\n  web:\n    image: {}\n    x-composed: {{rollout: {{min_ready: 0s}}}}\n",
+            world.project,
+            image("1")
+        );
+        replace(&file, &text);
+        let made = Command::new(&compose).arg("-f").arg(&file).arg("create").output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let left = world.all_of("web");
+        assert!(left.len() == 1 && left[0].state == "created", "{left:?}");
+        let done = apply(world, &file, &[]);
+        assert_eq!(done.code, 0, "{}", done.text);
+        assert!(!done.text.contains("waits for docker compose"), "{}", done.text);
+        let now = world.all_of("web");
+        assert!(now.len() == 1 && now[0].state == "running" && now[0].id != left[0].id, "{now:?}");
+        say(&format!("  {:.1?}", done.took));
     });
 }
