@@ -31,6 +31,8 @@ use crate::controller::Controller;
 const REDRAW: Duration = Duration::from_millis(100);
 /// An engine that does not answer for so long ends the convergence.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What is looked at before a rollout only to warn of its cost may take so long.
+const WARNING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A dependant has looked at what its dependency shows after so long.
 const DEPENDENT_LOOK: Duration = Duration::from_secs(1);
 
@@ -86,7 +88,8 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
 /// Says which rollouts will fail requests, before any of them begins. What cannot be looked at is told by the convergence itself.
 async fn warn_before(catalog: &Catalog, reading: &Reading, common: &Common) {
     let Ok(session) = Session::look(common, &Arc::default()).await else { return };
-    for intent in plan::intents(&session, catalog, reading.single).await.unwrap_or_default() {
+    let intents = tokio::time::timeout(WARNING_TIMEOUT, plan::intents(&session, catalog, reading.single)).await;
+    for intent in intents.into_iter().flatten().flatten() {
         intent.warning.iter().for_each(|warning| print_err(&format!("warning: {}: {warning}", intent.name)));
     }
 }

@@ -33,7 +33,8 @@ pub(super) async fn missing(
 
 fn of_service(service: &DesiredService, catalog: &Catalog, objects: &ListedObjects, files: &Files) -> Vec<String> {
     let DesiredService { name, spec, source, .. } = service;
-    if spec.replicas == Some(0) {
+    // Nothing of it is begun; and a front needs what its service does.
+    if spec.replicas == Some(0) || spec.paused || spec.generated.is_some() {
         return Vec::new();
     }
     let lacks = project::missing(&name.project, &catalog.project(&name.project), spec, objects);

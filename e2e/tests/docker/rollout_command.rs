@@ -101,7 +101,7 @@ fn s27_a_service_is_rolled_out_though_nothing_has_changed() {
         assert_eq!(done.code, 0, "{}", done.text);
         assert!(done.text.contains("start-first"), "{}", done.text);
         assert!(
-            done.text.contains("warning: ") && done.text.contains("`front: http`"),
+            done.text.contains("warning: ") && done.text.contains("pre-stop-hook: touch"),
             "it is said before: {}",
             done.text
         );

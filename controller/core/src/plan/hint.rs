@@ -57,20 +57,24 @@ pub fn warning(spec: &ServiceSpec, paths: &[TrafficPath], hook: bool) -> Option<
     if !labels && spec.expose.is_empty() && spec.ports.is_empty() {
         return None;
     }
-    let line = "add `front: http` (in a Compose file `x-composed: {front: http}`)";
+    let front = "add `front: http` (in a Compose file `x-composed: {front: http}`)";
     let fixed = spec.ports.iter().find_map(|port| port.published);
     if let Some(port) = fixed.filter(|_| Policy::from_spec(spec).stop_first) {
         return Some(format!(
-            "requests to host port {port} fail between the end of the old replica and the start of the new one: {line}"
+            "requests to host port {port} fail between the end of the old replica and the start of the new one: {front}"
         ));
     }
-    let hook = format!(
-        "the label `{PRE_STOP_LABEL}: touch /tmp/drain && sleep 10` with a healthcheck that fails on that file, where a proxy \
-         goes by Docker's health"
-    );
+    let line = if labels {
+        format!(
+            "let its proxy read composed's view (`composed run --view`), or add the label `{PRE_STOP_LABEL}: touch /tmp/drain \
+             && sleep 10` and a healthcheck that fails on that file"
+        )
+    } else {
+        front.to_owned()
+    };
     Some(format!(
         "requests that reach an old replica while it stops fail: nobody who sends them is told that it leaves, and waiting \
-         for drain_timeout changes nothing about that: {line}, or {hook}"
+         for drain_timeout changes nothing about that: {line}"
     ))
 }
 
@@ -138,9 +142,14 @@ mod tests {
         let path = |name: &str| TrafficPath { path: name.to_owned(), proof: Proof::Bounded, detail: String::new() };
         let traefik = "  labels: {traefik.enable: \"true\"}\n";
         let said = |text: &str, paths: &[TrafficPath]| warning(&spec(text), paths, false);
-        for serves in [traefik, "  expose: [\"80\"]\n", "  ports: [\"80\"]\n"] {
+        let helps = [
+            (traefik, PRE_STOP_LABEL),
+            ("  expose: [\"80\"]\n", "`front: http`"),
+            ("  ports: [\"80\"]\n", "`front: http`"),
+        ];
+        for (serves, line) in helps {
             let why = said(serves, &[path(FOLLOWERS)]).unwrap_or_default();
-            assert!(why.contains("`front: http`") && why.contains(PRE_STOP_LABEL), "{serves}: {why}");
+            assert!(why.contains(line) && why.contains("requests that reach an old replica"), "{serves}: {why}");
         }
         let gap = said("  ports: [\"80:80\"]\n", &[]).unwrap_or_default();
         assert!(gap.contains("host port 80") && gap.contains("`front: http`"), "{gap}");
