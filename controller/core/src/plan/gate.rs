@@ -31,7 +31,7 @@ pub fn may_create(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
     };
     if *goal.revision == scene.desired.revision {
         for (missing, command) in &observed.missing_external {
-            plan.wait(WaitReason::ExternalObject, format!("{missing}, which others create: `{command}`"), None);
+            plan.wait(WaitReason::ExternalObject, format!("{missing} to be created: `{command}`"), None);
             open = false;
         }
     }

@@ -45,8 +45,8 @@ pub fn hint(spec: &ServiceSpec, paths: &[TrafficPath]) -> Option<String> {
     None
 }
 
-/// What a rollout costs of which nobody is told: neither a proxy, nor a hook of those that leave. To be said before it begins.
-/// With `hook`, it is run in those that leave.
+/// What a rollout costs where no proxy learns that a replica leaves and no hook takes it out of traffic. To be said before it
+/// begins. With `hook`, the command line has one.
 pub fn warning(spec: &ServiceSpec, paths: &[TrafficPath], hook: bool) -> Option<String> {
     let told = paths.iter().any(|path| path.path != FOLLOWERS);
     let hook = hook || !spec.pre_stop.is_empty() || spec.labels.contains_key(PRE_STOP_LABEL);
@@ -73,8 +73,8 @@ pub fn warning(spec: &ServiceSpec, paths: &[TrafficPath], hook: bool) -> Option<
         front.to_owned()
     };
     Some(format!(
-        "requests that reach an old replica while it stops fail: nobody who sends them is told that it leaves, and waiting \
-         for drain_timeout changes nothing about that: {line}"
+        "requests that reach an old replica while it stops fail: neither a proxy nor a client learns that the replica leaves, \
+         and waiting for drain_timeout does not change that: {line}"
     ))
 }
 
