@@ -136,8 +136,8 @@ fn what_others_have_to_create_is_waited_for() {
         broken.record_refusal(&plain.revision, Reason::CreateFailed, "no such device".to_owned(), start() + HOUR);
     }
     let fails = |observed: &Observed, memory: &ServiceRecord| {
-        let plan = plan(&Desired::Run(Box::new(plain.clone())), observed, memory, start() + HOUR);
-        plan.actions.iter().any(|action| matches!(action.verb, Verb::RecordOutcome { .. }))
+        let next = plan(&Desired::Run(Box::new(plain.clone())), observed, memory, start() + HOUR);
+        next.actions.iter().any(|action| matches!(action.verb, Verb::RecordOutcome { .. }))
     };
     assert!(!fails(&lacks, &remembered(&plain, &none)));
     assert!(!fails(&none, &refused));
