@@ -152,6 +152,7 @@ fn record_refusal(verb: &Verb, error: &EngineError, observed: &Observed, memory:
         return;
     }
     let (revision, reason) = match verb {
+        Verb::Create(blueprint) if error.is_missing_mount() => (blueprint.revision.clone(), Reason::MountMissing),
         Verb::Create(blueprint) => (blueprint.revision.clone(), Reason::CreateFailed),
         Verb::Start(target) => match revision_of(target, observed) {
             Some(revision) => (revision.clone(), Reason::StartFailed),

@@ -12,7 +12,7 @@ use composed_traffic::companion::companion_main;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let cli = match plugin::words(std::env::args_os()) {
+    let mut cli = match plugin::words(std::env::args_os()) {
         Words::Metadata(told) => {
             session::print_out(&serde_json::to_string_pretty(&told)?);
             return Ok(ExitCode::SUCCESS);
@@ -20,6 +20,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Words::Refused(why) => return Ok(session::fail(session::INVALID, &why)),
         Words::Own(words) => Cli::parse_from(words),
     };
+    cli.common.command = cli.verb.name();
     match &cli.verb {
         CliCommand::Schema { settings } => {
             let schema = if *settings { crd_schema::settings_schema() } else { crd_schema::schema() };

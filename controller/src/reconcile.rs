@@ -65,6 +65,16 @@ pub struct Decision {
     pub status: ServiceStatus,
 }
 
+impl Decision {
+    /// Whether something begins now, or goes on, that replaces what runs by another revision.
+    pub fn begins_rollout(&self) -> bool {
+        let Desired::Run(desired) = &self.desired else { return false };
+        let before = |one: &Replica| one.state.is_live() && one.revision != desired.revision;
+        let acts = self.plan.actions.iter().any(|action| !matches!(action.verb, Verb::Adopt { .. }));
+        acts && self.observed.replicas.iter().any(before)
+    }
+}
+
 /// What came of a pass.
 #[derive(Debug)]
 pub struct PassResult {
@@ -156,6 +166,9 @@ impl Pass<'_> {
         let facts = image.and_then(|image| snapshot.facts.get(image)).cloned().unwrap_or_default();
         let reference = image.and_then(Reference::parse);
         let digests = reference.iter().flat_map(|image| image.digests(&facts.digests)).collect();
+        let missing = spec.map_or_else(Vec::new, |spec| {
+            plan::project::missing(&self.service.project, self.project, spec, &snapshot.listing.objects)
+        });
         Observed {
             facts,
             digests,
@@ -164,9 +177,12 @@ impl Pass<'_> {
             version_answer: self.registry.versions.clone(),
             replicas: self.replicas(snapshot, memory),
             images: images.collect(),
-            missing: spec.map_or_else(Vec::new, |spec| {
-                plan::project::missing(&self.service.project, self.project, spec, &snapshot.listing)
-            }),
+            missing: missing.iter().filter(|one| !one.external).map(ToString::to_string).collect(),
+            missing_external: missing
+                .iter()
+                .filter(|one| one.external)
+                .map(|one| (one.to_string(), one.command()))
+                .collect(),
             missing_earlier: self.missing_earlier(snapshot, memory),
             refused: self.refused.clone(),
             unmet: plan::dependencies::waits_for(self.desired, &self.others),
@@ -181,7 +197,8 @@ impl Pass<'_> {
     /// What earlier revisions lack: what runs of them is healed while the desired one cannot begin.
     fn missing_earlier(&self, snapshot: &Snapshot, memory: &ServiceRecord) -> BTreeMap<Revision, Vec<String>> {
         let lacks = |spec: &crd_schema::ServiceSpec| {
-            plan::project::missing(&self.service.project, self.project, spec, &snapshot.listing)
+            let all = plan::project::missing(&self.service.project, self.project, spec, &snapshot.listing.objects);
+            all.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let all = memory.revisions.history.iter().map(|record| (record.revision.clone(), lacks(&record.spec)));
         all.filter(|(_, missing)| !missing.is_empty()).collect()

@@ -105,6 +105,34 @@ pub fn images() {
     });
 }
 
+/// The demo application's image with a shell, `touch`, `sleep`, `cat` and `true` in it, of this machine's own.
+pub fn image_with_shell() -> String {
+    static MADE: OnceLock<String> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        images();
+        let name = image("shell");
+        let root = std::env::temp_dir().join(format!("{}-shell", run_name()));
+        // What a program needs of the C library is copied with it.
+        let script = "set -e; mkdir -p bin tmp; \"$0\" own-rootfs | tar -x
+            for program in sh touch sleep cat true; do
+                from=$(readlink -f \"$(command -v $program || echo /bin/$program)\"); [ -f \"$from\" ] || from=/bin/$program
+                cp -L \"$from\" bin/$program
+                for library in $(ldd \"$from\" | grep -o '/[^ ]*'); do
+                    mkdir -p .\"${library%/*}\"; cp -n \"$library\" .\"$library\" || [ -f .\"$library\" ]
+                done
+            done
+            tar -c .";
+        std::fs::create_dir_all(&root).expect("a directory");
+        let packed = Command::new("sh").args(["-c", script]).arg(composed()).current_dir(&root).output().expect("sh runs");
+        assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+        let entrypoint = r#"ENTRYPOINT ["/composed","demo-app"]"#;
+        Docker::default().import(&packed.stdout, &name, &[entrypoint, "ENV VERSION=1 PATH=/bin", "EXPOSE 8080"]);
+        drop(std::fs::remove_dir_all(&root));
+        name
+    });
+    made.clone()
+}
+
 /// Tells the janitor of a child process. The janitor is a shell that waits for the end of this process, however it
 /// ends (a killed test cleans up nothing), then ends the children and removes what bears this run's name.
 pub fn janitor(child: u32) {

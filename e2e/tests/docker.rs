@@ -43,6 +43,8 @@ mod hangs_outside;
 mod heal;
 #[path = "docker/hooks.rs"]
 mod hooks;
+#[path = "docker/hooks_told.rs"]
+mod hooks_told;
 #[path = "docker/images.rs"]
 mod images;
 #[path = "docker/killed.rs"]

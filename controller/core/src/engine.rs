@@ -64,13 +64,40 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// Whether a create was refused since a file or directory of the host is not there. Source: moby `volume/mounts`,
+    /// `errBindSourceDoesNotExist`.
+    pub fn is_missing_mount(&self) -> bool {
+        matches!(self, Self::Rejected { message, .. } if message.contains("bind source path does not exist"))
+    }
+}
+
 /// Who may act on this engine: one controller at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseState {
     /// We may.
     Held,
-    /// Somebody else does; the text says who, and how to end it if it is a leftover.
-    HeldBy(String),
+    /// Somebody else does.
+    HeldBy(LeaseHolder),
+}
+
+/// Who acts on an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// The verb that it carries out, if that is known.
+    pub command: Option<String>,
+    /// Which process, and how to end it if it is a leftover.
+    pub text: String,
+}
+
+impl std::fmt::Display for LeaseHolder {
+    /// `composed run`, pid 7 on web-1 since ...
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.command {
+            Some(command) => write!(f, "`composed {command}`, {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
 }
 
 /// One look of one's own: lists, and asks for what `scope` names.

@@ -26,7 +26,11 @@ const MAX_LINE: usize = 300;
 
 /// What a container of `spec` wrote, without the values of its environment, of `more`, and of its files; cut only then: half
 /// a secret would not be found. Blank lines and what would move a terminal's cursor are left out.
-pub(crate) fn without_secrets(output: &[String], spec: &ServiceSpec, more: Option<&Environment>) -> Vec<String> {
+pub(crate) fn without_secrets<'a>(
+    output: &[String],
+    spec: &'a ServiceSpec,
+    more: impl IntoIterator<Item = &'a Environment>,
+) -> Vec<String> {
     let values = spec.environment.iter().chain(more.into_iter().flat_map(|more| more.iter())).map(|(_, value)| value);
     let files = spec.files.iter().flat_map(|file| file.content.lines());
     // One of several lines may come as several, or as one.

@@ -11,10 +11,11 @@ use std::{
 };
 
 use bollard::query_parameters::StopContainerOptions;
-use composed_core::model::{HookEnd, ImageState, Key, PullProgress, RunningOperation, ServiceName};
+use composed_core::model::{HookEnd, HookFailure, ImageState, Key, PullProgress, RunningOperation, ServiceName};
 use composed_platform::clock::Clock;
 use composed_registry::credentials::Credentials;
 use crd_schema::Hook;
+use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::broadcast, time::Instant};
 
@@ -47,8 +48,10 @@ pub(super) struct Jobs {
     failures: HashMap<ImageRef, u32>,
     /// The ids of images that pulls brought, by the name that was pulled.
     brought: BTreeMap<ImageRef, BTreeSet<ImageId>>,
-    busy: HashMap<ContainerId, RunningOperation>,
+    /// With when it ends at the latest.
+    busy: HashMap<ContainerId, (RunningOperation, Option<Timestamp>)>,
     hooks_done: HashSet<ContainerId>,
+    pre_stop_failures: HashMap<ContainerId, HookFailure>,
     /// Told to stop by us, and by others.
     told: HashSet<ContainerId>,
     by_hand: HashMap<ContainerId, Instant>,
@@ -82,11 +85,12 @@ impl Background {
     /// Forgets containers that are gone.
     pub(super) fn retain(&self, there: impl Fn(&ContainerId) -> bool) {
         let mut jobs = self.lock();
-        let Jobs { busy, hooks_done, post_start, told, by_hand, .. } = &mut *jobs;
+        let Jobs { busy, hooks_done, pre_stop_failures, post_start, told, by_hand, .. } = &mut *jobs;
         told.retain(|id| there(id) || busy.contains_key(id));
         by_hand.retain(|id, _| there(id));
         post_start.retain(|id, _| there(id) || busy.contains_key(id));
         hooks_done.retain(|id| there(id) || busy.contains_key(id));
+        pre_stop_failures.retain(|id, _| there(id) || busy.contains_key(id));
     }
 
     /// Begins to fetch an image, unless that is under way.
@@ -111,7 +115,9 @@ impl Background {
 
     /// Begins to stop a container, unless that is under way. `grace` is its own stop timeout: -1 waits for ever.
     pub(super) fn stop(self: &Arc<Self>, api: &Api, id: &ContainerId, service: ServiceName, grace: Option<i64>) {
-        if !self.begin(id, RunningOperation::Stop) {
+        let longest =
+            u64::try_from(grace.unwrap_or(DEFAULT_GRACE)).ok().map(|secs| Duration::from_secs(secs) + STOP_MARGIN);
+        if !self.begin(id, RunningOperation::Stop, longest) {
             return;
         }
         self.lock().told.insert(id.clone());
@@ -119,9 +125,9 @@ impl Background {
         drop(tokio::spawn(async move {
             // No `t`: the container's own timeout rules, and its own signal.
             let stop = api.client.stop_container(id.as_str(), None::<StopContainerOptions>);
-            let stopped = match u64::try_from(grace.unwrap_or(DEFAULT_GRACE)) {
-                Ok(secs) => tokio::time::timeout(Duration::from_secs(secs) + STOP_MARGIN, stop).await,
-                Err(_) => Ok(stop.await),
+            let stopped = match longest {
+                Some(longest) => tokio::time::timeout(longest, stop).await,
+                None => Ok(stop.await),
             };
             let failure = match stopped {
                 Ok(Ok(()) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })) => None,
@@ -139,14 +145,14 @@ impl Background {
     /// Begins to run hooks in a container, one after the other, unless they run or have run. A hook that fails counts
     /// as run: a container that cannot say goodbye still has to go.
     pub(super) fn pre_stop(self: &Arc<Self>, api: &Api, id: &ContainerId, service: ServiceName, hooks: Vec<Hook>) {
-        if self.lock().hooks_done.contains(id) || !self.begin(id, RunningOperation::PreStop) {
+        if self.lock().hooks_done.contains(id) || !self.begin(id, RunningOperation::PreStop, limit(&hooks)) {
             return;
         }
         let (background, api, id) = (Arc::clone(self), api.clone(), id.clone());
         drop(tokio::spawn(async move {
             for hook in &hooks {
                 if let Err(failure) = hooks::run(&api, &id, hook).await {
-                    tracing::warn!(%service, container = id.as_str(), "pre_stop: {failure}");
+                    background.lock().pre_stop_failures.entry(id.clone()).or_insert(failure);
                 }
             }
             background.lock().hooks_done.insert(id.clone());
@@ -156,7 +162,7 @@ impl Background {
 
     /// Begins to run hooks in a container, one after the other, up to the first that fails, unless they run or have run.
     pub(super) fn post_start(self: &Arc<Self>, api: &Api, id: &ContainerId, service: ServiceName, hooks: Vec<Hook>) {
-        if self.lock().post_start.contains_key(id) || !self.begin(id, RunningOperation::PostStart) {
+        if self.lock().post_start.contains_key(id) || !self.begin(id, RunningOperation::PostStart, limit(&hooks)) {
             return;
         }
         let (background, api, id) = (Arc::clone(self), api.clone(), id.clone());
@@ -164,7 +170,6 @@ impl Background {
             let mut end = HookEnd::Done;
             for hook in &hooks {
                 if let Err(failure) = hooks::run(&api, &id, hook).await {
-                    tracing::warn!(%service, container = id.as_str(), "post_start: {failure}");
                     end = HookEnd::Failed(failure);
                     break;
                 }
@@ -189,12 +194,13 @@ impl Background {
         }
     }
 
-    fn begin(&self, id: &ContainerId, what: RunningOperation) -> bool {
+    fn begin(&self, id: &ContainerId, what: RunningOperation, longest: Option<Duration>) -> bool {
         let mut jobs = self.lock();
         if jobs.busy.contains_key(id) {
             return false;
         }
-        jobs.busy.insert(id.clone(), what);
+        let until = longest.map(|longest| self.clock.now() + longest);
+        jobs.busy.insert(id.clone(), (what, until));
         true
     }
 
@@ -242,6 +248,11 @@ impl Background {
     }
 }
 
+/// The most that some hooks may take, one after the other.
+fn limit(hooks: &[Hook]) -> Option<Duration> {
+    u32::try_from(hooks.len()).ok().and_then(|count| hooks::LIMIT.checked_mul(count))
+}
+
 impl Jobs {
     /// Whether others have told it to stop. One that still runs long after has not listened, or runs again.
     pub(super) fn by_hand(&self, id: &ContainerId, runs: bool) -> bool {
@@ -250,7 +261,17 @@ impl Jobs {
 
     /// The work under way on a container.
     pub(super) fn busy_with(&self, id: &ContainerId) -> Option<RunningOperation> {
-        self.busy.get(id).copied()
+        self.busy.get(id).map(|(what, _)| *what)
+    }
+
+    /// When that ends at the latest.
+    pub(super) fn busy_until(&self, id: &ContainerId) -> Option<Timestamp> {
+        self.busy.get(id).and_then(|(_, until)| *until)
+    }
+
+    /// The first pre-stop hook of a container that did not end well.
+    pub(super) fn pre_stop_failure(&self, id: &ContainerId) -> Option<HookFailure> {
+        self.pre_stop_failures.get(id).cloned()
     }
 
     /// How the post-start hooks of a container ended, if they did.
@@ -295,8 +316,6 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     #[tokio::test]
@@ -331,8 +350,9 @@ mod tests {
     async fn work_on_a_container_is_begun_once() {
         let background = Background::new(Clock::system());
         let c = ContainerId::new("c");
-        assert!(background.begin(&c, RunningOperation::Stop));
-        assert!(!background.begin(&c, RunningOperation::PreStop));
+        assert!(background.begin(&c, RunningOperation::Stop, Some(LISTENS)));
+        assert!(!background.begin(&c, RunningOperation::PreStop, None));
+        assert!(background.jobs().busy_until(&c).is_some());
         assert_eq!(background.jobs().busy_with(&c), Some(RunningOperation::Stop));
         let mut ends = background.ends();
         background.end(&c, ServiceName::new("p", "s"));

@@ -17,6 +17,7 @@ use composed_core::engine::EngineError;
 
 use super::{
     bounded,
+    context::EngineAddress,
     errors::{CallOrigin, chain, reaction, rejected},
     wire,
 };
@@ -44,13 +45,10 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// Connects and negotiates. `host` is `--host`; else `DOCKER_HOST`, else the default socket.
-    pub(super) async fn connect(host: Option<&str>) -> Result<Self, EngineError> {
-        let host = match host {
-            Some(host) => host.to_owned(),
-            None => non_empty("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned()),
-        };
-        let raw = open(&host)?;
+    /// Connects and negotiates.
+    pub(super) async fn connect(address: &EngineAddress) -> Result<Self, EngineError> {
+        let host = address.host.clone().unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+        let raw = open(&host, address.certificates.as_deref())?;
         let minor = Arc::new(AtomicUsize::new(OLDEST));
         let negotiated = Arc::clone(&minor);
         let client = raw
@@ -59,7 +57,7 @@ impl Api {
         let api = Self { client, raw, host: host.into(), minor, engine: Arc::default() };
         match api.negotiate().await {
             Ok(()) => Ok(api),
-            Err(EngineError::Unavailable(why)) => Err(unreachable(&api.host, &why)),
+            Err(EngineError::Unavailable(why)) => Err(unreachable(&address.named(&api.host), &why)),
             Err(other) => Err(other),
         }
     }
@@ -146,12 +144,12 @@ pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
     Ok(image)
 }
 
-fn open(host: &str) -> Result<Docker, EngineError> {
+fn open(host: &str, certificates: Option<&Path>) -> Result<Docker, EngineError> {
     let tls = non_empty("DOCKER_TLS_VERIFY").is_some();
     let opened = match host.split_once("://") {
         Some(("unix", path)) => bounded::unix(Path::new(path), NEVER),
-        Some(("tcp", _)) if tls => open_tls(host),
-        Some(("https", _)) => open_tls(host),
+        Some(("tcp", _)) if tls || certificates.is_some() => open_tls(host, certificates),
+        Some(("https", _)) => open_tls(host, certificates),
         Some(("tcp" | "http", address)) => bounded::tcp(address.trim_end_matches('/'), NEVER),
         _ => {
             return Err(rejected(format!(
@@ -167,11 +165,13 @@ fn unreachable(host: &str, why: &str) -> EngineError {
     EngineError::Unavailable(format!("cannot reach the engine at {host}: {why}"))
 }
 
-fn open_tls(host: &str) -> Result<Docker, Error> {
+/// The certificates are those of the context, else where docker has them without one.
+fn open_tls(host: &str, certificates: Option<&Path>) -> Result<Docker, Error> {
     let home = || PathBuf::from(non_empty("HOME").unwrap_or_default()).join(".docker");
-    let directory = non_empty("DOCKER_CERT_PATH").or_else(|| non_empty("DOCKER_CONFIG"));
-    let directory = directory.map_or_else(home, PathBuf::from);
-    let file = |name: &str| Path::new(&directory).join(name);
+    let usual =
+        || non_empty("DOCKER_CERT_PATH").or_else(|| non_empty("DOCKER_CONFIG")).map_or_else(home, PathBuf::from);
+    let directory = certificates.map_or_else(usual, Path::to_owned);
+    let file = |name: &str| directory.join(name);
     let (key, cert, ca) = (file("key.pem"), file("cert.pem"), file("ca.pem"));
     Docker::connect_with_ssl(host, &key, &cert, &ca, NEVER, API_DEFAULT_VERSION)
 }
@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_of_another_kind_is_refused_with_a_hint() {
-        let refused = Api::connect(Some("ssh://host")).await.err().map(|error| error.to_string());
+        let refused = Api::connect(&EngineAddress::at("ssh://host")).await.err().map(|error| error.to_string());
         assert!(refused.is_some_and(|text| text.contains("forward the socket")));
     }
 
@@ -241,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn both_sides_newest_common_version_is_in_every_path() {
         let (host, mut paths) = engine(r#"{"Version": "29.7.2", "ApiVersion": "1.55", "MinAPIVersion": "1.44"}"#).await;
-        let api = Api::connect(Some(&host)).await.expect("connect");
+        let api = Api::connect(&EngineAddress::at(&host)).await.expect("connect");
         assert_eq!(api.describe(), format!("Docker 29.7.2 (API 1.53) at {host}"));
         api.call(api.client.ping()).await.expect("ping");
         assert_eq!(
@@ -250,7 +250,7 @@ mod tests {
         );
 
         let (host, _paths) = engine(r#"{"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}"#).await;
-        assert_eq!(Api::connect(Some(&host)).await.expect("connect").minor(), 41);
+        assert_eq!(Api::connect(&EngineAddress::at(&host)).await.expect("connect").minor(), 41);
     }
 
     #[tokio::test]
@@ -260,7 +260,7 @@ mod tests {
             (r#"{"Version": "40.0", "ApiVersion": "1.80", "MinAPIVersion": "1.70"}"#, ["1.53", "1.70"]),
         ] {
             let (host, _paths) = engine(versions).await;
-            let refused = Api::connect(Some(&host)).await.err();
+            let refused = Api::connect(&EngineAddress::at(&host)).await.err();
             let text = refused.as_ref().map(ToString::to_string).unwrap_or_default();
             assert!(matches!(refused, Some(EngineError::Rejected { .. })), "{text}");
             assert!(named.iter().all(|version| text.contains(version)), "{text}");
@@ -269,9 +269,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_that_is_away_is_unavailable() {
-        let refused = Api::connect(Some("unix:///nowhere/docker.sock")).await.err();
+        let refused = Api::connect(&EngineAddress::at("unix:///nowhere/docker.sock")).await.err();
         assert!(matches!(refused, Some(EngineError::Unavailable(text)) if text.contains("/nowhere/docker.sock")));
-        let refused = Api::connect(Some("tcp://127.0.0.1:1")).await.err();
+        let refused = Api::connect(&EngineAddress::at("tcp://127.0.0.1:1")).await.err();
         assert!(
             matches!(refused, Some(EngineError::Unavailable(text)) if text.contains("refused") && text.contains("tcp://127.0.0.1:1"))
         );

@@ -27,6 +27,8 @@ pub(super) const CONTAINER: &str = "dev.composed.container";
 pub(super) const CONTAINER_STARTED: &str = "dev.composed.container-started";
 /// Whether the engine is reached by a socket file.
 pub(super) const BY_SOCKET: &str = "dev.composed.by-socket";
+/// The verb that it carries out.
+pub(super) const COMMAND: &str = "dev.composed.command";
 /// The host's name.
 pub(super) const HOSTNAME: &str = "dev.composed.hostname";
 

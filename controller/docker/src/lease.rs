@@ -4,14 +4,14 @@
 use std::{collections::HashMap, time::Duration};
 
 use bollard::{models::VolumeCreateRequest, query_parameters::RemoveVolumeOptions};
-use composed_core::engine::{EngineError, LeaseState};
+use composed_core::engine::{EngineError, LeaseHolder, LeaseState};
 use composed_platform::clock::Clock;
 use tokio::sync::OnceCell;
 
 use super::{
     connect::{Api, segment},
     identity::{
-        self, BOOT, BY_SOCKET, CONTAINER, CONTAINER_STARTED, HOLDER, HOSTNAME, PID, PID_NAMESPACE, PID_START,
+        self, BOOT, BY_SOCKET, COMMAND, CONTAINER, CONTAINER_STARTED, HOLDER, HOSTNAME, PID, PID_NAMESPACE, PID_START,
         ProcessLabels,
     },
     labels::{INSTANCE, Labels},
@@ -32,6 +32,7 @@ pub(super) fn is_lock(volume: &str) -> bool {
 pub(super) struct Lease {
     volume: String,
     instance: String,
+    command: String,
     by_socket: bool,
     clock: Clock,
     me: OnceCell<ProcessLabels>,
@@ -39,10 +40,11 @@ pub(super) struct Lease {
 
 impl Lease {
     /// The lock of `instance`.
-    pub(super) fn new(instance: &str, by_socket: bool, clock: Clock) -> Result<Self, EngineError> {
+    pub(super) fn new(instance: &str, command: &str, by_socket: bool, clock: Clock) -> Result<Self, EngineError> {
         let volume = format!("{PREFIX}{instance}");
         segment(&volume)?;
-        Ok(Self { volume, instance: instance.to_owned(), by_socket, clock, me: OnceCell::new() })
+        let (instance, command) = (instance.to_owned(), command.to_owned());
+        Ok(Self { volume, instance, command, by_socket, clock, me: OnceCell::new() })
     }
 
     /// Takes the lock, or confirms it: one call when it is held already. `anew` is called when it is held and was not
@@ -60,7 +62,7 @@ impl Lease {
             return Ok(LeaseState::Held);
         }
         let Some(reason) = self.is_dead(api, me, &holder).await? else {
-            return Ok(LeaseState::HeldBy(self.text(&holder)));
+            return Ok(LeaseState::HeldBy(self.other(&holder)));
         };
         // Somebody quicker may have replaced it meanwhile: then it is not the dead one's any more.
         let unchanged = self.read(api).await?.is_some_and(|now| now.get(HOLDER) == holder.get(HOLDER));
@@ -70,7 +72,7 @@ impl Lease {
         }
         let first = self.take(api, me).await?;
         if !is(me, &first) {
-            return Ok(LeaseState::HeldBy(self.text(&first)));
+            return Ok(LeaseState::HeldBy(self.other(&first)));
         }
         tokio::time::sleep(SETTLE).await;
         match self.read(api).await? {
@@ -78,8 +80,11 @@ impl Lease {
                 anew().await;
                 Ok(LeaseState::Held)
             }
-            Some(other) => Ok(LeaseState::HeldBy(self.text(&other))),
-            None => Ok(LeaseState::HeldBy(format!("the lock {} was removed; trying again", self.volume))),
+            Some(other) => Ok(LeaseState::HeldBy(self.other(&other))),
+            None => {
+                let text = format!("the lock {} was removed; trying again", self.volume);
+                Ok(LeaseState::HeldBy(LeaseHolder { command: None, text }))
+            }
         }
     }
 
@@ -104,6 +109,7 @@ impl Lease {
                     };
                 }
                 facts.insert(INSTANCE.to_owned(), self.instance.clone());
+                facts.insert(COMMAND.to_owned(), self.command.clone());
                 facts.insert(SINCE.to_owned(), self.clock.now().to_string());
                 Ok(facts)
             })
@@ -146,9 +152,11 @@ impl Lease {
         Ok(is_dead_here(me, holder, |pid| identity::lives(pid).then(|| identity::start_of(pid))))
     }
 
-    fn text(&self, holder: &Labels) -> String {
+    fn other(&self, holder: &Labels) -> LeaseHolder {
         let volume = &self.volume;
-        format!("{}; if it is a leftover: docker volume rm {volume}", name(holder))
+        let text = format!("{}; if it is a leftover: docker volume rm {volume}", name(holder));
+        // Of an older program nobody knows.
+        LeaseHolder { command: holder.get(COMMAND).filter(|command| !command.is_empty()).cloned(), text }
     }
 }
 

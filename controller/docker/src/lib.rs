@@ -8,6 +8,7 @@ mod companion;
 mod connect;
 mod container_state;
 mod containers;
+mod context;
 mod create;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "tests")]
@@ -55,6 +56,7 @@ use self::{
     background::Background, connect::Api, lease::Lease, observe::Observer, ownership::Ownership, seen::InspectCache,
 };
 
+pub use self::context::EngineAddress;
 pub use self::raw::{RawError, RawResult};
 
 /// A Docker engine, seen as one instance of composed.
@@ -79,24 +81,27 @@ impl Docker {
     /// # Errors
     /// `Unavailable` when nobody answers, `Rejected` when the address or the engine's version cannot be used.
     pub async fn connect(host: Option<&str>, instance: &str) -> Result<Self, EngineError> {
-        Self::connect_with(host, instance, None).await
+        let address = EngineAddress::resolve(host, None)?;
+        Self::connect_with(&address, instance, "", None).await
     }
 
     /// As [`Self::connect`], with a file that keeps what proves which containers are this instance's: with it they are
-    /// still known when the engine has lost the volume that keeps it, too.
+    /// still known when the engine has lost the volume that keeps it, too. `command` is what this process does, for others
+    /// that find it holding the lock.
     ///
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_with(
-        host: Option<&str>,
+        address: &EngineAddress,
         instance: &str,
+        command: &str,
         ownership: Option<PathBuf>,
     ) -> Result<Self, EngineError> {
-        let api = Api::connect(host).await?;
+        let api = Api::connect(address).await?;
         let clock = Clock::system();
         let instance = Arc::from(instance);
         Ok(Self {
-            lease: Lease::new(&instance, api.by_socket(), clock)?,
+            lease: Lease::new(&instance, command, api.by_socket(), clock)?,
             ownership: Arc::new(Ownership::new(&instance, ownership)?),
             api,
             instance,

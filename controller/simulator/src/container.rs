@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed_core::model::{Health, HookEnd, HookKind, HookRun, Probe, Replica, RunningOperation, State};
+use composed_core::model::{Health, HookEnd, HookFailure, HookKind, HookRun, Probe, Replica, RunningOperation, State};
 use crd_schema::{RestartPolicy, ServiceSpec};
 use jiff::Timestamp;
 
 /// How a simulated image behaves.
+#[expect(clippy::struct_excessive_bools, reason = "each is another way to behave")]
 #[derive(Clone, Debug)]
 pub struct Behaviour {
     /// From start to the first moment at which it answers.
@@ -24,6 +25,8 @@ pub struct Behaviour {
     pub unstartable: bool,
     /// Its post-start hooks fail.
     pub fails_post_start: bool,
+    /// Its pre-stop hooks fail.
+    pub fails_pre_stop: bool,
     /// A hook's container of it runs so long, and ends with this code.
     pub hook: (Duration, i64),
     /// From the stop signal to its end; longer than the grace period means SIGKILL.
@@ -59,6 +62,7 @@ impl Default for Behaviour {
             sickens_after: None,
             unstartable: false,
             fails_post_start: false,
+            fails_pre_stop: false,
             hook: (Duration::from_secs(1), 0),
             stop_takes: Duration::from_millis(100),
             busy_for: Duration::from_millis(300),
@@ -67,6 +71,11 @@ impl Default for Behaviour {
             load: Load::Steady,
         }
     }
+}
+
+/// What becomes of a hook that fails.
+fn failed_hook() -> HookFailure {
+    HookFailure { why: "`hook` exited with code 1".to_owned(), output: vec!["no route".to_owned()] }
 }
 
 /// A simulated container.
@@ -205,10 +214,11 @@ impl Container {
         if self.hooks_end_at.is_some_and(|end| now >= end) {
             self.hooks_end_at = None;
             self.replica.pre_stop_done = true;
+            self.replica.pre_stop_failure = self.behaviour.fails_pre_stop.then(failed_hook);
         }
         if self.post_start_ends_at.is_some_and(|end| now >= end) {
             self.post_start_ends_at = None;
-            let failed = self.behaviour.fails_post_start.then(|| "`hook` exited with code 1".to_owned());
+            let failed = self.behaviour.fails_post_start.then(failed_hook);
             self.replica.post_start = Some(failed.map_or(HookEnd::Done, HookEnd::Failed));
         }
         if self.stops_at.is_some_and(|end| now >= end) {

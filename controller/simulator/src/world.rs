@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use composed_core::engine::{ActionContext, EngineError, LeaseState, ObserveRequest};
+use composed_core::engine::{ActionContext, EngineError, LeaseHolder, LeaseState, ObserveRequest};
 use composed_core::model::{
     Comparison, ImageFacts, ImageState, InFlight, JoinedNamespace, Key, Listing, Propagation, Replica, ServiceName,
     Snapshot, State,
@@ -315,7 +315,7 @@ impl World {
     /// Takes the right to act.
     pub fn claim(&mut self, who: &str) -> LeaseState {
         match &self.holder {
-            Some(holder) if holder != who => LeaseState::HeldBy(holder.clone()),
+            Some(holder) if holder != who => LeaseState::HeldBy(LeaseHolder { command: None, text: holder.clone() }),
             _ => {
                 self.holder = Some(who.to_owned());
                 LeaseState::Held

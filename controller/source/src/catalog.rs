@@ -92,6 +92,12 @@ impl Catalog {
         self.came.forget(name);
     }
 
+    /// Whether this reading is a person's word of this moment: then a file that is missing is meant to be, and nothing waits
+    /// for its return.
+    pub fn is_once(&self) -> bool {
+        self.once
+    }
+
     /// How many files hold valid documents.
     pub fn files(&self) -> usize {
         self.understood.len()

@@ -17,9 +17,12 @@ use tokio::time::Instant;
 
 use super::args::{Apply, Common};
 use super::places;
-use super::progress::{Convergence, Progress, convergence};
+use super::plan;
+use super::preflight;
+use super::progress::{Convergence, FailedEvents, Progress, convergence};
 use super::session::{
-    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, fail, known, print_out, say_notes,
+    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_err, print_out,
+    say_notes,
 };
 use super::table;
 use crate::controller::Controller;
@@ -28,6 +31,8 @@ use crate::controller::Controller;
 const REDRAW: Duration = Duration::from_millis(100);
 /// An engine that does not answer for so long ends the convergence.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What is looked at before a rollout only to warn of its cost may take so long.
+const WARNING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A dependant has looked at what its dependency shows after so long.
 const DEPENDENT_LOOK: Duration = Duration::from_secs(1);
 
@@ -51,22 +56,42 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
         Ok(session) => session,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
+    let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
+    match preflight::missing(&*session.engine, common, (&catalog, &reading), &|_| true).await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => return Ok(fail(INVALID, &missing.join("\n"))),
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    }
     match session.engine.claim().await {
         Ok(LeaseState::Held) => {}
-        Ok(LeaseState::HeldBy(_)) if args.wait => return follow(&catalog, &args, common).await,
         Ok(LeaseState::HeldBy(other)) => {
+            if let Some(why) = at_work(&other, common) {
+                return Ok(fail(UNREACHABLE, &why));
+            }
+            if args.wait {
+                return follow(&catalog, &args, common).await;
+            }
             let advice = "edit its files, or use --wait to follow it";
             return Ok(fail(UNREACHABLE, &format!("another controller acts on this engine: {other}; {advice}")));
         }
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
-    let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
+    warn_before(&catalog, &reading, common).await;
     let concerns = |name: &ServiceName| {
         (!reading.single || wanted.contains(name)) && catalog.minds(name) && !catalog.is_orphan(name)
     };
     let (confirm_deletion, timeout) = (args.confirm_deletion, args.timeout);
     let once = OneConvergence { session, reading: reading.clone(), confirm_deletion, timeout, by_file: true };
     once.converge(&wanted, &concerns).await
+}
+
+/// Says which rollouts will fail requests, before any of them begins. What cannot be looked at is told by the convergence itself.
+async fn warn_before(catalog: &Catalog, reading: &Reading, common: &Common) {
+    let Ok(session) = Session::look(common, &Arc::default()).await else { return };
+    let intents = tokio::time::timeout(WARNING_TIMEOUT, plan::intents(&session, catalog, reading.single)).await;
+    for intent in intents.into_iter().flatten().flatten() {
+        intent.warning.iter().for_each(|warning| print_err(&format!("warning: {}: {warning}", intent.name)));
+    }
 }
 
 /// One convergence by a controller of this process.
@@ -223,7 +248,9 @@ async fn follow(catalog: &Catalog, args: &Apply, common: &Common) -> anyhow::Res
     tokio::pin!(deadline);
     let mut last = String::new();
     let mut ended: Option<Instant> = None;
+    let mut failed = FailedEvents::from_now();
     loop {
+        failed.show(&common.socket, &|name| catalog.knows(name)).await;
         let overview = match client::get(&common.socket, "/v1/services").await {
             Ok((_, body)) => serde_json::from_slice::<Overview>(&body)?,
             Err(error) => return Ok(fail(UNREACHABLE, &error)),

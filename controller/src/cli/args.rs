@@ -1,9 +1,11 @@
 //! The command line: verbs, options, help.
 
+mod compose;
 mod duration;
 pub mod git;
 pub mod notices;
 pub mod paths;
+mod rollout;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,8 +13,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use composed_core::engine::EngineError;
+use composed_docker::EngineAddress;
 
+pub use self::compose::{Compose, project_name};
 use self::duration::duration;
+pub use self::rollout::RolloutArgs;
 
 /// A Kubernetes-style reconciling controller for Compose projects on Docker.
 ///
@@ -34,10 +40,13 @@ pub struct Common {
     /// The engine to act on.
     #[arg(long, global = true, value_enum, default_value = "docker", env = "COMPOSED_ENGINE")]
     pub engine: EngineChoice,
-    /// Docker's address, such as `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`. Default: `DOCKER_HOST`, then the
-    /// local socket. `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` mean what they mean to docker.
+    /// Docker's address, such as `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`. Default: `DOCKER_HOST`, then docker's
+    /// context, then the local socket. `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` mean what they mean to docker.
     #[arg(long, short = 'H', global = true, value_name = "URL", hide_env = true)]
     pub host: Option<String>,
+    /// The docker context whose engine is meant (`docker context ls`). Default: `DOCKER_CONTEXT`, then the current one.
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "host")]
+    pub context: Option<String>,
     /// The name under which containers, networks and volumes are owned. Two controllers with different names leave each
     /// other's alone; with the same name only one of them acts.
     #[arg(long, global = true, default_value = "default", env = "COMPOSED_INSTANCE")]
@@ -61,6 +70,19 @@ pub struct Common {
     /// How the log is written.
     #[arg(long, global = true, value_enum, default_value = "text", env = "COMPOSED_LOG_FORMAT")]
     pub log_format: LogFormat,
+    /// The verb, for others that find this process at work.
+    #[arg(skip)]
+    pub command: &'static str,
+}
+
+impl Common {
+    /// The engine that is meant.
+    ///
+    /// # Errors
+    /// When it is one of docker's contexts that leads nowhere.
+    pub fn address(&self) -> Result<EngineAddress, EngineError> {
+        EngineAddress::resolve(self.host.as_deref(), self.context.as_deref())
+    }
 }
 
 /// Where a container engine comes from.
@@ -96,10 +118,12 @@ pub enum CliCommand {
     /// Run the controller: watch DIR and the engine, and keep every service as its file describes it.
     Run(Run),
     /// Converge once and show the progress. Exit code 0: all services are as described; 1: a service failed or was rolled
-    /// back; 2: the files are invalid and nothing was done; 3: the engine cannot be reached, or another controller manages it.
+    /// back; 2: the files are invalid, or an external network, volume or file that they name does not exist: nothing was done; 3:
+    /// the engine cannot be reached, or another controller manages it.
     Apply(Apply),
     /// Replace the replicas of one service by new ones, although its file has not changed: to run a newer image of the same
     /// tag, or to start afresh. Takes the options of docker-rollout. Exit codes: those of `apply`.
+    #[command(disable_version_flag = true)]
     Rollout(RolloutArgs),
     /// Show what would be done now, and why. Changes nothing.
     Plan(Read),
@@ -153,6 +177,19 @@ pub enum CliCommand {
     OwnRootfs,
 }
 
+impl CliCommand {
+    /// Its name, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Apply(_) => "apply",
+            Self::Rollout(_) => "rollout",
+            // What does not act holds no lock.
+            _ => "",
+        }
+    }
+}
+
 /// `composed run`.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -189,33 +226,6 @@ pub struct Run {
     pub paths: Box<paths::Paths>,
 }
 
-/// What is asked of Compose projects, in Compose's own words.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Compose files")]
-pub struct Compose {
-    /// A Compose file; with several, each is merged over those before it. In place of the path.
-    #[arg(long = "file", short = 'f', value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// The project's name.
-    #[arg(long, short = 'p', value_name = "NAME", value_parser = project_name)]
-    pub project_name: Option<String>,
-    /// Activate a profile; `*` is all of them.
-    #[arg(long = "profile", value_name = "NAME")]
-    pub profiles: Vec<String>,
-    /// A file of variables for the Compose file, in place of `.env`; the last one wins.
-    #[arg(long = "env-file", value_name = "FILE")]
-    pub env_files: Vec<PathBuf>,
-    /// A variable for the Compose file, over those of files. composed's own environment is never looked at.
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
-    pub variables: Vec<(String, String)>,
-    /// Remove containers of the project that its Compose file has never asked for, such as those of service files.
-    #[arg(long)]
-    pub remove_orphans: bool,
-    /// A directory outside the project's from which its files may be read (`extends`, `include`, `env_file`).
-    #[arg(long = "allow", value_name = "DIR")]
-    pub allowed: Vec<PathBuf>,
-}
-
 /// `composed apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
@@ -235,38 +245,6 @@ pub struct Apply {
     /// Remove services without a document even if they are more than half of all services, or the directory is empty.
     #[arg(long)]
     pub confirm_deletion: bool,
-}
-
-/// `composed rollout`.
-#[derive(Debug, Args)]
-pub struct RolloutArgs {
-    /// The service: `name` or `project/name`. Other services are not changed.
-    pub service: String,
-    /// A file, or a directory. Default: this directory, if there is a Compose file in it.
-    #[arg(conflicts_with = "files")]
-    pub path: Option<PathBuf>,
-    /// What is asked of Compose projects.
-    #[command(flatten)]
-    pub compose: Compose,
-    /// Maximum time for a new replica with a healthcheck to become healthy, in seconds. Default: the time that its
-    /// healthcheck needs, and at least 60.
-    #[arg(long, short = 't', value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<u64>,
-    /// Without a healthcheck, a new replica counts as ready after this time, in seconds. Default: `min_ready` of its file,
-    /// else 10.
-    #[arg(long, short = 'w', value_name = "SECONDS", value_parser = seconds)]
-    pub wait: Option<u64>,
-    /// With a healthcheck, the time between a new replica becoming healthy and the stop of an old one, in seconds. Default:
-    /// `min_ready` of its file, else 5.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub wait_after_healthy: Option<u64>,
-    /// A command that `sh` runs in each old replica before its stop. Default: `pre_stop` of its file, else the command in its label
-    /// `docker-rollout.pre-stop-hook`.
-    #[arg(long, value_name = "COMMAND", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub pre_stop_hook: Option<String>,
-    /// After `composed undo`: roll out what the file asks for, and not what runs.
-    #[arg(long)]
-    pub to_file: bool,
 }
 
 /// A path, and how to print what comes of it.
@@ -350,28 +328,6 @@ pub struct UndoArgs {
     /// Follow it until the revision runs. Exit code 1: it does not come to that.
     #[arg(long)]
     pub wait: bool,
-}
-
-/// Seconds, with or without their unit.
-fn seconds(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(number) => Ok(number),
-        Err(_) => duration(text).map(|time| time.as_secs()),
-    }
-}
-
-pub(super) fn project_name(text: &str) -> Result<String, String> {
-    if crd_schema::compose::is_project_name(text) {
-        return Ok(text.to_owned());
-    }
-    Err("use lowercase letters, digits, `_` and `-`, and start with a letter or digit".to_owned())
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE: composed never reads its own environment".to_owned()),
-    }
 }
 
 fn default_socket() -> PathBuf {

@@ -9,6 +9,7 @@ mod paths;
 pub mod places;
 pub mod plan;
 pub mod plugin;
+mod preflight;
 pub mod progress;
 pub mod receivers;
 pub mod repositories;

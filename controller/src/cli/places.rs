@@ -22,7 +22,8 @@ pub fn state_dir(common: &Common) -> Option<PathBuf> {
     } else {
         PathBuf::from(variable("HOME")?).join(".local/state/composed")
     };
-    let engine = common.host.clone().or_else(|| variable("DOCKER_HOST"));
+    // One that leads nowhere is told when it is connected to.
+    let engine = common.address().unwrap_or_default().host;
     Some(root.join(room(&common.instance, engine.as_deref())))
 }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::args::{Common, Read};
 use super::places;
+use super::preflight;
 use super::session::{
     CONVERGED, INVALID, Session, UNREACHABLE, fail, known, print_data, print_err, print_out, say_notes,
 };
@@ -40,6 +41,9 @@ pub struct Intent {
     /// That somebody has gone back by hand, so that what runs is not what the file asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What the rollout that would begin now will cost, and the line that helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The one line that would make its rollouts quicker or surer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -115,7 +119,11 @@ pub async fn plan(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
         Some(format) => print_data(&intents, format)?,
         None => print_out(&text(&intents)),
     }
-    Ok(ExitCode::from(CONVERGED))
+    match preflight::missing(&*session.engine, common, (&catalog, &reading), &|_| true).await {
+        Ok(missing) if missing.is_empty() => Ok(ExitCode::from(CONVERGED)),
+        Ok(missing) => Ok(fail(INVALID, &missing.join("\n"))),
+        Err(error) => Ok(fail(UNREACHABLE, &error)),
+    }
 }
 
 /// What would be done now: nothing is changed, and nothing is started to find out. Statuses go to the session's board,
@@ -179,7 +187,7 @@ pub async fn intents(
         let undone = stands.filter(|condition| condition.reason == Reason::Undone);
         let note = undone.map(|condition| condition.message.clone());
         let strategy = match &desired {
-            Desired::Run(_) => decision.status.strategy,
+            Desired::Run(_) => decision.status.strategy.clone(),
             Desired::Gone(_) => match catalog.elsewhere.get(name) {
                 Some(why) => format!("removed: it {why}"),
                 None => "removed: its document is gone".to_owned(),
@@ -192,7 +200,9 @@ pub async fn intents(
             if known.is_empty() { hint::ways(spec) } else { known }
         });
         let hint = spec.and_then(|spec| hint::hint(spec, &traffic));
-        intents.push(Intent { traffic, note, hint, ..intent(name.to_string(), strategy, &decision.plan) });
+        let replaces = decision.begins_rollout();
+        let warning = spec.filter(|_| replaces).and_then(|spec| hint::warning(spec, &traffic, false));
+        intents.push(Intent { traffic, note, warning, hint, ..intent(name.to_string(), strategy, &decision.plan) });
     }
     for (name, why) in catalog.elsewhere.iter().filter(|(name, _)| !names.contains(name)) {
         intents.push(intent(name.to_string(), why.clone(), &Plan::default()));
@@ -233,6 +243,7 @@ fn intent(name: String, strategy: String, plan: &Plan) -> Intent {
         waiting: waiting.collect(),
         traffic: Vec::new(),
         hint: None,
+        warning: None,
         note: None,
     }
 }
@@ -249,6 +260,7 @@ fn text(intents: &[Intent]) -> String {
         }
         lines.extend(intent.traffic.iter().map(|path| format!("  {}", by(path))));
         lines.extend(intent.note.iter().map(|note| format!("  note: {note}")));
+        lines.extend(intent.warning.iter().map(|warning| format!("  warning: {warning}")));
         lines.extend(intent.hint.iter().map(|hint| format!("  hint: {hint}")));
     }
     lines.join("\n")

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
+use composed_api::client;
 use composed_core::model::ServiceName;
+use composed_platform::clock::Clock;
 use composed_status::store::StatusStore;
-use crd_schema::status::{ConditionType, Reason, ServiceStatus};
+use crd_schema::status::{ConditionType, Event, Reason, ServiceStatus};
+use jiff::Timestamp;
 
+use super::session::print_out;
 use super::table;
 
 /// Where a service stands, from the outside.
@@ -34,8 +39,11 @@ pub fn convergence(status: &ServiceStatus) -> Convergence {
         Reason::FailuresTolerated if status.error.is_none() => Convergence::Converged,
         Reason::NewRevisionAvailable | Reason::RolledBack if rests => Convergence::Failed,
         Reason::Undone if rests => Convergence::Undone,
+        // Nobody creates it while this command waits.
+        Reason::NetworkMissing if !progressing.status => Convergence::Failed,
         Reason::DependencyFailed
         | Reason::InvalidSpec
+        | Reason::MountMissing
         | Reason::PreDeployFailed
         | Reason::RevisionFailed
         | Reason::ProgressDeadlineExceeded
@@ -43,6 +51,31 @@ pub fn convergence(status: &ServiceStatus) -> Convergence {
         | Reason::Paused
         | Reason::DeletionHeld => Convergence::Failed,
         _ => Convergence::Moving,
+    }
+}
+
+/// What fails in a controller that is followed: its status tells where a service stands, and not what has failed on the way.
+pub struct FailedEvents {
+    since: Timestamp,
+}
+
+impl FailedEvents {
+    /// Shows what fails from now on.
+    pub fn from_now() -> Self {
+        Self { since: Clock::system().now() }
+    }
+
+    /// Prints what is new of the services that it concerns. A controller that does not answer is told by whoever follows it.
+    pub async fn show(&mut self, socket: &Path, concerns: &dyn Fn(&ServiceName) -> bool) {
+        let Ok((_, body)) = client::get(socket, "/v1/events").await else { return };
+        let events: Vec<Event> = serde_json::from_slice(&body).unwrap_or_default();
+        let since = self.since;
+        for event in events.into_iter().filter(|event| event.at > since) {
+            self.since = event.at;
+            if event.outcome.is_some() && concerns(&ServiceName::new(&event.project, &event.service)) {
+                print_out(&table::event(&event));
+            }
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed_api::client;
-use composed_core::engine::LeaseState;
+use composed_core::engine::{LeaseHolder, LeaseState};
 use composed_core::front;
 use composed_core::model::{DesiredService, RolloutOptions, ServiceName, base_digest};
+use composed_core::plan::hint;
 use composed_core::plan::policy::Policy;
 use composed_source::catalog::Catalog;
 use composed_status::commands::RollOut;
@@ -19,11 +20,12 @@ use tokio::sync::oneshot;
 
 use super::apply::OneConvergence;
 use super::args::{Common, RolloutArgs};
-use super::progress::{Convergence, convergence};
+use super::progress::{Convergence, FailedEvents, convergence};
 use super::session::{
-    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, fail, known, print_out, say_notes,
+    CONVERGED, FAILED, INVALID, Session, TrafficPaths, UNREACHABLE, at_work, fail, known, print_out, say_notes,
+    say_warning,
 };
-use super::{places, table};
+use super::{places, preflight, table};
 
 /// Longer than any rollout that goes on: it fails by its own deadlines.
 const LIMIT: Duration = Duration::from_hours(2);
@@ -64,17 +66,29 @@ pub async fn rollout(args: RolloutArgs, common: &Common) -> anyhow::Result<ExitC
         Ok(session) => session,
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
+    let concerns = |other: &ServiceName| *other == name || front::owner(other).as_ref() == Some(&name);
+    match preflight::missing(&*session.engine, common, (&catalog, &reading), &concerns).await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => return Ok(fail(INVALID, &missing.join("\n"))),
+        Err(error) => return Ok(fail(UNREACHABLE, &error)),
+    }
     match session.engine.claim().await {
         Ok(LeaseState::Held) => {}
-        Ok(LeaseState::HeldBy(_)) => return by_controller(service, &options, common).await,
+        Ok(LeaseState::HeldBy(other)) => {
+            return match at_work(&other, common) {
+                Some(why) => Ok(fail(UNREACHABLE, &why)),
+                None => by_controller(service, &options, (&other, common)).await,
+            };
+        }
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     }
     print_out(&format!("{name}: {}", Policy::from_spec(&service.spec).strategy));
+    let hook = options.pre_stop_hook.is_some();
+    say_warning(&name, hint::warning(&service.spec, &hint::ways(&service.spec), hook));
     let (answer, answered) = oneshot::channel();
     // It is taken after the reading, and before the first look.
     statuses.commands.submit(RollOut { service: name.clone(), options, answer });
     let wanted = BTreeSet::from([name.clone()]);
-    let concerns = |other: &ServiceName| *other == name || front::owner(other).as_ref() == Some(&name);
     let once = OneConvergence { session, reading, confirm_deletion: false, timeout: LIMIT, by_file: false };
     let code = once.converge(&wanted, &concerns).await?;
     Ok(match answered.await {
@@ -101,7 +115,7 @@ fn service<'a>(catalog: &'a Catalog, asked: &str) -> Result<&'a DesiredService, 
 async fn by_controller(
     service: &DesiredService,
     options: &RolloutOptions,
-    common: &Common,
+    (other, common): (&LeaseHolder, &Common),
 ) -> anyhow::Result<ExitCode> {
     let name = &service.name;
     let target = format!("/v1/services/{}/{}", name.project, name.name);
@@ -109,10 +123,17 @@ async fn by_controller(
     let before = loop {
         let status = match status(common, &target).await {
             Ok(status) => status,
-            Err(error) => return Ok(fail(UNREACHABLE, &error)),
+            Err(error) => {
+                let why = format!("{error}; the controller that acts on this engine is {other}: name its --socket");
+                return Ok(fail(UNREACHABLE, &why));
+            }
         };
         match status.filter(|status| base_digest(&status.digest) == service.digest) {
-            Some(status) => break (status.revision, status.current_revision),
+            Some(status) => {
+                let hook = options.pre_stop_hook.is_some();
+                say_warning(name, hint::warning(&service.spec, &status.traffic, hook));
+                break (status.revision, status.current_revision);
+            }
             None if start.elapsed() > SETTLED => {
                 let why = format!(
                     "the controller that acts on this engine wants something else of {name} than {}: give it this \
@@ -143,11 +164,13 @@ pub(super) async fn follow(
 ) -> anyhow::Result<ExitCode> {
     let start = tokio::time::Instant::now();
     let mut last = String::new();
+    let mut failed = FailedEvents::from_now();
     loop {
         let status = match status(common, target).await {
             Ok(status) => status,
             Err(error) => return Ok(fail(UNREACHABLE, &error)),
         };
+        failed.show(&common.socket, &|name| target.ends_with(&format!("/{}/{}", name.project, name.name))).await;
         if let Some(status) = status.filter(begun) {
             if last.is_empty() {
                 print_out(&format!("{}/{}: {}", status.project, status.name, status.strategy));

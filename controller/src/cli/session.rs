@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
 
-use composed_core::engine::{Engine, EngineError};
+use composed_core::engine::{Engine, EngineError, LeaseHolder};
+use composed_core::model::ServiceName;
 use composed_docker::Docker;
 use composed_platform::clock::Clock;
 use composed_registry::RegistryImages;
@@ -86,7 +87,8 @@ impl Session {
         match common.engine {
             EngineChoice::Docker => {
                 let file = state.room(Docker::OWNERSHIP);
-                let docker = Arc::new(Docker::connect_with(common.host.as_deref(), &common.instance, file).await?);
+                let docker =
+                    Arc::new(Docker::connect_with(&common.address()?, &common.instance, common.command, file).await?);
                 // Who only looks starts no companions.
                 let helper = acting.is_some().then(|| Arc::clone(&docker));
                 let TrafficPaths { mut paths, view } = acting.unwrap_or_default();
@@ -160,6 +162,15 @@ pub fn simulated(world: World, clock: Clock) -> Arc<Sim> {
     sim
 }
 
+/// Why nothing can be done while another command of this program is at work, if it is one that ends by itself.
+pub fn at_work(other: &LeaseHolder, common: &Common) -> Option<String> {
+    let command = other.command.as_ref().filter(|command| *command != "run")?;
+    Some(format!(
+        "another `composed {command}` is at work as instance {} ({}): nothing was done; try again when it has ended",
+        common.instance, other.text
+    ))
+}
+
 /// Prints an error as the last word of a verb.
 pub fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     let text = error.to_string();
@@ -172,6 +183,13 @@ pub fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 pub fn say_notes(catalog: &Catalog) {
     for note in &catalog.notes {
         print_err(note);
+    }
+}
+
+/// Says before a rollout what it will cost, if it will cost something.
+pub fn say_warning(service: &ServiceName, warning: Option<String>) {
+    if let Some(warning) = warning {
+        print_err(&format!("warning: {service}: {warning}"));
     }
 }
 

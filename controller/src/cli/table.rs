@@ -5,6 +5,7 @@ use std::sync::Arc;
 use comfy_table::{ContentArrangement, Table, presets};
 use crd_schema::status::{
     ConditionType, Event, HookOutcome, ReplicaPhase, RevisionStatus, ServiceStatus, TrafficPath, UpdateStatus,
+    WaitReason,
 };
 
 use crd_schema::ImageId;
@@ -247,7 +248,12 @@ fn detail(status: &ServiceStatus) -> String {
         return error.to_owned();
     }
     let failed = status.conditions.iter().find(|c| c.kind == ConditionType::Progressing && !c.status);
-    let waits = status.waiting.first().map(|waiting| format!("waits for {}", waiting.on));
+    let waits = status.waiting.first().map(|waiting| {
+        // Proxies are given more time as they answer: each moment would be a line of its own.
+        let until = waiting.until.filter(|_| !matches!(waiting.reason, WaitReason::Proxy));
+        let until = until.map_or_else(String::new, |until| format!(" (until {} at the latest)", until.strftime("%T")));
+        format!("waits for {}{until}", waiting.on)
+    });
     failed.map(|condition| condition.message.clone()).or(waits).unwrap_or_default()
 }
 

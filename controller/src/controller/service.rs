@@ -117,6 +117,7 @@ impl Shared {
             ..subject.pass(&desired, &project, self.spared(name, &memory), self.c.clock.now())
         };
         let mut decision = pass.decide(self.c.monitor.as_ref(), snapshot, &mut memory).await;
+        self.report_hooks(name, std::mem::take(&mut memory.process.hook_failures));
         self.wake(self.limiter.released().into_iter().map(Key::Service));
         self.hand_over(name, &mut memory);
         self.c.statuses.put_labels(name, labels(&memory, &decision.observed.replicas));
@@ -211,6 +212,9 @@ impl Shared {
     }
 
     fn missed_since(&self, name: &ServiceName, catalog: &Catalog) -> jiff::Timestamp {
+        if catalog.is_once() {
+            return jiff::Timestamp::UNIX_EPOCH;
+        }
         let now = self.c.clock.now();
         let mut missed = self.missed.lock();
         if catalog.knows(name) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use composed_core::engine::{Engine, EngineError};
-use composed_core::model::{Key, ServiceName};
+use composed_core::model::{Key, ReplicaHookFailure, ServiceName};
 use composed_platform::clock::Clock;
 use composed_registry::RegistryImages;
 use composed_source::catalog::Catalog;
@@ -83,6 +83,22 @@ impl Shared {
         let mut woken = self.woken.lock();
         woken.extend(keys);
         self.woke.notify_one();
+    }
+
+    /// Tells of hooks in containers that have failed.
+    pub(super) fn report_hooks(&self, name: &ServiceName, failures: Vec<ReplicaHookFailure>) {
+        for ReplicaHookFailure { hook, replica, why } in failures {
+            tracing::warn!(service = %name, container = replica, "{hook}: {why}");
+            let event = Event {
+                at: self.c.clock.now(),
+                project: name.project.clone(),
+                service: name.name.clone(),
+                action: format!("{hook} of {replica}"),
+                cause: "it has ended".to_owned(),
+                outcome: Some(why),
+            };
+            self.c.statuses.record(event, hook, false);
+        }
     }
 
     pub(super) fn report(&self, name: &ServiceName, results: &[ActionResult]) {

@@ -62,6 +62,36 @@ async fn one_that_fails_fails_the_revision_and_the_old_one_goes_on() {
     let serving: Vec<_> =
         status.instances.iter().filter(|instance| instance.phase == ReplicaPhase::Available).collect();
     assert!(serving.len() == 2 && serving.iter().all(|instance| instance.revision == one), "{status:#?}");
+    let told = failed_hooks(&running);
+    assert_eq!(told, ["post_start of shop-web-3 `hook` exited with code 1: no route"]);
+    running.end().await;
+}
+
+/// The events of hooks that failed.
+fn failed_hooks(running: &Running) -> Vec<String> {
+    let hooks = running.statuses.events().into_iter().filter(|event| event.action.contains(" of shop-web-"));
+    hooks.filter_map(|event| Some(format!("{} {}", event.action, event.outcome?))).collect()
+}
+
+/// One that fails on the way out stops nothing, and is told once for each container.
+#[tokio::test(start_paused = true)]
+async fn a_pre_stop_that_fails_is_told() {
+    let (sim, clock) = engine();
+    let hook = "  pre_stop: [{command: [say, goodbye]}]\n";
+    sim.with(|world, _| {
+        world.images.insert(ImageRef::new("web:1"), Behaviour { fails_pre_stop: true, ..Behaviour::default() });
+    });
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", hook).await;
+    running.converged("web:1").await;
+    running.wants("web:2", hook).await;
+    running.converged("web:2").await;
+    running.until(|status| status.instances.len() == 2).await;
+    let mut told = failed_hooks(&running);
+    told.sort();
+    let each =
+        ["shop-web-1", "shop-web-2"].map(|name| format!("pre_stop of {name} `hook` exited with code 1: no route"));
+    assert_eq!(told, each);
     running.end().await;
 }
 

@@ -22,6 +22,7 @@ mod listeners;
 mod looks;
 mod monitor;
 mod notifications;
+mod once;
 mod order;
 mod pause;
 mod questions;

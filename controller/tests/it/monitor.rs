@@ -59,6 +59,8 @@ pub(crate) fn replica(id: &str, address: Option<&str>) -> Replica {
         in_flight: InFlight::Unknown,
         propagation: Propagation::Unfollowed,
         busy_with: None,
+        busy_until: None,
+        pre_stop_failure: None,
         pre_stop_done: false,
         volumes: std::collections::BTreeMap::new(),
         post_start: None,

@@ -152,6 +152,34 @@ async fn waits_are_those_of_one_rollout() {
     running.end().await;
 }
 
+/// docker-rollout's `-t`: a container that its healthcheck calls unhealthy meanwhile has until then.
+#[tokio::test(start_paused = true)]
+async fn the_time_to_become_healthy_is_the_one_that_was_given() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    let check = "  healthcheck: {test: [CMD, check], interval: 1s, retries: 2}\n  rollout: {min_ready: 0s}\n";
+    running.wants("web:1", check).await;
+    let mut last = running.converged("web:1").await;
+    let mut before = ids(&running.statuses.status(&web()).unwrap());
+    // Unhealthy after 2 s, well after 20 s.
+    behaves(&sim, Behaviour { ready_after: Duration::from_secs(20), ..Behaviour::default() });
+    for (timeout, least, ended) in
+        [(None, 0, Convergence::Failed), (Some(10), 10, Convergence::Failed), (Some(30), 40, Convergence::Converged)]
+    {
+        let began = tokio::time::Instant::now();
+        roll_out(&running, RolloutOptions { timeout, ..RolloutOptions::default() }).await.unwrap();
+        let status = rests(&running, &last).await;
+        assert_eq!(convergence(&status), ended, "{timeout:?}: {status:#?}");
+        let took = began.elapsed().as_secs();
+        assert!(took >= least && (timeout.is_some() || took < 10), "{timeout:?}: {took} s");
+        last = status.revision.clone();
+        let after = ids(&*later(&running).await);
+        assert_eq!(after.is_disjoint(&before), ended == Convergence::Converged, "{timeout:?}");
+        before = after;
+    }
+    running.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_paused_or_unknown_is_not_rolled_out() {
     let (sim, clock) = engine();

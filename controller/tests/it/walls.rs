@@ -76,7 +76,13 @@ const WORDS: [(&str, &[&str]); 17] = [
     ("composed_registry::registry", &["src/cli/session.rs"]),
     (
         "use ring::",
-        &["api/src/webhook.rs", "platform/src/secret.rs", "docker/src/seal.rs", "docker/src/ownership/record.rs"],
+        &[
+            "api/src/webhook.rs",
+            "platform/src/secret.rs",
+            "docker/src/context.rs",
+            "docker/src/ownership/record.rs",
+            "docker/src/seal.rs",
+        ],
     ),
     ("clap", &["src/cli/args", "src/main.rs"]),
     ("netlink", &["traffic/src/inflight"]),

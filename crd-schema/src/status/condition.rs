@@ -100,8 +100,10 @@ pub enum Reason {
     DependencyNotReady,
     /// A service it depends on has failed, is paused or has no document: waiting does not help.
     DependencyFailed,
-    /// A network or volume that it needs cannot be made.
+    /// A network or volume that it needs cannot be made, or is another's to make and does not exist.
     NetworkMissing,
+    /// A file or directory of the host that it mounts does not exist.
+    MountMissing,
     /// The spec cannot be read; the last good one stays in force.
     InvalidSpec,
     /// It is gone from the source, but its removal is held back.

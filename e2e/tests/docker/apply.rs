@@ -1,8 +1,10 @@
 //! `composed apply` and its exit codes.
 
-use e2e::controller::{Controller, apply, apply_to};
+use std::process::Command;
+
+use e2e::controller::{Controller, apply, apply_to, condition, verb};
 use e2e::document::Service;
-use e2e::program::image;
+use e2e::program::{compose, image};
 use e2e::secs;
 use e2e::stage::{say, scenario};
 use e2e::world::replace;
@@ -139,5 +141,92 @@ fn s78_a_failed_apply_leaves_nothing_half_done() {
         assert_eq!(live(), 2, "{:?}", world.all_of("web"));
         let now = world.all_of("web").into_iter().filter(|one| one.state == "running").map(|one| one.id);
         assert!(now.clone().all(|id| before.contains(&id)), "the old ones were never touched");
+    });
+}
+
+/// What only people can bring about is an error before anything begins, and a condition where a controller watches.
+#[test]
+fn s80_what_others_have_to_create_is_told_before_anything_begins() {
+    scenario("80 what others have to create", secs(180), |world| {
+        let (network, volume) = (format!("{}-outer", world.project), format!("{}-data", world.project));
+        let project = format!(
+            "apiVersion: composed.dev/v1\nkind: Project\nmetadata: {{name: {}}}\nspec:\n  networks: {{outer: {{external: true, name: {network}}}}}\n  volumes: {{data: {{external: true, name: {volume}}}}}\n",
+            world.project
+        );
+        replace(&world.desired().join("project.yaml"), &project);
+        let secret = world.desired().join("token.txt");
+        let mount = format!(
+            "[\"data:/data:ro\", {{type: bind, source: {}, target: /run/secrets/token, read_only: true}}]",
+            secret.display()
+        );
+        world.write(&Service::new("db", 1));
+        let web = Service::new("web", 1).key("networks", "{outer: {}}").key("volumes", &mount);
+        world.write(&web);
+        let here = world.desired().display().to_string();
+        for done in [
+            apply(world, &world.desired(), &["--host-dir", &here]),
+            verb(world, &["plan", &here, "--host-dir", &here]),
+            verb(world, &["rollout", "web", &here, "--host-dir", &here]),
+        ] {
+            assert_eq!(done.code, 2, "{}", done.text);
+            let mut lines = done.text.lines();
+            let line = lines.find(|line| line.contains(&network) && line.contains("error")).unwrap_or_default();
+            assert!(line.contains("web.yaml:") && line.contains("networks.outer"), "{}", done.text);
+            assert!(line.contains(&format!("docker network create {network}")), "{}", done.text);
+            assert!(done.text.contains(&format!("docker volume create {volume}")), "{}", done.text);
+            assert!(done.text.contains("token.txt") && done.text.contains("create the file"), "{}", done.text);
+        }
+        assert_eq!(world.containers().len(), 0, "nothing has begun, neither of the other service");
+
+        // A controller does what it can, says what is missing, and goes on by itself.
+        let controller = Controller::start(world);
+        controller.converged("db", "", secs(60));
+        let status = controller.reason("web", "NetworkMissing", secs(30));
+        let message = condition(&status, "Progressing")["message"].to_string();
+        assert!(message.contains(&format!("docker network create {network}")), "{message}");
+        world.docker.run(&["network", "create", &network]);
+        world.docker.run(&["volume", "create", &volume]);
+        let status = controller.reason("web", "MountMissing", secs(30));
+        let message = condition(&status, "Progressing")["message"].to_string();
+        assert!(message.contains("token.txt"), "{message}");
+        std::fs::write(&secret, "s3cret").unwrap();
+        controller.converged("web", "", secs(60));
+        drop(controller);
+        // The same, asked for once, is in order by now; one service that is replaced with nobody told is warned of before.
+        world.write(&web.version("2").key("expose", "[\"8080\"]"));
+        let changed = apply(world, &world.desired(), &["--host-dir", &here]);
+        assert_eq!(changed.code, 0, "{}", changed.text);
+        assert!(changed.text.contains("`front: http`") && !changed.text.contains("db: requests"), "{}", changed.text);
+        world.docker.each(&["ps", "-aq", "--filter", &format!("network={network}")], &["rm", "-f"]);
+        world.docker.run(&["network", "rm", &network]);
+        world.docker.run(&["volume", "rm", &volume]);
+    });
+}
+
+/// What `docker compose up` has created and not started, since it was ended in between, holds up nobody who asks now.
+#[test]
+fn s82_a_container_that_an_aborted_up_has_left_is_replaced_at_once() {
+    scenario("82 an aborted up", secs(120), |world| {
+        let compose = match compose() {
+            Ok(compose) => compose,
+            Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
+        };
+        let file = world.desired().join("compose.yaml");
+        let text = format!(
+            "name: {}\nservices:\n  web:\n    image: {}\n    x-composed: {{rollout: {{min_ready: 0s}}}}\n",
+            world.project,
+            image("1")
+        );
+        replace(&file, &text);
+        let made = Command::new(&compose).arg("-f").arg(&file).arg("create").output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let left = world.all_of("web");
+        assert!(left.len() == 1 && left[0].state == "created", "{left:?}");
+        let done = apply(world, &file, &[]);
+        assert_eq!(done.code, 0, "{}", done.text);
+        assert!(!done.text.contains("waits for docker compose"), "{}", done.text);
+        let now = world.all_of("web");
+        assert!(now.len() == 1 && now[0].state == "running" && now[0].id != left[0].id, "{now:?}");
+        say(&format!("  {:.1?}", done.took));
     });
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use e2e::check::Watcher;
 use e2e::controller::{Controller, Done, plan, rollout, rollout_begun};
-use e2e::program::{compose, composed, image};
+use e2e::program::{compose, composed, image, image_with_shell};
 use e2e::stage::{say, scenario};
 use e2e::world::{World, replace};
 use e2e::{secs, that, within};
@@ -72,6 +72,25 @@ fn is_at_rest(world: &World, file: &Path) {
     assert_eq!(web.lines().nth(1).map(str::trim), Some("nothing to do"), "{}", told.text);
 }
 
+/// Runs docker's own program, with this one as a plugin of it under both names.
+fn by_docker(world: &World, words: &[&str], environment: &[(&str, &str)]) -> Done {
+    let config = world.path("docker-config");
+    let plugins = config.join("cli-plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    for name in ["docker-rollout", "docker-composed"].map(|name| plugins.join(name)) {
+        if !name.exists() {
+            std::os::unix::fs::symlink(composed(), name).unwrap();
+        }
+    }
+    let mut command = Command::new("docker");
+    command.env("DOCKER_CONFIG", &config).env("COMPOSED_INSTANCE", &world.project);
+    command.env("COMPOSED_STATE_DIR", world.state_dir()).env("COMPOSED_SOCKET", world.socket());
+    let began = std::time::Instant::now();
+    let output = command.envs(environment.iter().copied()).args(words).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Done { code: output.status.code().unwrap_or(-1), text, took: began.elapsed() }
+}
+
 #[test]
 fn s27_a_service_is_rolled_out_though_nothing_has_changed() {
     scenario("27 composed rollout", secs(420), |world| {
@@ -81,6 +100,11 @@ fn s27_a_service_is_rolled_out_though_nothing_has_changed() {
         let done = watched(world, || rollout(world, &["-f", path, "--wait-after-healthy", "1", "-t", "30", "web"]));
         assert_eq!(done.code, 0, "{}", done.text);
         assert!(done.text.contains("start-first"), "{}", done.text);
+        assert!(
+            done.text.contains("warning: ") && done.text.contains("pre-stop-hook: touch"),
+            "it is said before: {}",
+            done.text
+        );
         all_new(world, &before);
         is_at_rest(world, &file);
         say(&format!("  three that Compose made, in {:.1?}", done.took));
@@ -93,25 +117,8 @@ fn s27_a_service_is_rolled_out_though_nothing_has_changed() {
         child.wait().unwrap();
         assert!(before.is_subset(&world.ids("web")), "nobody was stopped yet");
         // As a plugin of Docker's own program, under docker-rollout's name.
-        let config = world.path("docker-config");
-        let plugins = config.join("cli-plugins");
-        std::fs::create_dir_all(&plugins).unwrap();
-        for name in ["docker-rollout", "docker-composed"] {
-            std::os::unix::fs::symlink(composed(), plugins.join(name)).unwrap();
-        }
-        let docker = |words: &[&str]| {
-            let mut command = Command::new("docker");
-            if let Some(host) = world.docker.host() {
-                command.args(["--host", host]);
-            }
-            command.env("DOCKER_CONFIG", &config).env("COMPOSED_INSTANCE", &world.project);
-            command.env("COMPOSED_STATE_DIR", world.state_dir()).env("COMPOSED_SOCKET", world.socket());
-            let began = std::time::Instant::now();
-            let output = command.args(words).output().unwrap();
-            let text =
-                [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-            Done { code: output.status.code().unwrap_or(-1), text, took: began.elapsed() }
-        };
+        let host: Vec<_> = world.docker.host().into_iter().flat_map(|host| ["--host", host]).collect();
+        let docker = |words: &[&str]| by_docker(world, &[&host, words].concat(), &[]);
         let help = docker(&["--help"]).text;
         assert!(help.contains("Replace the containers of a Compose service"), "{help}");
         let done = watched(world, || docker(&["rollout", "-f", path, "--wait-after-healthy", "1", "web"]));
@@ -166,5 +173,92 @@ fn s28_a_rollout_that_fails_costs_nobody() {
         all_new(world, &before);
         assert_eq!(rollout(world, &["-f", path, "nobody"]).code, 2);
         world.docker.run(&["rmi", "--force", &tag]);
+    });
+}
+
+/// docker-rollout's documented recipe for draining: a label with a command that makes the healthcheck fail and waits for the
+/// proxy to notice. Nobody but the hook takes the old container out of traffic, so nothing else is waited for.
+#[test]
+fn s79_the_drain_recipe_of_docker_rollout_takes_as_long_as_its_hook() {
+    scenario("79 docker-rollout's drain recipe", secs(240), |world| {
+        let compose = match compose() {
+            Ok(compose) => compose,
+            Err(why) => return say(&format!("  SKIPPED: Docker Compose cannot be installed: {why}")),
+        };
+        let marks = world.path("marks");
+        std::fs::create_dir_all(&marks).unwrap();
+        let text = format!(
+            "name: {}
+services:
+  web:
+    image: {}
+    labels:
+      traefik.enable: \"true\"
+      docker-rollout.pre-stop-hook: cat /proc/sys/kernel/hostname >> /marks/drained && touch /tmp/drain && sleep 5
+    environment: {{ON_TERM: die}}
+    volumes: [\"{}:/marks\"]
+    healthcheck:
+      test: test ! -f /tmp/drain && /composed demo-app check
+      interval: 500ms
+      retries: 1
+",
+            world.project,
+            image_with_shell(),
+            marks.display()
+        );
+        let file = world.desired().join("compose.yaml");
+        replace(&file, &text);
+        let up = Command::new(&compose).arg("-f").arg(&file).args(["up", "--detach", "--wait"]).output().unwrap();
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+        let before = world.ids("web");
+        let path = file.to_str().unwrap();
+        // A context is as good as an address, and goes before one in the environment.
+        let host = world.docker.host().unwrap_or("unix:///var/run/docker.sock");
+        let make = ["context", "create", "near", "--docker", &format!("host={host}")];
+        assert_eq!(by_docker(world, &make, &[]).code, 0);
+        let second = std::thread::scope(|threads| {
+            let nowhere = [("DOCKER_HOST", "unix:///nowhere.sock")];
+            let words = ["--context", "near", "rollout", "-f", path, "--wait-after-healthy", "0", "web"];
+            let first = threads.spawn(move || by_docker(world, &words, &nowhere));
+            let drained = || std::fs::read_to_string(marks.join("drained")).map_err(|error| error.to_string());
+            within(secs(60), "the hook is at work", drained);
+            let second = rollout(world, &["-f", path, "web"]);
+            let first = first.join().unwrap();
+            assert_eq!(first.code, 0, "{}", first.text);
+            assert!(
+                !first.text.contains("memory was lost") && !first.text.contains("drain_timeout has"),
+                "{}",
+                first.text
+            );
+            say(&format!("  a hook of 5 s: {:.1?}", first.took));
+            second
+        });
+        // Its hook ran in the one that Compose had made, and in no other.
+        let drained = std::fs::read_to_string(marks.join("drained")).unwrap();
+        let drained: Vec<_> = drained.lines().collect();
+        assert!(drained.len() == 1 && before.iter().all(|id| id.starts_with(drained[0])), "{drained:?} {before:?}");
+        assert!(world.ids("web").is_disjoint(&before));
+        assert_eq!(second.code, 3, "{}", second.text);
+        assert!(second.text.contains("another `composed rollout` is at work"), "{}", second.text);
+        assert!(second.text.contains("pid ") && second.text.contains("docker volume rm"), "{}", second.text);
+
+        // What docker-rollout's users say, too.
+        for flag in ["-v", "--version"] {
+            let told = by_docker(world, &["rollout", flag], &[]);
+            assert!(told.code == 0 && told.text.starts_with("composed-rollout "), "{}", told.text);
+        }
+        let far = ["context", "create", "far", "--docker", "host=ssh://nobody@far"];
+        assert_eq!(by_docker(world, &far, &[]).code, 0);
+        let lost = by_docker(world, &["--context", "far", "rollout", "-f", path, "web"], &[]);
+        assert!(
+            lost.code == 3 && lost.text.contains("ssh://nobody@far") && lost.text.contains("forward"),
+            "{}",
+            lost.text
+        );
+        let empty = world.path("empty");
+        std::fs::create_dir_all(&empty).unwrap();
+        replace(&empty.join("compose.yaml"), "services: {web: {image: \"${NOT_SET_ANYWHERE}\"}}\n");
+        let unset = rollout(world, &["-f", empty.join("compose.yaml").to_str().unwrap(), "web"]);
+        assert!(unset.code == 2 && unset.text.contains("image"), "{}", unset.text);
     });
 }

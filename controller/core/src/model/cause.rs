@@ -1,12 +1,12 @@
 //! Why a replica has ended or is not well, in one sentence for people, from the facts that the engine keeps: the exit code and
 //! what it means, that memory ran out, what the healthcheck said last. Values of secrets are hidden.
 
-use crd_schema::ServiceSpec;
+use crd_schema::{Hook, ServiceSpec};
 
-use super::{Replica, State};
+use super::{HookFailure, Replica, State};
 use crate::redact::without_secrets;
 
-/// So many of the last lines of a healthcheck are shown.
+/// So many of the last lines of a healthcheck or a hook are shown.
 const SHOWN_LINES: usize = 3;
 
 /// `shop-web-1 exited with code 137: it was killed (SIGKILL)`.
@@ -50,9 +50,20 @@ pub fn describe_unhealthy(replica: &Replica, spec: Option<&ServiceSpec>) -> Stri
         code => format!("ended with code {code}"),
     };
     let lines = spec.map_or_else(Vec::new, |spec| without_secrets(&check.output, spec, None));
+    format!("is unhealthy: its healthcheck {ended}{}", last_lines(&lines))
+}
+
+/// `` `sh` exited with code 3: connection refused``. As of healthchecks, what it wrote is left out where nobody knows what to hide.
+pub fn describe_hook_failure(failure: &HookFailure, hooks: &[Hook], spec: Option<&ServiceSpec>) -> String {
+    let secrets = || hooks.iter().map(|hook| &hook.environment);
+    let lines = spec.map_or_else(Vec::new, |spec| without_secrets(&failure.output, spec, secrets()));
+    format!("{}{}", failure.why, last_lines(&lines))
+}
+
+/// `: connection refused | giving up` of the last lines of an output in which nothing has to be hidden any more.
+pub fn last_lines(lines: &[String]) -> String {
     let said = lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join(" | ");
-    let said = if said.is_empty() { said } else { format!(": {said}") };
-    format!("is unhealthy: its healthcheck {ended}{said}")
+    if said.is_empty() { said } else { format!(": {said}") }
 }
 
 #[cfg(test)]
@@ -89,6 +100,20 @@ mod tests {
             assert_eq!(said(code, out_of_memory), sentence);
         }
         assert_eq!(describe_exit(&replica(State::Dead)), "shop-web-1 has ended");
+    }
+
+    #[test]
+    fn a_hook_says_what_it_wrote_without_secrets() {
+        let environment = |value: &str| Environment(BTreeMap::from([("KEY".to_owned(), value.to_owned())]));
+        let spec = ServiceSpec { environment: environment("hunter2"), ..ServiceSpec::default() };
+        let hooks = ["first-one", "other-one"].map(|own| Hook { environment: environment(own), ..Hook::default() });
+        let output = ["hunter2", "first-one", "a other-one b", "no route"].map(str::to_owned).to_vec();
+        let failure = HookFailure { why: "`sh` exited with code 3".to_owned(), output };
+        assert_eq!(
+            describe_hook_failure(&failure, &hooks, Some(&spec)),
+            "`sh` exited with code 3: *** | a *** b | no route"
+        );
+        assert_eq!(describe_hook_failure(&failure, &hooks, None), "`sh` exited with code 3");
     }
 
     #[test]

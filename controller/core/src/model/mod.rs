@@ -16,7 +16,7 @@ mod others;
 mod record;
 mod replica;
 
-pub use cause::{describe_exit, describe_unhealthy, meaning};
+pub use cause::{describe_exit, describe_hook_failure, describe_unhealthy, last_lines, meaning};
 pub use contention::ExternalChange;
 pub use desired::{Desired, DesiredProject, DesiredService, DocumentRevision, follows_image, image_revision};
 pub use ending::{Ending, describe_spent, ending};
@@ -31,11 +31,11 @@ pub use observed::{
 };
 pub use others::{OtherService, OtherServices};
 pub use record::{
-    Control, FailureStreak, Images, LastPull, MAX_REVISIONS, Outcome, PostStartState, ReplicaObservation, Replicas,
-    RevisionFailure, RevisionFault, RevisionRecord, Revisions, ServiceRecord, TagResolution, ThisProcess, UndoDecision,
-    Undone,
+    Control, FailureStreak, Images, LastPull, MAX_REVISIONS, Outcome, PostStartState, ReplicaHookFailure,
+    ReplicaObservation, Replicas, RevisionFailure, RevisionFault, RevisionRecord, Revisions, ServiceRecord,
+    TagResolution, ThisProcess, UndoDecision, Undone,
 };
 pub use replica::{
-    Comparison, FailedCheck, Health, HookEnd, InFlight, JoinedNamespace, Probe, Propagation, Replica, RunningOperation,
-    State,
+    Comparison, FailedCheck, Health, HookEnd, HookFailure, InFlight, JoinedNamespace, Probe, Propagation, Replica,
+    RunningOperation, State,
 };

@@ -233,7 +233,10 @@ pub struct Observed {
     /// Networks and volumes that it needs and that do not exist yet, for people: `network shop_default`.
     #[serde(default)]
     pub missing: Vec<String>,
-    /// The same of earlier revisions that lack something, which they may need to be healed.
+    /// What others have to create of it: `external network proxy`, each with the command that does.
+    #[serde(default)]
+    pub missing_external: BTreeMap<String, String>,
+    /// Networks and volumes that earlier revisions lack, which they may need to be healed.
     #[serde(default)]
     pub missing_earlier: BTreeMap<Revision, Vec<String>>,
     /// Why some of that could not be made, for people.
@@ -260,8 +263,11 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Whether a rollout waits for others: for a dependency, for its turn, for a hook to end.
+    /// Whether a rollout waits for others: for a dependency, for what others have to create, for its turn, for a hook to end.
     pub fn waits_for_others(&self) -> bool {
-        !self.unmet.is_empty() || self.rollout_limit.is_some() || self.hooks.iter().any(|run| run.state.is_live())
+        !self.unmet.is_empty()
+            || !self.missing_external.is_empty()
+            || self.rollout_limit.is_some()
+            || self.hooks.iter().any(|run| run.state.is_live())
     }
 }

@@ -24,7 +24,7 @@ use super::{Desired, ExternalChange, ManualRollout, Notification};
 pub(super) use observe::is_ready;
 
 pub use images::{Images, LastPull, TagResolution};
-pub use process::ThisProcess;
+pub use process::{ReplicaHookFailure, ThisProcess};
 pub use replicas::{PostStartState, ReplicaObservation, Replicas};
 pub use revisions::{FailureStreak, Outcome, RevisionFailure, RevisionFault, RevisionRecord, Revisions, Undone};
 pub use undone::UndoDecision;

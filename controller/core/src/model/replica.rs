@@ -69,9 +69,15 @@ pub struct Replica {
     /// A stop or a pre-stop hook that this controller began and that has not ended yet.
     #[serde(default)]
     pub busy_with: Option<RunningOperation>,
+    /// When that ends at the latest.
+    #[serde(default)]
+    pub busy_until: Option<Timestamp>,
     /// Whether its pre-stop hooks have run.
     #[serde(default)]
     pub pre_stop_done: bool,
+    /// The first of them that did not end well.
+    #[serde(default)]
+    pub pre_stop_failure: Option<HookFailure>,
     /// How its post-start hooks ended, if this process ran them.
     #[serde(default)]
     pub post_start: Option<HookEnd>,
@@ -266,5 +272,14 @@ pub enum HookEnd {
     /// All of them well.
     Done,
     /// One of them failed, and this is what became of it.
-    Failed(String),
+    Failed(HookFailure),
+}
+
+/// A hook in a container that did not end well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookFailure {
+    /// `` `sh` exited with code 3``: without its arguments, which may be secret.
+    pub why: String,
+    /// The last lines that it wrote, as they are.
+    pub output: Vec<String>,
 }

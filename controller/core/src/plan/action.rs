@@ -11,7 +11,7 @@ use crd_schema::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{HookKind, HookRecord, HookState, Outcome, Replica, ServiceName};
+use crate::model::{HookKind, HookRecord, HookState, Outcome, Replica, ServiceName, last_lines};
 
 /// What is safe to do now, what is waited for, and when to look again if nothing else happens.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -311,13 +311,15 @@ pub fn describe_hook_result(end: &HookRecord) -> String {
         return format!("could not be run: {why}");
     }
     let code = end.code.map_or_else(|| "without an exit code".to_owned(), |code| format!("with code {code}"));
+    let said = last_lines(&end.output);
     match end.state {
         HookState::Due => "is due".to_owned(),
         HookState::Begun => "was begun".to_owned(),
-        HookState::Done | HookState::Failed => format!("ended {code}"),
-        HookState::TimedOut => format!("took longer than its timeout, and ended {code}"),
+        HookState::Done => format!("ended {code}"),
+        HookState::Failed => format!("ended {code}{said}"),
+        HookState::TimedOut => format!("took longer than its timeout, and ended {code}{said}"),
         HookState::Interrupted => match end.code {
-            Some(_) => format!("was interrupted, and ended {code}"),
+            Some(_) => format!("was interrupted, and ended {code}{said}"),
             None => "was interrupted: its container is gone".to_owned(),
         },
     }

@@ -136,5 +136,10 @@ pub fn rollout_state(desired: &DesiredService, observed: &Observed, memory: &Ser
     if hook && !waits || has_begun(&desired.revision, observed, memory) {
         return RolloutState::Rolling;
     }
-    if observed.unmet.is_empty() { RolloutState::Waiting } else { RolloutState::Idle }
+    // What waits for others asks for no turn: it would keep that from services that could roll out.
+    let missing_mount = memory.revisions.streak.as_ref().is_some_and(|streak| {
+        streak.revision == desired.revision && streak.reason == crd_schema::status::Reason::MountMissing
+    });
+    let held = !observed.unmet.is_empty() || !observed.missing_external.is_empty() || missing_mount;
+    if held { RolloutState::Idle } else { RolloutState::Waiting }
 }

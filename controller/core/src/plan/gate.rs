@@ -29,6 +29,12 @@ pub fn may_create(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
         _ if *goal.revision == scene.desired.revision => &observed.missing[..],
         earlier => earlier.map_or(&[][..], Vec::as_slice),
     };
+    if *goal.revision == scene.desired.revision {
+        for (missing, command) in &observed.missing_external {
+            plan.wait(WaitReason::ExternalObject, format!("{missing} to be created: `{command}`"), None);
+            open = false;
+        }
+    }
     for missing in lacks {
         plan.wait(WaitReason::ProjectObject, format!("{missing} to be created{refused}"), None);
         open = false;
@@ -132,8 +138,9 @@ pub fn check_failure(
     if let Some(member) = sets.spent.get(tolerated as usize) {
         return Err((Reason::Exited, describe_spent(member.replica, scene.spec_of(goal.revision))));
     }
-    let trouble =
-        memory.revisions.streak.as_ref().filter(|t| t.revision == *goal.revision && t.reason != Reason::NameConflict);
+    // What others have to put in order says nothing of the revision.
+    let of_others = |reason| matches!(reason, Reason::NameConflict | Reason::MountMissing);
+    let trouble = memory.revisions.streak.as_ref().filter(|t| t.revision == *goal.revision && !of_others(t.reason));
     // Where its restart policy says how often it may run, that counts.
     let counts = |t: &&FailureStreak| t.reason != Reason::Exited || !has_own_limit(scene.spec_of(goal.revision));
     if let Some(trouble) = trouble.filter(|t| t.count >= MAX_ATTEMPTS.max(tolerated.saturating_add(1))).filter(counts) {
@@ -157,7 +164,8 @@ pub fn check_failure(
         return Ok(None);
     }
     // Waiting for others is not a failure of this one.
-    let waits = observed.waits_for_others() && sets.current.is_empty();
+    let waits = observed.waits_for_others() || missing_mount(scene, goal.revision).is_some();
+    let waits = waits && sets.current.is_empty();
     let Some(since) = memory.revisions.progress_since.filter(|_| !waits) else {
         return Ok(None);
     };
@@ -176,6 +184,12 @@ pub fn check_failure(
     }
     let last = memory.revisions.streak.as_ref().map_or_else(|| describe_stuck(sets, observed), |t| t.message.clone());
     Err((Reason::ProgressDeadlineExceeded, format!("no progress for {:?}: {last}", scene.policy.progress_deadline)))
+}
+
+/// The engine's words for what a revision mounts and the host does not have.
+pub fn missing_mount<'a>(scene: &Scene<'a>, revision: &Revision) -> Option<&'a str> {
+    let streak = scene.memory.revisions.streak.as_ref()?;
+    (streak.revision == *revision && streak.reason == Reason::MountMissing).then_some(streak.message.as_str())
 }
 
 /// The failures of a revision's replicas in a row.

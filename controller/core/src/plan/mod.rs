@@ -176,8 +176,12 @@ fn is_spent(scene: &Scene<'_>, goal: &Goal<'_>) -> bool {
 /// Docker Compose takes so long at most from making a container to starting it, beside the stop of the one before.
 const COMPOSE_START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A container that Docker Compose has just made and not started yet: whoever changes something now is in its way.
+/// A container that Docker Compose has just made and not started yet: whoever changes something now is in its way. A command
+/// that converges once does not wait: a person asks for these services now, and an `up` that was aborted leaves the same.
 fn compose_starting<'a>(scene: &Scene<'a>) -> Option<(&'a str, Timestamp)> {
+    if scene.desired.once {
+        return None;
+    }
     let made = scene.observed.replicas.iter().filter(|one| one.compose.is_some() && one.state == State::Created);
     // By the engine's clock, which may be ahead of ours: then nobody is waited for.
     let grace = scene.desired.spec.stop_grace_period.map_or(Duration::from_secs(10), crd_schema::ComposeDuration::get);
@@ -273,7 +277,8 @@ fn plan_rollout(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, sets: &Repl
     for member in sets.current.iter().filter(|m| m.started() && !m.available()) {
         match &member.phase {
             phase::Phase::Pending(what) => {
-                plan.wait(WaitReason::Replica, format!("{} {what}", member.replica.name), None);
+                let busy = member.replica.busy_until.filter(|until| scene.now < *until);
+                plan.wait(WaitReason::Replica, format!("{} {what}", member.replica.name), busy);
             }
             phase::Phase::Joining(who) => {
                 plan.wait(WaitReason::Proxy, format!("{who} to start routing to {}", member.replica.name), None);

@@ -4,7 +4,7 @@ use crd_schema::RestartPolicy;
 use jiff::Timestamp;
 
 use super::scene::Scene;
-use crate::model::{Ending, Health, PostStartState, Probe, Replica, State, ending};
+use crate::model::{Ending, Health, PostStartState, Probe, Replica, State, describe_unhealthy, ending};
 
 /// Where a replica stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,12 @@ fn running(scene: &Scene<'_>, replica: &Replica) -> (Phase, Option<Timestamp>) {
         return (Phase::Failed(ReplicaFault::LostNamespace), None);
     }
     if replica.health == Health::Unhealthy {
-        return (Phase::Failed(ReplicaFault::Unhealthy), None);
+        let until = scene.memory.unhealthy_until(replica).filter(|until| now < *until);
+        let pending = |_| {
+            let why = describe_unhealthy(replica, Some(scene.spec_of(&replica.revision)));
+            Phase::Pending(format!("to become healthy in time (for now it {why})"))
+        };
+        return (until.map_or(Phase::Failed(ReplicaFault::Unhealthy), pending), until);
     }
     match scene.memory.replicas.post_start.get(&replica.id) {
         Some(PostStartState::Failed(_) | PostStartState::Interrupted) => {

@@ -7,7 +7,7 @@ use crd_schema::status::WaitReason;
 use crd_schema::{MountKind, ServiceSpec};
 
 use super::action::{Plan, Verb};
-use crate::model::{DesiredProject, Listing};
+use crate::model::{DesiredProject, ListedObjects, Listing};
 
 /// The networks and volumes that a specification uses, by key: `(networks, volumes)`.
 pub fn uses(spec: &ServiceSpec) -> (Vec<String>, Vec<String>) {
@@ -21,15 +21,53 @@ pub fn uses(spec: &ServiceSpec) -> (Vec<String>, Vec<String>) {
     (networks, volumes)
 }
 
-/// What a service still lacks, for people: `network shop_default`.
-pub fn missing(project: &str, desired: &DesiredProject, spec: &ServiceSpec, listing: &Listing) -> Vec<String> {
+/// A network or volume that a service needs and that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingObject {
+    /// `network` or `volume`.
+    pub kind: &'static str,
+    /// Its key in the project's file.
+    pub key: String,
+    /// Its name on the engine.
+    pub name: String,
+    /// It is not this controller's to make.
+    pub external: bool,
+}
+
+impl MissingObject {
+    /// The command that makes it.
+    pub fn command(&self) -> String {
+        format!("docker {} create {}", self.kind, self.name)
+    }
+}
+
+impl std::fmt::Display for MissingObject {
+    /// `network shop_default`, or `external network proxy`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{} {}", if self.external { "external " } else { "" }, self.kind, self.name)
+    }
+}
+
+/// What a service still lacks.
+pub fn missing(
+    project: &str,
+    desired: &DesiredProject,
+    spec: &ServiceSpec,
+    objects: &ListedObjects,
+) -> Vec<MissingObject> {
     let (networks, volumes) = uses(spec);
-    let networks = networks.iter().map(|key| desired.network_name(project, key));
-    let volumes = volumes.iter().map(|key| desired.volume_name(project, key));
-    let networks =
-        networks.filter(|name| !listing.objects.networks.contains_key(name)).map(|name| format!("network {name}"));
-    let volumes =
-        volumes.filter(|name| !listing.objects.volumes.contains_key(name)).map(|name| format!("volume {name}"));
+    let networks = networks.into_iter().filter_map(|key| {
+        let name = desired.network_name(project, &key);
+        let external = desired.networks.get(&key).is_some_and(|network| network.external);
+        let there = objects.networks.contains_key(&name);
+        (!there).then(|| MissingObject { kind: "network", key, name: name.to_string(), external })
+    });
+    let volumes = volumes.into_iter().filter_map(|key| {
+        let name = desired.volume_name(project, &key);
+        let external = desired.volumes.get(&key).is_some_and(|volume| volume.external);
+        let there = objects.volumes.contains_key(&name);
+        (!there).then(|| MissingObject { kind: "volume", key, name: name.to_string(), external })
+    });
     networks.chain(volumes).collect()
 }
 

@@ -20,7 +20,7 @@ use crate::model::{InFlight, Propagation, Replica, RunningOperation, ServiceReco
 const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// A command to run before the stop, where `pre_stop` says nothing: docker-rollout's label.
-const PRE_STOP_LABEL: &str = "docker-rollout.pre-stop-hook";
+pub(super) const PRE_STOP_LABEL: &str = "docker-rollout.pre-stop-hook";
 
 /// What its own revision says about leaving.
 pub struct TerminationPolicy {
@@ -78,14 +78,15 @@ pub fn terminate(
 fn stop(plan: &mut Plan, member: &ClassifiedReplica<'_>, (observed, memory): ObservedRecord<'_>, now: Timestamp) {
     let replica = member.replica;
     let name = &replica.name;
+    let until = replica.busy_until.filter(|until| now < *until);
     match replica.busy_with {
-        Some(RunningOperation::Stop) => return plan.wait(WaitReason::Stop, format!("{name} to stop"), None),
+        Some(RunningOperation::Stop) => return plan.wait(WaitReason::Stop, format!("{name} to stop"), until),
         // Its end is near: a hook that is in the middle of something is let go on.
         Some(RunningOperation::PostStart) => {
-            return plan.wait(WaitReason::Hook, format!("post_start of {name} to end"), None);
+            return plan.wait(WaitReason::Hook, format!("post_start of {name} to end"), until);
         }
         Some(RunningOperation::PreStop) => {
-            return plan.wait(WaitReason::Hook, format!("pre_stop of {name} to end"), None);
+            return plan.wait(WaitReason::Hook, format!("pre_stop of {name} to end"), until);
         }
         None => {}
     }
@@ -203,7 +204,8 @@ pub(super) fn plan_terminations(plan: &mut Plan, scene: &Scene<'_>, sets: &Repli
     }
 }
 
-/// Whether one that has ended must not be removed yet: its data has not been handed on; or it is what Docker Compose made, of which
+/// Whether one that does not run must not be removed yet: its data has not been handed on, which one that Docker Compose made and
+/// never started may have, too; or it is what Docker Compose made, of which
 /// no other can be made, and its successor has still to prove itself; or somebody has just stopped it, perhaps to start it again.
 fn must_be_retained(
     plan: &mut Plan,
@@ -212,7 +214,12 @@ fn must_be_retained(
     member: &ClassifiedReplica<'_>,
 ) -> bool {
     let replica = member.replica;
-    if !matches!(replica.state, State::Exited(_) | State::Dead) || scene.policy.replicas == 0 {
+    let may_have_data = match replica.state {
+        State::Exited(_) | State::Dead => true,
+        State::Created => replica.compose.is_some(),
+        State::Running | State::Paused | State::Restarting | State::Removing => false,
+    };
+    if !may_have_data || scene.policy.replicas == 0 {
         return false;
     }
     let heirs = || sets.current.iter().flat_map(|keeper| keeper.replica.volumes.values());

@@ -1,6 +1,7 @@
 //! The edges of decisions: what has just begun, has just passed, or is missing one thing only. Each was found by a mutant that
 //! nothing else noticed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,12 @@ fn how_far_a_rollout_is() {
     unmet.unmet.insert("db".to_owned(), "it is not started".to_owned());
     assert_eq!(state(&plain, &unmet, &pending), RolloutState::Idle, "it waits for something else");
 
+    let lacks = Observed { missing_external: external(), ..Observed::default() };
+    assert_eq!(state(&plain, &lacks, &pending), RolloutState::Idle, "others have to create what it needs");
+    let mut refused = pending.clone();
+    refused.record_refusal(&plain.revision, Reason::MountMissing, "no such file".to_owned(), start());
+    assert_eq!(state(&plain, &none, &refused), RolloutState::Idle, "and a file");
+
     // Whatever of these is true alone is enough.
     let mut paused = pending.clone();
     paused.pause(true, start());
@@ -111,6 +118,33 @@ fn how_far_a_rollout_is() {
     let waits = Observed { unmet: unmet.unmet, ..hooked(&front.revision) };
     assert_eq!(state(&front, &waits, &pending), RolloutState::Idle);
     assert_eq!(state(&front, &hooked(&front.revision), &pending), RolloutState::Rolling);
+}
+
+fn external() -> BTreeMap<String, String> {
+    BTreeMap::from([("external network proxy".to_owned(), "docker network create proxy".to_owned())])
+}
+
+/// No deadline and no number of attempts ends it: it is no failure of the revision.
+#[test]
+fn what_others_have_to_create_is_waited_for() {
+    let plain = wish(|_| {});
+    let none = Observed::default();
+    let lacks = Observed { missing_external: external(), ..Observed::default() };
+    let mut refused = remembered(&plain, &none);
+    for _ in 0..9 {
+        refused.record_refusal(&plain.revision, Reason::MountMissing, "no such file".to_owned(), start() + HOUR);
+    }
+    let mut broken = remembered(&plain, &none);
+    for _ in 0..9 {
+        broken.record_refusal(&plain.revision, Reason::CreateFailed, "no such device".to_owned(), start() + HOUR);
+    }
+    let fails = |observed: &Observed, memory: &ServiceRecord| {
+        let next = plan(&Desired::Run(Box::new(plain.clone())), observed, memory, start() + HOUR);
+        next.actions.iter().any(|action| matches!(action.verb, Verb::RecordOutcome { .. }))
+    };
+    assert!(!fails(&lacks, &remembered(&plain, &none)));
+    assert!(!fails(&none, &refused));
+    assert!(fails(&none, &broken) && fails(&none, &remembered(&plain, &none)), "others do");
 }
 
 #[test]

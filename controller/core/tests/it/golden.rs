@@ -97,6 +97,7 @@ impl Case {
             replicas,
             images,
             missing: world.missing.clone(),
+            missing_external: world.missing_external.clone(),
             missing_earlier: world.missing_earlier(&old),
             refused: world.refused.clone(),
             unmet: world.unmet.clone(),

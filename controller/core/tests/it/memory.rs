@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed_core::model::{
-    DesiredService, Health, ImageState, InFlight, Observed, Outcome, Probe, Propagation, Replica, ServiceRecord,
+    Comparison, DesiredService, Health, ImageState, InFlight, Observed, Outcome, Probe, Propagation, Replica,
+    ServiceRecord,
 };
 use composed_core::model::{ServiceName, State};
 use crd_schema::status::Reason;
@@ -36,6 +37,8 @@ pub(crate) fn replica(wish: &DesiredService, health: Health, started_at: Timesta
         in_flight: InFlight::Unknown,
         propagation: Propagation::Unfollowed,
         busy_with: None,
+        busy_until: None,
+        pre_stop_failure: None,
         pre_stop_done: false,
         volumes: std::collections::BTreeMap::new(),
         post_start: None,
@@ -316,4 +319,15 @@ fn one_that_somebody_has_stopped_has_ended_once() {
     );
     memory.observe(Some(&wish), &seen(vec![replica(&wish, Health::None, second(4))]), second(4));
     assert!(memory.process.stopped_externally.is_empty(), "it was started again");
+}
+
+#[test]
+fn only_containers_of_ones_own_prove_that_a_memory_was_lost() {
+    let (wish, now) = (wish("web:1"), start());
+    let made_by = |compose| Replica { compose, ..replica(&wish, Health::None, now) };
+    for (compose, lost) in [(Some(Comparison::Same), false), (Some(Comparison::Unknown), false), (None, true)] {
+        let mut memory = ServiceRecord::default();
+        memory.observe(Some(&wish), &seen(vec![made_by(compose.clone())]), now);
+        assert_eq!(memory.replicas.cautious_until.is_some(), lost, "{compose:?}");
+    }
 }

@@ -66,6 +66,8 @@ impl World {
             in_flight: InFlight::Unknown,
             propagation: Propagation::Unfollowed,
             busy_with: None,
+            busy_until: None,
+            pre_stop_failure: None,
             pre_stop_done: false,
             volumes: volumes(blueprint, &id),
             post_start: None,

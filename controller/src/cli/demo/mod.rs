@@ -76,7 +76,7 @@ fn image(version: &str) -> ImageRef {
 }
 
 async fn docker_stage(common: &Common) -> anyhow::Result<Stage> {
-    let docker = Arc::new(Docker::connect(common.host.as_deref(), PROJECT).await?);
+    let docker = Arc::new(Docker::connect_with(&common.address()?, PROJECT, "demo", None).await?);
     let rootfs = rootfs::own_rootfs()?;
     print_out(&format!("This is {}.", composed_core::engine::Engine::describe(docker.as_ref())));
     for (version, health) in [("1", "ok"), ("2", "ok"), ("3", "never")] {

@@ -204,7 +204,7 @@ async fn only_one_controller_may_act(stage: &dyn Stage) {
     engine.release().await.expect("release");
     assert!(stage.rival_claims().await);
     let held = engine.claim().await.expect("claim while the rival has it");
-    assert!(matches!(held, LeaseState::HeldBy(text) if !text.is_empty()));
+    assert!(matches!(held, LeaseState::HeldBy(other) if !other.text.is_empty()));
     stage.rival_releases().await;
     assert_eq!(engine.claim().await.expect("claim after it"), LeaseState::Held);
     engine.release().await.expect("release");

@@ -3,8 +3,10 @@
 use crd_schema::Revision;
 use jiff::Timestamp;
 
-use super::super::{DesiredService, HookKind, HookRecord, HookState, Observed, State};
-use super::{Outcome, RevisionRecord, ServiceRecord};
+use super::super::{
+    DesiredService, HookEnd, HookKind, HookRecord, HookState, Observed, Replica, State, describe_hook_failure,
+};
+use super::{Outcome, PostStartState, ReplicaHookFailure, RevisionRecord, ServiceRecord};
 
 impl RevisionRecord {
     /// What is remembered of a hook of it.
@@ -30,7 +32,60 @@ impl RevisionRecord {
     }
 }
 
+impl ReplicaHookFailure {
+    fn new(hook: &'static str, replica: &Replica, why: &str) -> Self {
+        Self { hook, replica: replica.name.clone(), why: why.to_owned() }
+    }
+}
+
 impl ServiceRecord {
+    /// What is due is begun by this process or by none: who finds hooks begun by another cannot tell what they did.
+    pub(super) fn observe_post_start(&mut self, observed: &Observed) {
+        let mut failures = Vec::new();
+        for replica in &observed.replicas {
+            let before = self.replicas.post_start.get(&replica.id);
+            let next = match (before, replica.state, &replica.post_start) {
+                (None, State::Created, _) => {
+                    let has = |record: &RevisionRecord| !record.spec.post_start.is_empty();
+                    self.record(&replica.revision).is_some_and(has).then_some(PostStartState::Due)
+                }
+                (Some(PostStartState::Due), State::Running, _) => {
+                    self.process.own_post_start.insert(replica.id.clone());
+                    Some(PostStartState::Begun)
+                }
+                (Some(PostStartState::Begun), _, Some(HookEnd::Done)) => Some(PostStartState::Done),
+                (Some(PostStartState::Begun), _, Some(HookEnd::Failed(failure))) => {
+                    let spec = self.record(&replica.revision).map(|record| &*record.spec);
+                    let hooks = spec.map_or(&[][..], |spec| &spec.post_start);
+                    let why = describe_hook_failure(failure, hooks, spec);
+                    failures.push(ReplicaHookFailure::new("post_start", replica, &why));
+                    Some(PostStartState::Failed(why))
+                }
+                (Some(PostStartState::Begun), _, None) if !self.process.own_post_start.contains(&replica.id) => {
+                    Some(PostStartState::Interrupted)
+                }
+                _ => None,
+            };
+            if let Some(next) = next {
+                self.replicas.post_start.insert(replica.id.clone(), next);
+            }
+        }
+        self.process.hook_failures.append(&mut failures);
+    }
+
+    /// A pre-stop hook that fails stops nothing, and is told once.
+    pub(super) fn observe_pre_stop(&mut self, observed: &Observed) {
+        for replica in &observed.replicas {
+            let Some(failure) = &replica.pre_stop_failure else { continue };
+            if self.process.told_pre_stop.insert(replica.id.clone()) {
+                let spec = self.record(&replica.revision).map(|record| &*record.spec);
+                let hooks = spec.map_or(&[][..], |spec| &spec.pre_stop);
+                let why = describe_hook_failure(failure, hooks, spec);
+                self.process.hook_failures.push(ReplicaHookFailure::new("pre_stop", replica, &why));
+            }
+        }
+    }
+
     /// Takes in what is seen of hooks. That one was begun is known from its container on, which is made before it is
     /// started; one whose container is gone before its end was noted has been interrupted.
     pub(super) fn observe_hooks(&mut self, observed: &Observed, believed: bool, now: Timestamp) {

@@ -1,11 +1,13 @@
 //! Rollouts by hand: the name of a revision with the mark of its last one.
 
+use std::time::Duration;
+
 use crd_schema::{Revision, SpecDigest};
 use jiff::Timestamp;
 
 use super::super::manual_rollout::{rolled_out, rollout_number};
 use super::super::{Comparison, Desired, DesiredService, ManualRollout, Replica, RolloutOptions};
-use super::{RevisionRecord, ServiceRecord};
+use super::{Outcome, RevisionRecord, ServiceRecord};
 
 impl ServiceRecord {
     /// The name of a service's revision, with the mark of its last rollout.
@@ -75,6 +77,15 @@ impl ServiceRecord {
             self.control.manual_rollout =
                 Some(ManualRollout { revision: revision.clone(), number, options: RolloutOptions::default() });
         }
+    }
+
+    /// How long each new replica of a rollout by hand may take to become healthy, where somebody has said so: until then a report
+    /// of its healthcheck is no failure, as with docker-rollout.
+    pub fn health_timeout_of_rollout(&self, revision: &Revision) -> Option<Duration> {
+        let timeout = self.control.manual_rollout.as_ref()?.options.timeout?;
+        let last = self.revisions.history.last()?;
+        let begun = last.revision == *revision && last.outcome == Outcome::Pending;
+        begun.then_some(Duration::from_secs(timeout))
     }
 
     /// The command to be run in a replica of `revision` before its stop, if a rollout that replaces it says so.

@@ -9,13 +9,10 @@ use crd_schema::{ContainerId, ImageRef, Revision};
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::{
-    DesiredService, Ending, Health, HookEnd, ImageState, Observed, Probe, Replica, State, describe_exit,
-    describe_unhealthy, ending,
+    DesiredService, Ending, Health, ImageState, Observed, Probe, Replica, State, describe_exit, describe_unhealthy,
+    ending,
 };
-use super::{
-    FailureStreak, MAX_REVISIONS, Outcome, PostStartState, ReplicaObservation, RevisionRecord, ServiceRecord,
-    TagResolution,
-};
+use super::{FailureStreak, MAX_REVISIONS, Outcome, ReplicaObservation, RevisionRecord, ServiceRecord, TagResolution};
 use crate::redact::without_secrets;
 
 /// From the stop signal to SIGKILL, where nothing is asked for (Docker, Compose).
@@ -72,6 +69,7 @@ impl ServiceRecord {
             self.observe_completed(desired, observed);
         }
         self.observe_post_start(observed);
+        self.observe_pre_stop(observed);
         self.observe_hooks(observed, first_look, now);
         let there = |id: &ContainerId| observed.replicas.iter().any(|replica| replica.id == *id);
         self.process.observations.retain(|id, _| there(id));
@@ -79,6 +77,7 @@ impl ServiceRecord {
         self.replicas.adopted.retain(|id, _| there(id));
         self.replicas.post_start.retain(|id, _| there(id));
         self.process.own_post_start.retain(|id| there(id));
+        self.process.told_pre_stop.retain(|id| there(id));
         self.process.cancellable.retain(|id| there(id));
     }
 
@@ -137,34 +136,6 @@ impl ServiceRecord {
         self.process.observed_at = Some(now);
     }
 
-    /// What is due is begun by this process or by none: who finds hooks begun by another cannot tell what they did.
-    fn observe_post_start(&mut self, observed: &Observed) {
-        for replica in &observed.replicas {
-            let before = self.replicas.post_start.get(&replica.id);
-            let next = match (before, replica.state, &replica.post_start) {
-                (None, State::Created, _) => {
-                    let has = |record: &RevisionRecord| !record.spec.post_start.is_empty();
-                    self.record(&replica.revision).is_some_and(has).then_some(PostStartState::Due)
-                }
-                (Some(PostStartState::Due), State::Running, _) => {
-                    self.process.own_post_start.insert(replica.id.clone());
-                    Some(PostStartState::Begun)
-                }
-                (Some(PostStartState::Begun), _, Some(HookEnd::Done)) => Some(PostStartState::Done),
-                (Some(PostStartState::Begun), _, Some(HookEnd::Failed(why))) => {
-                    Some(PostStartState::Failed(why.clone()))
-                }
-                (Some(PostStartState::Begun), _, None) if !self.process.own_post_start.contains(&replica.id) => {
-                    Some(PostStartState::Interrupted)
-                }
-                _ => None,
-            };
-            if let Some(next) = next {
-                self.replicas.post_start.insert(replica.id.clone(), next);
-            }
-        }
-    }
-
     fn observe_image(&mut self, desired: &DesiredService, observed: &Observed) {
         self.images.pulled.extend(observed.facts.pulled_images.iter().cloned());
         let Some(ImageState::Present(id)) = observed.images.get(&desired.spec.image) else { return };
@@ -188,7 +159,9 @@ impl ServiceRecord {
         let made = observed.replicas.iter().map(|replica| &replica.revision);
         let mut made = made.chain(observed.hooks.iter().map(|run| &run.revision));
         let adopted = self.digest.is_empty() && made.any(|revision| *revision == desired.revision);
-        if self.digest.is_empty() && seen.is_some() {
+        // What Docker Compose made proves nothing of a memory: this controller has begun nothing with it.
+        let own = observed.replicas.iter().any(|replica| replica.compose.is_none()) || !observed.hooks.is_empty();
+        if self.digest.is_empty() && own {
             let grace = desired.spec.stop_grace_period.map_or(STOP_GRACE, |asked| asked.get().max(STOP_GRACE));
             self.replicas.cautious_until = Some(now + grace + Duration::from_secs(1));
         }
@@ -312,6 +285,9 @@ impl ServiceRecord {
             State::Exited(_) => Some(describe_exit(replica)),
             State::Dead => Some(format!("{} is dead", replica.name)),
             State::Running if replica.health == Health::Unhealthy => {
+                if self.unhealthy_until(replica).is_some_and(|until| now < until) {
+                    return;
+                }
                 let spec = self.record(&replica.revision).map(|record| &*record.spec);
                 let message = format!("{} {}", replica.name, describe_unhealthy(replica, spec));
                 return self.count_failure_once(replica, Reason::Unhealthy, message, now);
@@ -324,6 +300,12 @@ impl ServiceRecord {
         if let Some(message) = ended {
             self.count_failure_once(replica, Reason::Exited, message, now);
         }
+    }
+
+    /// Until when a replica may say that it is unhealthy, where somebody has given its rollout a time to become healthy.
+    pub fn unhealthy_until(&self, replica: &Replica) -> Option<Timestamp> {
+        let timeout = self.health_timeout_of_rollout(&replica.revision)?;
+        Some(self.process.observations.get(&replica.id)?.running_since + timeout)
     }
 
     // Once for each run of a container.

@@ -25,10 +25,25 @@ pub struct ThisProcess {
     pub was_waiting: bool,
     /// The containers whose post-start hooks are its own to run.
     pub own_post_start: BTreeSet<ContainerId>,
+    /// Hooks in containers that have failed, and of which nobody was told yet.
+    pub hook_failures: Vec<ReplicaHookFailure>,
+    /// The containers whose failed pre-stop hook is among those, or was.
+    pub told_pre_stop: BTreeSet<ContainerId>,
     /// The containers that were there at its last look.
     pub known: BTreeSet<ContainerId>,
     /// Those that it removes.
     pub removing: BTreeSet<ContainerId>,
     /// Those that another hand has stopped, and when that was noticed.
     pub stopped_externally: BTreeMap<ContainerId, Timestamp>,
+}
+
+/// A hook in a container that has failed, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaHookFailure {
+    /// `post_start` or `pre_stop`.
+    pub hook: &'static str,
+    /// The container's name.
+    pub replica: String,
+    /// What became of it, with the last of what it wrote; secrets are hidden.
+    pub why: String,
 }

@@ -52,6 +52,10 @@ pub(super) fn progressing(
         (kind, reason != Reason::ProgressDeadlineExceeded, reason, message)
     } else if let Some(why) = observed.refused.as_ref().filter(|_| !observed.missing.is_empty()) {
         (kind, true, Reason::NetworkMissing, format!("{} to be created: {why}", observed.missing.join(", ")))
+    } else if let Some(why) = missing_external(observed, plan) {
+        (kind, false, Reason::NetworkMissing, why)
+    } else if let Some(why) = gate::missing_mount(scene, &desired.revision).filter(|_| sets.current.is_empty()) {
+        (kind, false, Reason::MountMissing, format!("{why}: create it on the host; it is tried again by itself"))
     } else if let Some(why) = failed_dependencies(observed, plan) {
         (kind, false, Reason::DependencyFailed, why)
     } else if !observed.unmet.is_empty() && sets.current.is_empty() {
@@ -188,6 +192,14 @@ fn goes_on(scene: &Scene<'_>, sets: &ReplicaSets<'_>) -> Option<(Reason, String)
     };
     gate::goes_on(scene, reason)
         .then(|| (shown, format!("{message}; the rollout goes on (failure_action is continue)")))
+}
+
+/// What others have to create before it can go on.
+fn missing_external(observed: &Observed, plan: &Plan) -> Option<String> {
+    let held = plan.waiting.iter().any(|wait| wait.reason == WaitReason::ExternalObject);
+    let each = observed.missing_external.iter().filter(|_| held);
+    let each: Vec<_> = each.map(|(what, command)| format!("{what} does not exist: `{command}`")).collect();
+    (!each.is_empty()).then(|| format!("{}; it goes on as soon as it does", each.join("; ")))
 }
 
 /// The dependencies that hold it up and will not come by waiting.

@@ -18,6 +18,8 @@ pub(super) struct World {
     /// So many times in a row.
     pub(super) pulls_failed: Option<u32>,
     pub(super) missing: Vec<String>,
+    /// What others have to create.
+    pub(super) missing_external: BTreeMap<String, String>,
     /// What the old revision lacks.
     pub(super) old_missing: Vec<String>,
     /// Why it could not be made.
@@ -245,6 +247,8 @@ impl Seen {
             },
             busy_with: self.stopping.then_some(RunningOperation::Stop),
             pre_stop_done: self.pre_stop_done,
+            busy_until: None,
+            pre_stop_failure: None,
             post_start: None,
             addresses: BTreeMap::new(),
             ports: BTreeMap::new(),

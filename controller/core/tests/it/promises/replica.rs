@@ -78,6 +78,8 @@ pub(super) fn replica(
         },
         in_flight: dice.one(&[InFlight::Count(0), InFlight::Count(3), InFlight::Unknown, InFlight::Uncountable]),
         busy_with: None,
+        busy_until: None,
+        pre_stop_failure: None,
         pre_stop_done: dice.happens(20),
         volumes: BTreeMap::new(),
         post_start: None,

@@ -86,7 +86,7 @@ async fn the_lock_of_a_dead_process_is_taken_over_and_that_of_another_host_is_no
     let held = stage.engine().claim().await.expect("claim");
     let hint = format!("docker volume rm {lock}");
     assert!(
-        matches!(&held, LeaseState::HeldBy(text) if text.contains(&hint) && text.contains("elsewhere")),
+        matches!(&held, LeaseState::HeldBy(other) if other.text.contains(&hint) && other.text.contains("elsewhere")),
         "{held:?}"
     );
 

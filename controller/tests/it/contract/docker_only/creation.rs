@@ -152,8 +152,9 @@ async fn a_post_start_hook_that_fails_is_told_and_ends_the_others() {
     let hooks = vec![hook(&["/composed", "no-such-verb"]), hook(&["/composed", "--version"])];
     apply(&stage, Verb::PostStart { target: target.clone(), hooks }).await.expect("post_start");
     let done = until(&stage, &target, "done with its hooks", |replica| replica.post_start.is_some()).await;
-    let Some(HookEnd::Failed(why)) = done.post_start else { panic!("{:?}", done.post_start) };
-    assert_eq!(why, "`/composed` exited with code 2");
+    let Some(HookEnd::Failed(failure)) = done.post_start else { panic!("{:?}", done.post_start) };
+    assert_eq!(failure.why, "`/composed` exited with code 2");
+    assert!(failure.output.iter().any(|line| line.contains("no-such-verb")), "{failure:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

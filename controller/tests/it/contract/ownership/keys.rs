@@ -1,5 +1,7 @@
 //! What happens to the key.
 
+use composed_docker::EngineAddress;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +50,9 @@ async fn ownership_outlives_the_state_directory_or_the_engines_key() {
     let stage = run.stage(0).await;
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join(Docker::OWNERSHIP);
-    let connect = async || Docker::connect_with(None, stage.project(), Some(file.clone())).await.expect("connect");
+    let address = EngineAddress::resolve(None, None).expect("an engine");
+    let connect =
+        async || Docker::connect_with(&address, stage.project(), "run", Some(file.clone())).await.expect("connect");
     let first = connect().await;
     assert_eq!(first.claim().await.expect("claim"), LeaseState::Held);
     first.apply(&Verb::Create(Box::new(print(&stage, Kind::Serves, 1))), &context(&stage)).await.expect("create");
@@ -138,8 +142,12 @@ async fn a_file_that_cannot_be_read_stops_nothing_while_the_engine_has_the_key()
     stage.engine().release().await.expect("release");
     // Reading a directory is an error, for root too.
     let directory = tempfile::tempdir().expect("a directory");
-    let connect =
-        async || Docker::connect_with(None, stage.project(), Some(directory.path().to_owned())).await.expect("connect");
+    let address = EngineAddress::resolve(None, None).expect("an engine");
+    let connect = async || {
+        Docker::connect_with(&address, stage.project(), "run", Some(directory.path().to_owned()))
+            .await
+            .expect("connect")
+    };
     let engine = connect().await;
     assert_eq!(engine.claim().await.expect("claim"), LeaseState::Held);
     assert_eq!(ids(&look(&engine, &stage).await, &stage), BTreeSet::from([own.id]));
