@@ -27,6 +27,8 @@ mod engine;
 mod examples;
 #[path = "docker/files.rs"]
 mod files;
+#[path = "docker/fixed_name.rs"]
+mod fixed_name;
 #[path = "docker/front.rs"]
 mod front;
 #[path = "docker/front_options.rs"]

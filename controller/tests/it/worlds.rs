@@ -73,6 +73,8 @@ struct Seen {
     hooks_failed: u32,
     hooks_interrupted: u32,
     hooks_rerun: u32,
+    names_moved: u32,
+    names_half_moved: u32,
     calls: u64,
 }
 
@@ -134,6 +136,10 @@ impl Run {
             let made = Wish { replicas: *count, image: image.clone(), gone: false, held: false };
             for number in 1..=*count {
                 world.add_compose(&name, number, &case.spec(&made), start - Duration::from_hours(1));
+                let id = world.containers.named(&name.container(number)).map(|one| one.replica.id.clone());
+                if let (Some(fixed), Some(id)) = (&case.fixed_name, id) {
+                    world.containers.rename(&id, fixed);
+                }
             }
         }
         let sim = Arc::new(Sim::new(world, Arc::new(move || *now.lock().unwrap()), "me"));
@@ -310,6 +316,7 @@ impl Run {
         drop(fault);
         self.leaving.extend(ends);
         self.follow_hooks(&verbs, seen);
+        self.judge_the_name(&outcome, seen);
         self.judge_pass(&memory, &verbs, (&serving_before, &known_before), &outcome, seen);
         self.applied += verbs.len() as u64;
         seen.calls += verbs.len() as u64;

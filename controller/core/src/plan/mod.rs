@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use crate::model::{Comparison, Desired, Observed, Outcome, PostStartState, ServiceRecord, State};
 use action::{Blueprint, Plan, Verb};
 use admission::Admission;
-use names::{ReplicaNames, fixed_name, names_free};
+use names::ReplicaNames;
 use policy::Policy;
 use replica_sets::{ClassifiedReplica, ReplicaSets};
 use rollout::Step;
@@ -224,11 +224,7 @@ fn plan_rollout(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, sets: &Repl
     // A create that was refused says nothing against starting what could be created.
     let refused = scene.memory.revisions.streak.as_ref().is_some_and(|trouble| trouble.reason == Reason::CreateFailed);
     let held = attempt::backoff_until(scene, goal).filter(|until| scene.now < *until && !refused);
-    // One that was started meanwhile, too: its predecessor may have gone in the same moment.
-    let free = fixed_name(goal).filter(|name| names_free(&observed.replicas, name));
-    if let (Some(fixed), Some(member)) = (free, sets.current.first()) {
-        plan.act(Verb::Rename { target: member.target(), to: fixed.clone() }, "its container_name is free now");
-    }
+    names::take_free_name(plan, scene, goal, sets.current.first());
     let mut started = Vec::new();
     for member in standby {
         if started.len() >= step.start || !shared::has_room(scene, member, &started) {

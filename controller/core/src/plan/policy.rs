@@ -169,9 +169,6 @@ pub fn drain_timeout(spec: &ServiceSpec) -> Duration {
 
 /// Why two copies of it cannot, or should not, run at once.
 fn exclusive(spec: &ServiceSpec) -> Option<String> {
-    if let Some(name) = &spec.container_name {
-        return Some(format!("container_name {name} can belong to one container at a time"));
-    }
     if let Some(port) = spec.ports.iter().find_map(|port| port.published) {
         return Some(format!("host port {port} can be published by one container at a time"));
     }

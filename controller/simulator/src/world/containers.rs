@@ -141,7 +141,10 @@ impl World {
     }
 
     pub(super) fn rename(&mut self, id: &ContainerId, to: &str) -> Result<(), EngineError> {
-        if self.containers.named(to).is_some_and(|other| other.replica.id != *id) {
+        if let Some(other) = self.containers.named(to).filter(|other| other.replica.id != *id) {
+            if other.ours {
+                return Err(EngineError::Stale(format!("another of ours is named {to}")));
+            }
             return Err(EngineError::Rejected {
                 message: format!("the container name /{to} is already in use"),
                 name_taken: true,
@@ -150,6 +153,11 @@ impl World {
         self.find(id)?;
         self.containers.rename(id, to);
         Ok(())
+    }
+
+    /// Whether a container has this name.
+    pub fn is_named(&self, id: &ContainerId, name: &str) -> bool {
+        self.containers.get(id).is_some_and(|one| one.replica.name == name)
     }
 
     pub(super) fn remove_network(&mut self, name: &NetworkName) -> Result<(), EngineError> {
