@@ -45,6 +45,8 @@ mod hangs_outside;
 mod heal;
 #[path = "docker/hooks.rs"]
 mod hooks;
+#[path = "docker/host_ports.rs"]
+mod host_ports;
 #[path = "docker/images.rs"]
 mod images;
 #[path = "docker/killed.rs"]

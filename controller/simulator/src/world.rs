@@ -115,6 +115,7 @@ impl World {
             listing: Arc::clone(listing),
             images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
             facts: scope.images.iter().map(|image| (image.clone(), self.facts(image))).collect(),
+            host_ports: if scope.host_ports { self.host_ports() } else { Vec::new() },
             ..Snapshot::default()
         };
         let all: Vec<_> = match &scope.services {

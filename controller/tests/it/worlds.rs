@@ -238,7 +238,13 @@ impl Run {
             .map(|spec| (self.name.clone(), DesiredContainer { spec, ..DesiredContainer::default() }))
             .into_iter()
             .collect();
-        let scope = ObserveRequest { services: Some([self.name.clone()].into()), images, compose, desired: asked };
+        let scope = ObserveRequest {
+            services: Some([self.name.clone()].into()),
+            images,
+            compose,
+            desired: asked,
+            ..ObserveRequest::default()
+        };
         let state = Arc::new(Mutex::new(CallFault::default()));
         let hook_state = Arc::clone(&state);
         let mut rng = self.case.rng.fork();

@@ -152,7 +152,7 @@ pub fn check_failure(
         return Ok(None);
     }
     // Waiting for others is not a failure of this one.
-    let waits = observed.waits_for_others() && sets.current.is_empty();
+    let waits = (observed.waits_for_others() && sets.current.is_empty()) || !observed.port_conflicts.is_empty();
     let Some(since) = memory.revisions.progress_since.filter(|_| !waits) else {
         return Ok(None);
     };

@@ -17,6 +17,7 @@ use self::replicas::{reason_of, replicas};
 use super::action::{Plan, describe_hook_result};
 use super::admission;
 use super::canary;
+use super::host_ports;
 use super::phase::Phase;
 use super::policy::Policy;
 use super::replica_sets::ReplicaSets;
@@ -48,7 +49,7 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         updated: count(sets.current.iter().filter(|m| m.started()).count()),
         available: count(sets.available()) + gone,
         completed: count(sets.current.iter().filter(|m| m.phase == Phase::Completed).count()) + gone,
-        strategy: policy.strategy.clone(),
+        strategy: host_ports::with_port_order(policy.clone(), scene, &desired.revision, &sets).strategy,
         source: Some(desired.source.clone()),
         commit: desired.commit.clone(),
         history: memory.revisions.history.iter().rev().map(revision).collect(),

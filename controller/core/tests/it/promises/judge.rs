@@ -40,6 +40,7 @@ impl Judge<'_> {
         self.hooks_run_once()?;
         self.what_is_made_is_new()?;
         self.a_fixed_name_answers()?;
+        self.a_port_that_others_have()?;
         self.what_is_over()?;
         self.what_is_settled_is_there()
     }

@@ -52,11 +52,44 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// Nobody starts against a host port that others have, and who serves goes on until it is sure to come free.
+    pub(super) fn a_port_that_others_have(&self) -> Verdict {
+        let Scene { observed, .. } = self.scene;
+        let Desired::Run(wanted) = &self.scene.desired else { return Ok(()) };
+        if observed.port_conflicts.is_empty() {
+            return Ok(());
+        }
+        let yields = observed.port_conflicts.iter().all(|conflict| conflict.yields);
+        let live =
+            observed.replicas.iter().filter(|one| one.state.is_live() && self.withdrawn(&one.id).is_none()).count();
+        let mut withdrawn = 0;
+        for verb in self.verbs() {
+            match verb {
+                Verb::Start(target) => {
+                    let new = self.scene.replica(&target.id).is_some_and(|one| one.revision == wanted.revision);
+                    holds!(!new, "{verb}: others have its host port");
+                }
+                Verb::Drain(_) => withdrawn += 1,
+                _ => {}
+            }
+        }
+        let least = live.min(wanted.replicas() as usize);
+        let waits = self.exclusive() && !yields && !self.given_up();
+        holds!(
+            !waits || live - withdrawn >= least,
+            "{withdrawn} of {live} make room for one that has no port to start with"
+        );
+        Ok(())
+    }
+
+    fn given_up(&self) -> bool {
+        let memory = &self.scene.memory;
+        memory.revisions.failure.is_some() || memory.revisions.undone.is_some()
+    }
+
     /// Whether it is the one replica of a revision that nothing speaks against.
     fn is_what_is_wanted(&self, replica: &Replica) -> bool {
-        let Scene { desired, memory, .. } = self.scene;
-        let Desired::Run(wanted) = desired else { return false };
-        let given_up = memory.revisions.failure.is_some() || memory.revisions.undone.is_some();
-        wanted.replicas() == 1 && replica.revision == wanted.revision && !given_up
+        let Desired::Run(wanted) = &self.scene.desired else { return false };
+        wanted.replicas() == 1 && replica.revision == wanted.revision && !self.given_up()
     }
 }
