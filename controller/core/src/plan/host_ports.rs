@@ -173,3 +173,92 @@ pub(super) fn within(
     let surplus = sets.started().saturating_sub(policy.replicas as usize);
     Step { drain: if policy.stop_first && waits { step.drain.min(surplus) } else { step.drain }, ..step }
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::model::DesiredService;
+    use crd_schema::{ContainerId, Protocol};
+
+    fn name(service: &str) -> ServiceName {
+        ServiceName::new("shop", service)
+    }
+
+    fn ports(published: &[u16]) -> Vec<Port> {
+        let port = |published: &u16| Port { target: 80, published: Some(*published), ..Port::default() };
+        published.iter().map(port).collect()
+    }
+
+    fn desired(service: &str, published: u16) -> Desired {
+        let spec = ServiceSpec { ports: ports(&[published]), ..ServiceSpec::default() };
+        Desired::Run(Box::new(DesiredService::new(name(service), spec, "a.yaml:1")))
+    }
+
+    fn holder(service: &str, port: u16) -> PortHolder {
+        PortHolder {
+            port,
+            protocol: Protocol::Tcp,
+            address: "0.0.0.0".to_owned(),
+            id: ContainerId::new(format!("id-{service}")),
+            container: format!("shop-{service}-1"),
+            service: Some(name(service)),
+        }
+    }
+
+    /// What services wish, by name: a port, or that they have no document; and whether they wait for a port.
+    fn others(wishes: &[(&str, Option<u16>, bool)]) -> OtherServices {
+        let wish = |(service, port, waits): &(&str, Option<u16>, bool)| {
+            let ports = port.map(|port| ports(&[port]));
+            (name(service), PortWishes { ports, waits: *waits })
+        };
+        OtherServices { port_wishes: wishes.iter().map(wish).collect(), ..OtherServices::default() }
+    }
+
+    #[test]
+    fn of_a_circle_the_first_by_name_yields_when_the_others_are_ready() {
+        let yields = |service: &str, port: u16, wishes: &[(&str, Option<u16>, bool)], holders: &[PortHolder]| {
+            let found = conflicts(&desired(service, port), &others(wishes), holders);
+            assert_eq!(found.len(), 1, "{found:?}");
+            found[0].yields
+        };
+        let two = [holder("a", 80), holder("b", 81)];
+        assert!(yields("a", 81, &[("b", Some(80), true)], &two));
+        assert!(!yields("a", 81, &[("b", Some(80), false)], &two), "b is not ready to start");
+        assert!(!yields("b", 80, &[("a", Some(81), true)], &two));
+        let three = [holder("a", 80), holder("b", 81), holder("c", 82)];
+        assert!(yields("a", 81, &[("b", Some(82), true), ("c", Some(80), true)], &three));
+        assert!(!yields("a", 81, &[("b", Some(82), true), ("c", Some(80), false)], &three));
+        assert!(!yields("c", 80, &[("a", Some(81), true), ("b", Some(82), true)], &three));
+        // A chain ends by itself: who has the last port gets one that is free.
+        assert!(!yields("a", 81, &[("b", Some(82), true), ("c", Some(83), true)], &three));
+        // What both are to have comes free for neither.
+        assert!(!yields("a", 81, &[("b", Some(81), true)], &two));
+    }
+
+    #[test]
+    fn people_are_told_who_has_the_port() {
+        let told = |wishes: &[(&str, Option<u16>, bool)], holder: PortHolder| {
+            conflicts(&desired("new", 80), &others(wishes), &[holder]).remove(0).who
+        };
+        assert!(told(&[("old", None, false)], holder("old", 80)).contains("old seems to be renamed to new"));
+        assert!(told(&[("old", Some(81), false)], holder("old", 80)).contains("until it is replaced"));
+        assert!(told(&[("old", Some(80), false)], holder("old", 80)).contains("asks for it, too"));
+        let stranger = PortHolder { service: None, ..holder("old", 80) };
+        assert!(told(&[], stranger).contains("the container shop-old-1 has, and composed does not manage that"));
+        assert!(told(&[], holder("old", 80)).contains("does not manage"), "another program's");
+    }
+
+    #[test]
+    fn only_what_meets_is_in_the_way() {
+        let found = |holder: PortHolder| conflicts(&desired("new", 80), &OtherServices::default(), &[holder]).len();
+        assert_eq!(found(holder("old", 80)), 1);
+        assert_eq!(found(holder("old", 81)), 0);
+        assert_eq!(found(holder("new", 80)), 0, "its own");
+        assert_eq!(found(PortHolder { protocol: Protocol::Udp, ..holder("old", 80) }), 0);
+        let one = PortHolder { address: "127.0.0.1".to_owned(), ..holder("old", 80) };
+        assert_eq!(found(one.clone()), 1, "all addresses are asked for");
+        let other = Port { published: Some(80), host_ip: Some("127.0.0.2".to_owned()), ..Port::default() };
+        assert!(!one.holds(&other));
+    }
+}
