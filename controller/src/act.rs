@@ -146,6 +146,11 @@ fn record_refusal(verb: &Verb, error: &EngineError, observed: &Observed, memory:
             return;
         }
     }
+    if let (Verb::MoveName { spare, .. }, true) = (verb, *name_taken) {
+        // One that gives its name away can have any other.
+        memory.replicas.foreign_names.insert(spare.clone());
+        return;
+    }
     let hook = hook_of(verb, observed);
     if let Some((kind @ HookKind::PostDeploy, revision)) = hook {
         end_hook(kind, revision, &HookRecord::refused(message.clone(), now), memory, now);

@@ -43,7 +43,7 @@ use crate::queue::Queue;
 use crate::rollout_limiter::RolloutLimiter;
 use crate::state::StateDir;
 
-pub use self::service::asked;
+pub use self::service::{asked, has_host_ports};
 pub(crate) use self::uses::Uses;
 
 /// When another controller acts, or the engine does not answer, it is asked again after so long.

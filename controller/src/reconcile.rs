@@ -188,6 +188,7 @@ impl Pass<'_> {
             unmet: plan::dependencies::waits_for(self.desired, &self.others),
             failed_dependencies: plan::dependencies::failed(self.desired, &self.others),
             neighbours: plan::dependencies::neighbours(self.desired, &self.others),
+            port_conflicts: plan::host_ports::conflicts(self.desired, &self.others, &snapshot.host_ports),
             rollout_limit: None,
             hooks: snapshot.hooks.get(self.service).cloned().unwrap_or_default(),
             foreign: snapshot.listing.foreign_to(self.service).cloned().collect(),

@@ -1,17 +1,17 @@
 //! A service, and what the program knows of it: what a pass over it is made of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use composed_core::front;
 use composed_core::model::{
-    Desired, DesiredProject, DesiredService, OtherService, OtherServices, RegistryAnswer, Replica, ServiceName,
-    ServiceRecord, Snapshot,
+    Desired, DesiredProject, DesiredService, OtherService, OtherServices, PortWishes, RegistryAnswer, Replica,
+    ServiceName, ServiceRecord, Snapshot,
 };
 use composed_registry::{ImageQuery, RegistryImages, updates};
 use composed_source::catalog::Catalog;
 use composed_status::store::StatusStore;
 use crd_schema::ImageRef;
-use crd_schema::status::ServiceStatus;
+use crd_schema::status::{ServiceStatus, WaitReason};
 use jiff::Timestamp;
 
 use crate::reconcile::{ImageAnswers, Pass, running};
@@ -101,8 +101,26 @@ impl<'a> Subject<'a> {
             joined: self.statuses.statuses_of(&name.project, |other| other.name != name.name && shares(other)),
             unseen: unseen.map(|guest| guest.name.clone()).collect(),
             own: self.statuses.status(name),
+            port_wishes: self.port_wishes(),
             front_wanted: self.catalog.knows(&front),
         }
+    }
+
+    /// What becomes of the ports of this instance's services that have some.
+    fn port_wishes(&self) -> BTreeMap<ServiceName, PortWishes> {
+        let mut wishes = BTreeMap::new();
+        for service in self.snapshot.host_ports.iter().filter_map(|holder| holder.service.as_ref()) {
+            let document = self.catalog.service(service);
+            if document.is_none() && !self.snapshot.listing.owned.contains(service) || *service == *self.name {
+                continue;
+            }
+            let ports = document.map(|document| document.spec.of_replicas().ports.clone());
+            let status = self.statuses.status(service);
+            let waits =
+                status.is_some_and(|status| status.waiting.iter().any(|wait| wait.reason == WaitReason::HostPort));
+            wishes.insert(service.clone(), PortWishes { ports, waits });
+        }
+        wishes
     }
 
     fn said(&self, question: Option<ImageQuery>) -> Option<RegistryAnswer> {

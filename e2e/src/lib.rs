@@ -11,6 +11,7 @@
 )]
 
 pub mod between;
+pub mod by_name;
 pub mod check;
 pub mod clients;
 pub mod controller;

@@ -27,6 +27,8 @@ mod engine;
 mod examples;
 #[path = "docker/files.rs"]
 mod files;
+#[path = "docker/fixed_name.rs"]
+mod fixed_name;
 #[path = "docker/front.rs"]
 mod front;
 #[path = "docker/front_options.rs"]
@@ -45,6 +47,8 @@ mod heal;
 mod hooks;
 #[path = "docker/hooks_told.rs"]
 mod hooks_told;
+#[path = "docker/host_ports.rs"]
+mod host_ports;
 #[path = "docker/images.rs"]
 mod images;
 #[path = "docker/killed.rs"]

@@ -21,6 +21,8 @@ pub struct ObserveRequest {
     pub compose: Arc<BTreeSet<ServiceName>>,
     /// What those are compared with.
     pub desired: BTreeMap<ServiceName, DesiredContainer>,
+    /// Which containers have ports of the host, whoever made them, is wanted, too.
+    pub host_ports: bool,
 }
 
 /// What is asked for of a service, as far as an engine can tell whether a container is it.

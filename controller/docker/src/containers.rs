@@ -215,9 +215,32 @@ impl Docker {
     /// Gives it another name.
     pub(super) async fn rename(&self, target: &Target, to: &str) -> Result<(), EngineError> {
         let (container, _) = self.ours(target).await?;
-        if container.name.as_deref().map(|name| name.trim_start_matches('/')) == Some(to) {
+        if is_named(&container, to) {
             return Ok(());
         }
+        self.call_it(target, to).await
+    }
+
+    /// Gives a name that one has to another one. All questions come first: between the two calls nobody answers to the name.
+    pub(super) async fn move_name(
+        &self,
+        name: &str,
+        from: &Target,
+        spare: &str,
+        to: &Target,
+    ) -> Result<(), EngineError> {
+        let (old, new) = (self.ours(from).await?.0, self.ours(to).await?.0);
+        if is_named(&new, name) {
+            return Ok(());
+        }
+        if !is_named(&old, name) {
+            return Err(EngineError::Stale(format!("{} is not named {name} any more", from.name)));
+        }
+        self.call_it(from, spare).await?;
+        self.call_it(to, name).await
+    }
+
+    async fn call_it(&self, target: &Target, to: &str) -> Result<(), EngineError> {
         let options = RenameContainerOptions { name: to.to_owned() };
         match self.api.answer(self.api.client.rename_container(target.id.as_str(), options)).await? {
             Ok(()) => Ok(()),
@@ -343,4 +366,8 @@ fn is_hook(container: &ContainerInspectResponse) -> bool {
 
 fn name_taken(error: &Error) -> EngineError {
     EngineError::Rejected { message: words(error, &[409]).unwrap_or_default().to_owned(), name_taken: true }
+}
+
+fn is_named(container: &ContainerInspectResponse, name: &str) -> bool {
+    container.name.as_deref().map(|own| own.trim_start_matches('/')) == Some(name)
 }

@@ -65,7 +65,7 @@ pub(super) fn reaction(error: &Error, asked: CallOrigin) -> EngineError {
         404 | 409 => EngineError::Stale(text.to_owned()),
         408 | 429 => EngineError::Unavailable(text.to_owned()),
         400..=499 | 501 => rejected(text),
-        500 if asked == CallOrigin::ForTheUser && is_the_containers_own(text) => rejected(text),
+        500 if asked == CallOrigin::ForTheUser && is_the_containers_own(text) => rejected(of_a_process(text)),
         _ => EngineError::Unavailable(format!("{text} (status {status_code})")),
     }
 }
@@ -92,6 +92,16 @@ pub(super) fn start_reaction(error: &Error) -> EngineError {
         return EngineError::Stale(text.to_owned());
     }
     rejected(text)
+}
+
+/// A host port that no container has, as far as the engine knows. Seen on 20.10.24 with the userland proxy.
+fn of_a_process(text: &str) -> String {
+    if text.to_lowercase().contains("address already in use") {
+        return format!(
+            "{text} (a process of this host has the port, and no container: stop it, or write another port)"
+        );
+    }
+    text.to_owned()
 }
 
 /// The engine's words if it answered with one of these status codes.
@@ -177,6 +187,13 @@ mod tests {
         }
         let plain = reaction(&answer(500, "OCI runtime state failed"), CallOrigin::Plainly);
         assert_eq!(kind(&plain), "unavailable");
+    }
+
+    #[test]
+    fn a_port_that_a_process_of_the_host_has_is_told() {
+        let text = "Error starting userland proxy: listen tcp4 127.0.0.1:8080: bind: address already in use";
+        let refused = start_reaction(&answer(500, text));
+        assert!(refused.to_string().contains("a process of this host has the port, and no container"), "{refused}");
     }
 
     #[test]

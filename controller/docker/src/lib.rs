@@ -185,6 +185,7 @@ impl Docker {
             Verb::Stop { target, .. } => self.stop(target).await,
             Verb::Remove(target) => self.remove(target).await,
             Verb::Rename { target, to } => self.rename(target, to).await,
+            Verb::MoveName { name, from, spare, to } => Box::pin(self.move_name(name, from, spare, to)).await,
             Verb::CreateNetwork { key, name } => self.create_network(key, name, context).await,
             Verb::CreateVolume { key, name } => self.create_volume(key, name, context).await,
             Verb::RemoveNetwork { name, id } => self.remove_network(name, id.as_ref()).await,

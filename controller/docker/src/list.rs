@@ -1,12 +1,15 @@
 //! Which containers of the engine's list count as replicas or hooks of this instance, and which only claim to. Reads only.
 
-use crd_schema::{ContainerId, ImageId};
+use crd_schema::{ContainerId, ImageId, Protocol};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bollard::{models::ContainerSummary, query_parameters::ListContainersOptions};
+use bollard::{
+    models::{ContainerSummary, PortSummaryTypeEnum},
+    query_parameters::ListContainersOptions,
+};
 use composed_core::engine::EngineError;
-use composed_core::model::{ForeignContainer, ListedContainer, MAX_FOREIGN, ServiceName};
+use composed_core::model::{ForeignContainer, ListedContainer, MAX_FOREIGN, PortHolder, ServiceName};
 
 use super::{
     labels::{self, Labels},
@@ -109,6 +112,33 @@ impl Observer<'_> {
             }
         }
         Ok((count, foreign))
+    }
+
+    /// The ports of the host that containers have, whoever made them.
+    pub(super) async fn host_ports(&self) -> Result<Vec<PortHolder>, EngineError> {
+        let list = self.api.call(self.api.client.list_containers(None::<ListContainersOptions>)).await?;
+        let mut all = Vec::new();
+        for one in list {
+            let labels = one.labels.unwrap_or_default().into_iter().collect();
+            let service = labels::service(&labels).or_else(|| labels::service_of_compose(&labels));
+            let name = one.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
+            let id = ContainerId::new(one.id.unwrap_or_default());
+            let published =
+                one.ports.unwrap_or_default().into_iter().filter_map(|port| Some((port.public_port?, port)));
+            all.extend(published.map(|(public, port)| PortHolder {
+                port: public,
+                protocol: match port.typ {
+                    Some(PortSummaryTypeEnum::UDP) => Protocol::Udp,
+                    Some(PortSummaryTypeEnum::SCTP) => Protocol::Sctp,
+                    _ => Protocol::Tcp,
+                },
+                address: port.ip.unwrap_or_default(),
+                id: id.clone(),
+                container: name.trim_start_matches('/').to_owned(),
+                service: service.clone(),
+            }));
+        }
+        Ok(all)
     }
 
     /// Those that carry the seal of an older container, with its name. A seal is made once, so there are hardly ever any.

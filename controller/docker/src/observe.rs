@@ -113,7 +113,8 @@ impl Observer<'_> {
         for group in replicas.values_mut() {
             group.sort_by(|a, b| (a.number, &a.name, &a.id).cmp(&(b.number, &b.name, &b.id)));
         }
-        Ok(Snapshot { listing: Arc::clone(listing), replicas, hooks, images, facts, unknown })
+        let host_ports = if scope.host_ports { self.host_ports().await? } else { Vec::new() };
+        Ok(Snapshot { listing: Arc::clone(listing), replicas, hooks, images, facts, host_ports, unknown })
     }
 
     /// Few at a time have any.

@@ -157,7 +157,15 @@ impl Engine for Sim {
     }
 
     fn apply<'a>(&'a self, verb: &'a Verb, context: &'a ActionContext) -> BoxFuture<'a, Result<(), EngineError>> {
-        let done = self.call(&verb.to_string(), |world, now| world.apply(verb, context, now));
+        let call = |verb: &Verb| self.call(&verb.to_string(), |world, now| world.apply(verb, context, now));
+        let done = match verb {
+            // Two calls, as on Docker: each can be the last.
+            Verb::MoveName { name, from, spare, to } if self.with(|world, _| world.is_named(&from.id, name)) => {
+                let away = Verb::Rename { target: from.clone(), to: spare.clone() };
+                call(&away).and_then(|()| call(&Verb::Rename { target: to.clone(), to: name.clone() }))
+            }
+            verb => call(verb),
+        };
         std::future::ready(done).boxed()
     }
 

@@ -115,6 +115,7 @@ impl World {
             listing: Arc::clone(listing),
             images: scope.images.iter().map(|image| (image.clone(), self.image(image))).collect(),
             facts: scope.images.iter().map(|image| (image.clone(), self.facts(image))).collect(),
+            host_ports: if scope.host_ports { self.host_ports() } else { Vec::new() },
             ..Snapshot::default()
         };
         let all: Vec<_> = match &scope.services {
@@ -296,6 +297,11 @@ impl World {
             Verb::Stop { target, .. } => self.with(&target.id, |c| c.stop(now)),
             Verb::Remove(target) => self.remove(&target.id),
             Verb::Rename { target, to } => self.rename(&target.id, to),
+            // Its calls are the engine's two renames: there is nothing left to move.
+            Verb::MoveName { name, to, .. } if self.is_named(&to.id, name) => Ok(()),
+            Verb::MoveName { name, from, .. } => {
+                Err(EngineError::Stale(format!("{} is not named {name} any more", from.name)))
+            }
             Verb::CreateNetwork { name, .. } => {
                 self.networks.entry(name.clone()).or_insert_with(|| Some(context.project.clone()));
                 Ok(())

@@ -13,7 +13,7 @@ use composed_core::model::{Desired, DesiredProject, DesiredService, ServiceName}
 use jiff::Timestamp;
 
 use super::entry::{Entry, ParsedFile, Plain};
-use super::guard::Guard;
+use super::guard::{self, Guard};
 use super::made_of::{KnownProjects, ServiceOrigins};
 use super::projects::ActiveProject;
 
@@ -236,6 +236,29 @@ impl Catalog {
                  put the documents back, or confirm with `replicas: 0` in them or by starting with --confirm-deletion"
             )
         })
+    }
+
+    /// The services with containers of ours that have lost their documents.
+    pub fn lost<'a>(&'a self, owned: &'a BTreeSet<ServiceName>) -> impl Iterator<Item = &'a ServiceName> {
+        self.without_document(owned).filter(|name| self.minds(name))
+    }
+
+    /// Whether a service that has lost its document seems to be renamed, going by what it was: then it has not lost anything. Tells
+    /// in words what is news.
+    pub fn take_for_renamed(
+        &self,
+        name: &ServiceName,
+        was: &crd_schema::ServiceSpec,
+        owned: &BTreeSet<ServiceName>,
+    ) -> Option<String> {
+        let others = self.services.iter().filter(|(other, _)| other.project == name.project && *other != name);
+        let mut successors = others.filter_map(|(other, entry)| {
+            let why = guard::succeeds(was, entry.desired.as_ref().ok()?, !owned.contains(other))?;
+            Some((other, why))
+        });
+        let (to, why) = successors.next()?;
+        let news = self.guard.renamed(name, to);
+        news.then(|| format!("service {} seems to be renamed to {}: it has {why}", name.name, to.name))
     }
 
     fn held(&self, owned: &BTreeSet<ServiceName>) -> usize {

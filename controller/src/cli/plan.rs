@@ -148,8 +148,9 @@ pub async fn intents(
         memories.insert(name.clone(), memory);
     }
     let compose = Arc::new(catalog.names().cloned().chain(session.state.adopted()).collect());
-    let snapshot =
-        observe_once(&*session.engine, &ObserveRequest { services: None, images, compose, desired: asked }).await?;
+    let host_ports = catalog.names().filter_map(|name| catalog.service(name)).any(controller::has_host_ports);
+    let request = ObserveRequest { services: None, images, compose, desired: asked, host_ports };
+    let snapshot = observe_once(&*session.engine, &request).await?;
     let mut intents = Vec::new();
     let projects: BTreeSet<_> = catalog.names().map(|name| name.project.clone()).collect();
     for name in &projects {

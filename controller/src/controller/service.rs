@@ -7,10 +7,11 @@ use composed_core::engine::{DesiredContainer, ObserveRequest};
 use composed_core::front;
 use composed_core::model::{
     Desired, DesiredService, Key, Listing, Replica, RevisionRecord, Revisions, ServiceName, ServiceRecord, Snapshot,
+    base_revision,
 };
 use composed_source::catalog::Catalog;
 use composed_status::store::LabelsOf;
-use crd_schema::status::{Condition, ConditionType, Reason, ServiceStatus};
+use crd_schema::status::{Condition, ConditionType, Reason, ServiceStatus, WaitReason};
 use crd_schema::{ImageRef, Revision};
 use tokio::time::Instant;
 
@@ -55,6 +56,7 @@ impl Shared {
     fn scope(&self, name: &ServiceName, catalog: &Catalog, memory: &ServiceRecord) -> ObserveRequest {
         let mut scope = ObserveRequest { services: Some([name.clone()].into()), ..ObserveRequest::default() };
         if let Some(service) = catalog.service(name).map(|service| self.raised(service)) {
+            scope.host_ports = has_host_ports(&service) && !self.is_at_rest(name, &service);
             scope.images.insert(service.spec.image.clone());
             scope.images.extend(service.spec.hook_images().cloned());
             scope.desired.insert(name.clone(), asked(catalog, &service));
@@ -70,6 +72,16 @@ impl Shared {
         scope
     }
 
+    /// Whether all of it runs as its document asks, as far as was shown last: then it has its ports.
+    fn is_at_rest(&self, name: &ServiceName, service: &DesiredService) -> bool {
+        self.c.statuses.status(name).is_some_and(|status| {
+            let progressing = status.condition(ConditionType::Progressing);
+            let done = progressing.is_some_and(|condition| condition.reason == Reason::NewRevisionAvailable);
+            let whole = status.live == status.replicas && status.available == status.replicas;
+            done && whole && status.waiting.is_empty() && base_revision(&status.revision) == service.revision
+        })
+    }
+
     async fn decide(
         &self,
         name: &ServiceName,
@@ -79,6 +91,7 @@ impl Shared {
     ) -> Next {
         let (statuses, images) = (&*self.c.statuses, self.c.images.as_deref());
         let subject = Subject { name, catalog, snapshot, statuses, images };
+        self.look_for_renamed(name, catalog, &snapshot.listing).await;
         let desired = subject.desired(self.missed_since(name, catalog));
         if matches!(desired, Desired::Gone(_)) && !snapshot.listing.owned.contains(name) {
             // Nothing of it is left to be probed or counted.
@@ -158,6 +171,7 @@ impl Shared {
             // Also those that are wanted only now.
             let catalog = self.catalog();
             self.wake(catalog.dependants(name).cloned().chain(catalog.hosts(name)).map(Key::Service));
+            self.wake(self.waiting_for_ports().into_iter().filter(|other| other != name).map(Key::Service));
             // A service and its front wait for each other's ports.
             let other = front::owner(name).unwrap_or_else(|| front::name(name));
             if catalog.knows(&other) {
@@ -165,6 +179,27 @@ impl Shared {
             }
         }
         next(error.as_ref(), acted, wake_at)
+    }
+
+    /// Before one that has lost its document is judged: which of those that have are called something else by now.
+    async fn look_for_renamed(&self, name: &ServiceName, catalog: &Catalog, listing: &Listing) {
+        if catalog.knows(name) || !listing.owned.contains(name) {
+            return;
+        }
+        for lost in catalog.lost(&listing.owned) {
+            let memory = self.store.recall(lost).await;
+            let was = memory.revisions.history.last();
+            if let Some(news) = was.and_then(|was| catalog.take_for_renamed(lost, &was.spec, &listing.owned)) {
+                tracing::warn!(service = %lost, "{news}, so its removal needs no confirmation");
+            }
+        }
+    }
+
+    /// The services that wait for a port of the host. There are hardly ever any.
+    fn waiting_for_ports(&self) -> Vec<ServiceName> {
+        let waits = |status: &ServiceStatus| status.waiting.iter().any(|wait| wait.reason == WaitReason::HostPort);
+        let all = self.c.statuses.all().into_iter().filter(|status| waits(status));
+        all.map(|status| ServiceName::new(&status.project, &status.name)).collect()
     }
 
     /// Whether one that it depends on was not looked at by this process yet.
@@ -260,6 +295,11 @@ impl Shared {
         }
         news
     }
+}
+
+/// Whether its replicas have ports of the host that were chosen for them.
+pub fn has_host_ports(service: &DesiredService) -> bool {
+    service.spec.of_replicas().ports.iter().any(|port| port.published.is_some())
 }
 
 /// What containers of a service are compared with that Docker Compose made.

@@ -6,6 +6,7 @@ mod containers;
 mod deploy_hooks;
 pub(crate) mod docker;
 mod docker_only;
+mod names;
 mod ownership;
 mod proxy;
 mod registry;
@@ -76,6 +77,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = containers::cases();
     cases.extend(around::cases());
     cases.extend(deploy_hooks::cases());
+    cases.extend(names::cases());
     cases
 }
 

@@ -79,6 +79,8 @@ struct Seen {
     hooks_failed: u32,
     hooks_interrupted: u32,
     hooks_rerun: u32,
+    names_moved: u32,
+    names_half_moved: u32,
     calls: u64,
 }
 
@@ -150,6 +152,10 @@ impl Run {
             let made = Wish { replicas: *count, image: image.clone(), gone: false, held: false };
             for number in 1..=*count {
                 world.add_compose(&name, number, &case.spec(&made), start - Duration::from_hours(1));
+                let id = world.containers.named(&name.container(number)).map(|one| one.replica.id.clone());
+                if let (Some(fixed), Some(id)) = (&case.fixed_name, id) {
+                    world.containers.rename(&id, fixed);
+                }
             }
         }
         let whole = case.compose.iter().map(|(_, image)| image.clone()).collect();
@@ -254,7 +260,13 @@ impl Run {
             .map(|spec| (self.name.clone(), DesiredContainer { spec, ..DesiredContainer::default() }))
             .into_iter()
             .collect();
-        let scope = ObserveRequest { services: Some([self.name.clone()].into()), images, compose, desired: asked };
+        let scope = ObserveRequest {
+            services: Some([self.name.clone()].into()),
+            images,
+            compose,
+            desired: asked,
+            ..ObserveRequest::default()
+        };
         let state = Arc::new(Mutex::new(CallFault::default()));
         let hook_state = Arc::clone(&state);
         let mut rng = self.case.rng.fork();
@@ -336,6 +348,7 @@ impl Run {
         self.leaving.extend(ends);
         self.follow_hooks(&verbs, seen);
         self.judge_what_is_gone_back_to(&verbs, &memory);
+        self.judge_the_name(&outcome, seen);
         self.judge_pass(&memory, &verbs, (&serving_before, &known_before), &outcome, seen);
         self.applied += verbs.len() as u64;
         seen.calls += verbs.len() as u64;

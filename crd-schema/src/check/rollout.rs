@@ -45,10 +45,9 @@ pub(super) fn check(spec: &ServiceSpec, findings: &mut Findings) {
     if let Some(rules) = &spec.rollout {
         check_rules(rules, findings);
         let start_first = rules.order == Some(Order::StartFirst) && replicas > 0;
-        let reason = match (&spec.container_name, fixed_port) {
-            (Some(name), _) => Some(format!("both would be called `{name}`")),
-            (None, Some(port)) => Some(format!("both would need host port {port}")),
-            (None, None) => fixed_address(&own).map(|key| format!("both would have the same {key}")),
+        let reason = match fixed_port {
+            Some(port) => Some(format!("both would need host port {port}")),
+            None => fixed_address(&own).map(|key| format!("both would have the same {key}")),
         };
         if let (true, Some(reason)) = (start_first, reason) {
             findings.add(

@@ -34,6 +34,8 @@ pub enum WaitReason {
     Hook,
     /// A replica is not available yet.
     Replica,
+    /// A container of another service, or somebody else's, has a host port that a replica needs.
+    HostPort,
     /// A replica cannot start before another one has gone.
     Place,
     /// A proxy has to begin, or to stop, routing to a replica.
@@ -78,6 +80,7 @@ impl WaitReason {
             | Self::ChangedDocument
             | Self::ExternalObject
             | Self::Dependency
+            | Self::HostPort
             | Self::RolloutLimit
             | Self::Namespace
             | Self::Canary

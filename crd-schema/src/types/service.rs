@@ -247,7 +247,7 @@ pub struct ServiceSpec {
     /// The engine's healthcheck.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
-    /// A fixed name for the container. Forbids a second replica, and so start-first.
+    /// A fixed name for the container. Forbids a second replica; in a rollout the successor gets it when it is available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
     /// The IPC namespace: `private`, `shareable`, `host`, `none`, or `service:NAME` for that of a replica of that service.

@@ -7,7 +7,7 @@ use crd_schema::{ContainerId, ImageDigest, ImageId, ImageRef, NetworkId, Network
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HookKind, HookRun, NamespaceNeighbours, Replica, ServiceName};
+use super::{HookKind, HookRun, NamespaceNeighbours, PortConflict, PortHolder, Replica, ServiceName};
 
 /// So many containers are told of that claim to be ours.
 pub const MAX_FOREIGN: usize = 100;
@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub images: BTreeMap<ImageRef, ImageState>,
     /// What more is known of those of them that are here or on their way.
     pub facts: BTreeMap<ImageRef, ImageFacts>,
+    /// Which containers have ports of the host, if that was asked for.
+    pub host_ports: Vec<PortHolder>,
     /// Services of which not everything could be asked for that was: which container does not answer. Nothing is known of
     /// what is missing, and nothing may be done for it.
     pub unknown: BTreeMap<ServiceName, String>,
@@ -257,6 +259,9 @@ pub struct Observed {
     /// The containers of its hooks, in any state.
     #[serde(default)]
     pub hooks: Vec<HookRun>,
+    /// Host ports that it is to have, and others have.
+    #[serde(default)]
+    pub port_conflicts: Vec<PortConflict>,
     /// Containers that claim to be of it and are not.
     #[serde(default)]
     pub foreign: Vec<ForeignContainer>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::{PortWishes, ServiceName};
 use crd_schema::Revision;
 use crd_schema::status::ServiceStatus;
 
@@ -26,6 +27,8 @@ pub struct OtherServices {
     pub unseen: Vec<String>,
     /// How it stands itself.
     pub own: Option<Arc<ServiceStatus>>,
+    /// What becomes of the ports of services that have some.
+    pub port_wishes: BTreeMap<ServiceName, PortWishes>,
     /// A document wants a front for it.
     pub front_wanted: bool,
 }

@@ -132,6 +132,18 @@ pub enum Verb {
         /// The new name.
         to: String,
     },
+    /// Give a name that one replica has to another one: two calls, so that the moment in which nobody answers to it is as short as
+    /// it can be. Where only the first was made, the name is free, and the other replica is renamed later.
+    MoveName {
+        /// The name.
+        name: String,
+        /// Which replica has it.
+        from: Target,
+        /// What that one is called from then on.
+        spare: String,
+        /// Which replica gets it.
+        to: Target,
+    },
     /// Write down that a revision became available or was given up.
     RecordOutcome {
         /// Which.
@@ -242,6 +254,7 @@ impl Verb {
             Self::Stop { .. } => "stop",
             Self::Remove(_) => "remove",
             Self::Rename { .. } => "rename",
+            Self::MoveName { .. } => "move_name",
             Self::RecordOutcome { .. } => "record_outcome",
             Self::RecordHookResult { .. } => "record_hook_result",
             Self::CreateNetwork { .. } => "create_network",
@@ -287,6 +300,9 @@ impl fmt::Display for Verb {
             Self::Stop { target, cut } => write!(f, "stop {}, which ends what is in flight on it: {cut}", target.name),
             Self::Remove(target) => write!(f, "remove {}", target.name),
             Self::Rename { target, to } => write!(f, "rename {} to {to}", target.name),
+            Self::MoveName { name, spare, to, .. } => {
+                write!(f, "give the name {name} to {}; its predecessor is {spare} from then on", to.name)
+            }
             Self::RecordOutcome { revision, outcome, .. } => match outcome {
                 Outcome::Available => write!(f, "record: revision {revision} is available"),
                 Outcome::Failed => write!(f, "record: revision {revision} has failed"),

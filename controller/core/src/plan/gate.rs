@@ -165,7 +165,7 @@ pub fn check_failure(
     }
     // Waiting for others is not a failure of this one.
     let waits = observed.waits_for_others() || missing_mount(scene, goal.revision).is_some();
-    let waits = waits && sets.current.is_empty();
+    let waits = (waits && sets.current.is_empty()) || !observed.port_conflicts.is_empty();
     let Some(since) = memory.revisions.progress_since.filter(|_| !waits) else {
         return Ok(None);
     };

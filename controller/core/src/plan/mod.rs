@@ -13,6 +13,7 @@ pub mod dependencies;
 pub mod gate;
 pub mod hint;
 pub mod hook;
+pub mod host_ports;
 pub mod image;
 pub mod inherit;
 mod irreplaceable;
@@ -39,7 +40,7 @@ use jiff::Timestamp;
 use crate::model::{Comparison, Desired, Observed, Outcome, PostStartState, ServiceRecord, State};
 use action::{Blueprint, Plan, Verb};
 use admission::Admission;
-use names::{ReplicaNames, fixed_name, names_free};
+use names::ReplicaNames;
 use policy::Policy;
 use replica_sets::{ClassifiedReplica, ReplicaSets};
 use rollout::Step;
@@ -146,10 +147,13 @@ fn plan_service(scene: &Scene<'_>) -> Plan {
         Admission::Held(Some(before)) => (before.clone(), ReplicaSets::of(scene, before.revision)),
         _ => (goal, sets),
     };
+    let policy = &host_ports::with_port_order(scene.policy.clone(), scene, goal.revision, &sets);
+    let scene = &Scene { policy, ..*scene };
     let policy = &irreplaceable::with_room(shared::with_namespace_order(scene, &sets), scene, &sets);
     let scene = &Scene { policy, ..*scene };
     let step = begin.within(rollout::step(&sets, scene.policy), &sets, scene);
     let step = irreplaceable::within(step, policy, scene, &sets);
+    let step = host_ports::within(step, policy, scene, goal.revision, &sets);
     let step = if is_spent(scene, &goal) || goal.kind == GoalKind::GivenUp {
         Step { create: 0, start: 0, ..step }
     } else {
@@ -228,12 +232,9 @@ fn plan_rollout(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, sets: &Repl
     // A create that was refused says nothing against starting what could be created.
     let refused = scene.memory.revisions.streak.as_ref().is_some_and(|trouble| trouble.reason == Reason::CreateFailed);
     let held = attempt::backoff_until(scene, goal).filter(|until| scene.now < *until && !refused);
-    // One that was started meanwhile, too: its predecessor may have gone in the same moment.
-    let free = fixed_name(goal).filter(|name| names_free(&observed.replicas, name));
-    if let (Some(fixed), Some(member)) = (free, sets.current.first()) {
-        plan.act(Verb::Rename { target: member.target(), to: fixed.clone() }, "its container_name is free now");
-    }
+    names::take_free_name(plan, scene, goal, sets.current.first());
     let mut started = Vec::new();
+    host_ports::plan_waits(plan, scene, goal.revision, sets);
     for member in standby {
         if started.len() >= step.start || !shared::has_room(scene, member, &started) {
             let name = &member.replica.name;
@@ -241,6 +242,9 @@ fn plan_rollout(plan: &mut Plan, scene: &Scene<'_>, goal: &Goal<'_>, sets: &Repl
             continue;
         }
         started.push(member);
+        if !host_ports::in_the_way(scene, goal.revision).is_empty() {
+            continue;
+        }
         match held {
             Some(until) => plan.wait(WaitReason::Backoff, "the backoff after failures in a row", Some(until)),
             None => plan.act(Verb::Start(member.target()), rollout_cause(scene, goal, sets)),

@@ -18,6 +18,7 @@ use super::action::{Plan, WaitingOn, describe_hook_result};
 use super::admission;
 use super::canary;
 use super::gate;
+use super::host_ports;
 use super::phase::Phase;
 use super::policy::{Policy, unknown_volumes};
 use super::replica_sets::ReplicaSets;
@@ -49,7 +50,11 @@ pub fn status(scene: &Scene<'_>, plan: &Plan, before: Option<&ServiceStatus>) ->
         updated: count(sets.current.iter().filter(|m| m.started()).count()),
         available: count(sets.available()) + gone,
         completed: count(sets.current.iter().filter(|m| m.phase == Phase::Completed).count()) + gone,
-        strategy: strategy(policy, desired, observed),
+        strategy: strategy(
+            &host_ports::with_port_order(policy.clone(), scene, &desired.revision, &sets),
+            desired,
+            observed,
+        ),
         source: Some(desired.source.clone()),
         commit: desired.commit.clone(),
         history: memory.revisions.history.iter().rev().map(|record| revision(record, observed)).collect(),

@@ -8,6 +8,7 @@ use crd_schema::status::WaitReason;
 use jiff::Timestamp;
 
 use super::action::{Plan, Verb};
+use super::names;
 use super::policy::drain_timeout;
 use super::replica_sets::{ClassifiedReplica, ReplicaSets};
 use super::rollout::Step;
@@ -160,8 +161,14 @@ fn next_poll(since: Timestamp, now: Timestamp) -> Timestamp {
 
 /// What is under way goes on to its end: those who were withdrawn leave.
 pub(super) fn continue_terminations(plan: &mut Plan, scene: &Scene<'_>) {
+    let heir = names::heir(scene);
+    names::end_hand_over(plan, scene, heir.as_ref());
     for replica in scene.observed.replicas.iter().filter(|r| scene.memory.replicas.draining.contains_key(&r.id)) {
-        terminate(plan, &ClassifiedReplica::terminating(replica), scene.seen(), false, scene.now);
+        let member = ClassifiedReplica::terminating(replica);
+        if member.started() && names::hand_over(plan, scene, heir.as_ref(), &member) {
+            continue;
+        }
+        terminate(plan, &member, scene.seen(), false, scene.now);
     }
 }
 
@@ -170,7 +177,7 @@ pub(super) fn plan_terminations(plan: &mut Plan, scene: &Scene<'_>, sets: &Repli
     for (at, member) in sets.cancellable.iter().enumerate() {
         if at < step.undo_drain {
             plan.act(Verb::UndoDrain(member.target()), "it is wanted again");
-        } else {
+        } else if !names::hand_over(plan, scene, sets.current.first(), member) {
             terminate(plan, member, scene.seen(), false, scene.now);
         }
     }
@@ -184,6 +191,10 @@ pub(super) fn plan_terminations(plan: &mut Plan, scene: &Scene<'_>, sets: &Repli
     let already = sets.retained.iter().any(|m| Some(&m.replica.revision) == failed);
     for member in &sets.terminating {
         if must_be_retained(plan, scene, sets, member) {
+            names::hand_over(plan, scene, sets.current.first(), member);
+            continue;
+        }
+        if member.started() && names::hand_over(plan, scene, sets.current.first(), member) {
             continue;
         }
         let keep = !already && newest == Some(&member.replica.id);

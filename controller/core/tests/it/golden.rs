@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use composed_core::model::{
     Comparison, Desired, DesiredService, ExternalChange, FailureStreak, Health, HookKind, HookRecord, HookRun,
-    HookState, ImageState, InFlight, JoinedNamespace, NamespaceNeighbours, Observed, Outcome, Probe, Propagation,
-    Replica, ReplicaObservation, RevisionRecord, RunningOperation, ServiceName, ServiceRecord, State,
+    HookState, ImageState, InFlight, JoinedNamespace, NamespaceNeighbours, Observed, Outcome, PortConflict, Probe,
+    Propagation, Replica, ReplicaObservation, RevisionRecord, RunningOperation, ServiceName, ServiceRecord, State,
 };
 use composed_core::plan::action::{Plan, Verb};
 use composed_core::plan::policy::Policy;
@@ -62,7 +62,10 @@ impl Case {
         let mut desired = DesiredService::new(name.clone(), service.spec, "desired.yaml:1");
         (desired.one_shot, desired.once) = (world.one_shot, world.once);
         let old_image = world.old_image.clone().unwrap_or_else(|| ImageRef::new("web:1"));
-        let old = ServiceSpec { image: old_image.clone(), ..(*desired.spec).clone() };
+        let mut old = ServiceSpec { image: old_image.clone(), ..(*desired.spec).clone() };
+        for port in old.ports.iter_mut().filter(|_| world.old_port.is_some()) {
+            port.published = world.old_port;
+        }
         let mut memory = memory(&desired, &old, &world, now);
         let hooks = desired.spec.hook_images().cloned();
         let known = [desired.spec.image.clone(), old_image.clone()].into_iter().chain(hooks);
@@ -101,6 +104,7 @@ impl Case {
             missing_earlier: world.missing_earlier(&old),
             refused: world.refused.clone(),
             unmet: world.unmet.clone(),
+            port_conflicts: world.port_conflicts.clone(),
             failed_dependencies: world.unmet_for_good.clone(),
             neighbours: world.neighbours.clone(),
             rollout_limit: world.turn.clone(),

@@ -9,6 +9,7 @@ mod dice;
 mod irreplaceable;
 mod jobs;
 mod judge;
+mod names;
 mod namespaces;
 mod past;
 mod replica;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use composed_core::engine::{ActionContext, EngineError};
-use composed_core::model::{Health, InFlight, JoinedNamespace, Probe, Propagation, Replica, State};
+use composed_core::model::{Health, InFlight, JoinedNamespace, PortHolder, Probe, Propagation, Replica, State};
 use composed_core::plan::action::{Blueprint, Target};
 use crd_schema::{ContainerId, MountKind, NetworkName, VolumeName};
 use jiff::Timestamp;
@@ -113,7 +113,10 @@ impl World {
             |id: &ContainerId| self.containers.get(id).is_some_and(|one| one.replica.state == State::Restarting);
         let idle = owners.into_iter().map(|owner| owner.id).find(|id| !runs(id));
         let waits = idle.as_ref().is_some_and(restarts);
+        let held = self.host_ports();
         let container = self.find(id)?;
+        let wanted = container.spec.of_replicas().ports.clone();
+        let taken = wanted.iter().find(|port| held.iter().any(|one| one.holds(port))).and_then(|port| port.published);
         if container.hook.is_some() && container.replica.state != State::Created {
             return Err(EngineError::Stale(format!("{} was started before", container.replica.name)));
         }
@@ -129,6 +132,10 @@ impl World {
             return Err(EngineError::Stale(format!("cannot join network of a non running container: {id}")));
         }
         if !container.replica.state.is_live() {
+            if let Some(port) = taken {
+                let message = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
+                return Err(EngineError::Rejected { message, name_taken: false });
+            }
             container.replica.state = State::Running;
             container.replica.started_at = Some(now);
         }
@@ -144,7 +151,10 @@ impl World {
     }
 
     pub(super) fn rename(&mut self, id: &ContainerId, to: &str) -> Result<(), EngineError> {
-        if self.containers.named(to).is_some_and(|other| other.replica.id != *id) {
+        if let Some(other) = self.containers.named(to).filter(|other| other.replica.id != *id) {
+            if other.ours {
+                return Err(EngineError::Stale(format!("another of ours is named {to}")));
+            }
             return Err(EngineError::Rejected {
                 message: format!("the container name /{to} is already in use"),
                 name_taken: true,
@@ -153,6 +163,30 @@ impl World {
         self.find(id)?;
         self.containers.rename(id, to);
         Ok(())
+    }
+
+    /// The ports of the host that containers have.
+    pub(super) fn host_ports(&self) -> Vec<PortHolder> {
+        let live = self.containers.values().filter(|one| one.replica.state.is_live());
+        let held = live.flat_map(|one| {
+            let ports = one.spec.of_replicas().ports.clone();
+            ports.into_iter().filter_map(move |port| {
+                Some(PortHolder {
+                    port: port.published?,
+                    protocol: port.protocol,
+                    address: port.host_ip.unwrap_or_default(),
+                    id: one.replica.id.clone(),
+                    container: one.replica.name.clone(),
+                    service: one.ours.then(|| one.replica.service.clone()),
+                })
+            })
+        });
+        held.collect()
+    }
+
+    /// Whether a container has this name.
+    pub fn is_named(&self, id: &ContainerId, name: &str) -> bool {
+        self.containers.get(id).is_some_and(|one| one.replica.name == name)
     }
 
     pub(super) fn remove_network(&mut self, name: &NetworkName) -> Result<(), EngineError> {

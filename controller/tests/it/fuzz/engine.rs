@@ -157,6 +157,7 @@ pub(super) async fn play(mut rng: Rng) {
         services: Some([web.clone(), db.clone()].into()),
         images: [ImageRef::new("shop/web:1")].into(),
         compose: Arc::new([web.clone(), db.clone()].into()),
+        host_ports: true,
         desired: [(db, DesiredContainer { spec: spec.clone().into(), context: context.clone() })].into(),
     };
     let target = Target { id: ContainerId::new("aaaaaaaaaaaaaaaa"), name: "shop-web-1".to_owned() };

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The `container_name` of some.
+const FIXED_NAME: &str = "the-web";
+
 /// What a world is made of: everything else follows from the seed.
 #[derive(Clone, Debug)]
 pub(super) struct Wish {
@@ -17,6 +20,8 @@ pub(super) struct Case {
     pub(super) surge: u32,
     pub(super) unavailable: u32,
     pub(super) stop_first: bool,
+    /// Its one replica has this name.
+    pub(super) fixed_name: Option<String>,
     /// So many replicas that Docker Compose made run already, of this image.
     pub(super) compose: Option<(u32, ImageRef)>,
     pub(super) healthcheck: bool,
@@ -113,12 +118,23 @@ impl Case {
             compose = None;
             hooked = Some(hooks::Rules::new(&mut rng, &mut images, &mut script));
         }
+        // One replica has a name that nobody else can have.
+        let fixed = seed % 5 == 2;
+        for (_, event) in script.iter_mut().filter(|_| fixed) {
+            if let Event::Wish(wish) = event {
+                wish.replicas = wish.replicas.min(1);
+            }
+        }
+        if let Some((count, _)) = compose.as_mut().filter(|_| fixed) {
+            *count = 1;
+        }
         Self {
             hooks: hooked,
             compose,
             surge: rng.u32(0..=2),
             unavailable: rng.u32(0..=1),
             stop_first,
+            fixed_name: fixed.then(|| FIXED_NAME.to_owned()),
             healthcheck,
             restart: rng.u8(0..3) == 0,
             action: if rng.u8(0..8) == 0 { FailureAction::Pause } else { FailureAction::Rollback },
@@ -144,6 +160,7 @@ impl Case {
         ServiceSpec {
             image: wish.image.clone(),
             replicas: Some(wish.replicas),
+            container_name: self.fixed_name.clone(),
             healthcheck,
             restart: if self.job {
                 Some(crd_schema::RestartPolicy::No)

@@ -164,6 +164,28 @@ impl Run {
         }
     }
 
+    /// Who asks for the fixed name reaches a replica that serves, whenever there is one and nothing was broken off.
+    pub(super) fn judge_the_name(&self, outcome: &composed::reconcile::PassResult, seen: &mut Seen) {
+        let Some(fixed) = &self.case.fixed_name else { return };
+        for moved in outcome.results.iter().filter(|one| matches!(one.action.verb, Verb::MoveName { .. })) {
+            seen.names_moved += u32::from(moved.error.is_none());
+            let free = self.sim.with(|world, _| world.containers.named(fixed).is_none());
+            seen.names_half_moved += u32::from(free);
+        }
+        let broken = self.case.fault_rate > 0.0 || self.case.planned.is_some() || self.disturbances > 0;
+        let bad = self.wish.image.as_str().starts_with("bad") || !self.given_up.is_empty();
+        let rests = self.wish.gone || self.wish.held;
+        if broken || bad || rests || self.case.stop_first || self.case.surge == 0 || self.case.unavailable > 0 {
+            return;
+        }
+        let serving = self.serving(Duration::ZERO);
+        let named = self.sim.with(|world, _| {
+            let one = world.containers.named(fixed).filter(|one| one.replica.state == State::Running);
+            one.map(|one| one.replica.id.clone())
+        });
+        assert!(serving.is_empty() || named.is_some(), "S17: {serving:?} serve, and nobody answers to {fixed}");
+    }
+
     pub(super) fn judge_end(&self, seen: &mut Seen) {
         seen.jobs += u32::from(self.case.job);
         let states: Vec<_> = self.sim.with(|world, _| {
@@ -206,6 +228,8 @@ impl Run {
             assert_eq!(live.len(), self.wish.replicas as usize, "L1: {states:?}\n{:#?}", self.before);
             assert!(undone || live.iter().all(|(_, _, image)| *image == self.wish.image), "L1: {states:?}");
             assert_eq!(leftovers, 0, "L1: leftovers {states:?} {:#?}", self.memory);
+            let named = |name: &String| live.iter().all(|(own, _, _)| own == name);
+            assert!(self.case.fixed_name.as_ref().is_none_or(named), "L1: the name is lost: {states:?}");
         }
         if bad && !undone && self.wish.replicas > 0 && self.case.action == FailureAction::Rollback {
             let shown = self.before.as_ref().unwrap();

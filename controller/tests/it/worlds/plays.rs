@@ -38,6 +38,8 @@ fn seeded_worlds_keep_the_promises() {
             seen.hooks_failed,
             seen.hooks_interrupted,
             seen.hooks_rerun,
+            seen.names_moved,
+            seen.names_half_moved,
         ];
         assert!(met.iter().all(|n| *n > 0), "the campaign met too little: {seen:?}");
     }
@@ -111,6 +113,8 @@ impl Seen {
         self.hooks_failed += more.hooks_failed;
         self.hooks_interrupted += more.hooks_interrupted;
         self.hooks_rerun += more.hooks_rerun;
+        self.names_moved += more.names_moved;
+        self.names_half_moved += more.names_half_moved;
         self.calls += more.calls;
     }
 }

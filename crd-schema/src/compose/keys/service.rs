@@ -43,7 +43,7 @@ pub(super) const KEYS: &[ComposeKey] = &[
     note("service.configs.uid", OWNER),
     note("service.configs.gid", OWNER),
     note("service.configs.mode", OWNER),
-    note("service.container_name", "forbids a second replica, and so start-first"),
+    note("service.container_name", "forbids a second replica; in a rollout the successor gets it when it is available"),
     no("service.cpu_count", "it is for Windows; use `cpus`"),
     no("service.cpu_percent", "it is for Windows; use `cpus`"),
     yes("service.cpu_period"),

@@ -128,7 +128,7 @@ impl ServiceRecord {
     /// Whether the revision waits for something that is no progress of its own, and no lack of it.
     pub(super) fn waits_for_others(desired: &DesiredService, observed: &Observed) -> bool {
         let begun = observed.replicas.iter().any(|replica| replica.revision == desired.revision);
-        !begun && observed.waits_for_others()
+        (!begun && observed.waits_for_others()) || !observed.port_conflicts.is_empty()
     }
 
     /// Writes down how a hook ended.

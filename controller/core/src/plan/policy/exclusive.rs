@@ -11,9 +11,6 @@ const IF_SHARED: &str = "rollout.order: start-first if two may share it";
 
 /// Why two copies of it cannot, or should not, run at once.
 pub(super) fn reason(spec: &ServiceSpec) -> Option<String> {
-    if let Some(name) = &spec.container_name {
-        return Some(format!("container_name {name} can belong to one container at a time"));
-    }
     if let Some(port) = spec.ports.iter().find_map(|port| port.published) {
         return Some(format!("host port {port} can be published by one container at a time"));
     }

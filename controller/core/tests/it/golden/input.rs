@@ -36,6 +36,10 @@ pub(super) struct World {
     /// Those of them that will not come by waiting.
     pub(super) unmet_for_good: BTreeSet<String>,
     pub(super) neighbours: NamespaceNeighbours,
+    /// Host ports that it is to have, and others have.
+    pub(super) port_conflicts: Vec<PortConflict>,
+    /// The old revision's host port, if it is another one.
+    pub(super) old_port: Option<u16>,
     /// The old revision's image. What else the old revision has is as in the document.
     pub(super) old_image: Option<ImageRef>,
     /// Whether the old revision was available, and the new one.

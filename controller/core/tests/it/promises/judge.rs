@@ -20,6 +20,7 @@ pub(super) type Verdict = Result<(), String>;
 macro_rules! holds {
     ($condition:expr, $($words:tt)*) => { if !$condition { return Err(format!($($words)*)); } };
 }
+pub(super) use holds;
 
 pub(super) struct Judge<'a> {
     pub(super) scene: &'a Scene,
@@ -38,6 +39,8 @@ impl Judge<'_> {
         self.what_rests_is_left_alone()?;
         self.hooks_run_once()?;
         self.what_is_made_is_new()?;
+        self.a_fixed_name_answers()?;
+        self.a_port_that_others_have()?;
         self.what_is_over()?;
         self.what_is_settled_is_there()
     }
@@ -86,7 +89,7 @@ impl Judge<'_> {
         let alone = spec.replicas.unwrap_or(1) <= 1;
         let data = || self.scene.observed.replicas.iter().any(|one| one.state.is_live() && !one.volumes.is_empty());
         let port = spec.ports.iter().any(|port| port.published.is_some());
-        let only = port || spec.container_name.is_some() || alone && (!spec.volumes.is_empty() || data());
+        let only = port || alone && (!spec.volumes.is_empty() || data());
         matches!(order, Order::StopFirst | Order::Recreate) || order == Order::Auto && only
     }
 
@@ -241,6 +244,11 @@ impl Judge<'_> {
                 | Verb::Remove(target) => self.withdrawn(&target.id).is_some(),
                 Verb::RecordHookResult { .. } => true,
                 Verb::Adopt { .. } => !paused,
+                Verb::Rename { target, to } => {
+                    let named = |one: &Replica| self.scene.memory.record(&one.revision)?.spec.container_name.clone();
+                    self.scene.replica(&target.id).and_then(named).is_some_and(|name| name == *to)
+                }
+                Verb::MoveName { from, .. } => self.withdrawn(&from.id).is_some(),
                 _ => false,
             };
             let hook_ends = matches!(verb, Verb::Stop { target, .. } if self.scene.hook(&target.id).is_some());

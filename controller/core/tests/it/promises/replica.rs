@@ -47,7 +47,9 @@ pub(super) fn replica(
     let has_check = service.spec.healthcheck.is_some();
     let plain = if has_check { Health::Healthy } else { Health::None };
     let health = dice.seldom(if has_check { 50 } else { 10 }, plain, &[Health::Starting, Health::Unhealthy]);
-    let (name, kept) = match dice.seldom(10, 0, &[1, 2]) {
+    let fixed = memory.record(&Revision::new(revision)).and_then(|record| record.spec.container_name.as_ref());
+    let fixed = fixed.is_some() && dice.happens(128);
+    let (name, kept) = match dice.seldom(10, if fixed { 2 } else { 0 }, &[1, 2]) {
         1 if !state.is_live() => (service.name.kept_container(), true),
         2 => ("the-web".to_owned(), false),
         _ => (service.name.container(number), false),

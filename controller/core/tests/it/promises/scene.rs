@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use composed_core::model::{
     Desired, DesiredService, HookKind, HookRun, ImageState, NamespaceMember, NamespaceOwner, NamespaceOwners, Observed,
-    Replica, ServiceName, ServiceRecord, State,
+    PortConflict, Replica, ServiceName, ServiceRecord, State,
 };
 use crd_schema::{
     Canary, ComposeDuration, ContainerId, DeployHook, FailureAction, Healthcheck, Hook, Hooks, ImageId, ImageRef,
@@ -167,7 +167,7 @@ fn spec(dice: &mut Dice<'_>) -> ServiceSpec {
             post_deploy: both.1.then_some(DeployHook { image: of_another, ..hook }),
         });
     }
-    match dice.seldom(60, 0, &[1, 2, 3, 4, 4]) {
+    match dice.seldom(60, 0, &[1, 1, 2, 2, 3, 4, 4]) {
         1 => spec.ports = vec![Port { published: Some(80), ..PORT.clone() }],
         2 if replicas <= 1 => spec.container_name = Some("the-web".to_owned()),
         3 => {
@@ -208,6 +208,10 @@ fn around(dice: &mut Dice<'_>, service: &DesiredService, now: Timestamp) -> Obse
     }
     if dice.happens(16) {
         observed.unmet = BTreeMap::from([("db".to_owned(), "it is not healthy".to_owned())]);
+    }
+    if service.spec.ports.iter().any(|port| port.published.is_some()) && dice.happens(64) {
+        let who = "which shop-other-1 has".to_owned();
+        observed.port_conflicts = vec![PortConflict { port: 80, who, yields: dice.happens(64) }];
     }
     if dice.happens(16) {
         observed.rollout_limit = Some("shop/api".to_owned());
