@@ -57,7 +57,7 @@ pub(super) fn creation(
         image: Some(spec.image.to_string()),
         cmd: spec.command.clone(),
         entrypoint: entrypoint(spec),
-        env: list(spec.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        env: list(environment(spec)),
         labels: Some(labels.into_iter().collect()),
         exposed_ports: exposed(spec)?,
         healthcheck: spec.healthcheck.as_ref().map(|check| healthcheck(check, engine)).transpose()?,
@@ -78,6 +78,12 @@ pub(super) fn creation(
 }
 
 /// The specification with the containers whose namespaces are joined in place of their services.
+/// The variables; a name alone takes away what the image sets. Source: moby `daemon/commit.go`, `merge`.
+fn environment(spec: &ServiceSpec) -> Vec<String> {
+    let set = spec.environment.iter().map(|(name, value)| format!("{name}={value}"));
+    set.chain(spec.unset_environment.iter().cloned()).collect()
+}
+
 fn beside<'a>(
     spec: Cow<'a, ServiceSpec>,
     joins: &BTreeMap<String, Target>,

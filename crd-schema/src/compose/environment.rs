@@ -12,7 +12,7 @@ type Line = (String, Option<String>, Place);
 
 impl Loader<'_> {
     /// Replaces `environment` and `env_file` of a service by one map of values. A name alone has the value that the
-    /// project's variables give it; without one it is not set.
+    /// project's variables give it; without one it is taken from what the image sets, too.
     /// Returns the files.
     pub(super) fn environment(
         &mut self,
@@ -54,8 +54,16 @@ impl Loader<'_> {
             let new = variables.iter().filter(|(name, value)| before.get(*name) != Some(value));
             merged.extend(new.map(|(name, value)| (name.clone(), Some(value.clone()), file.first())));
         }
+        let unset: Vec<Node> = own
+            .iter()
+            .filter(|(_, value, _)| value.is_none())
+            .map(|(name, _, place)| Node::quoted(name, *place))
+            .collect();
         merged.extend(own);
         replace(service, "environment", merged);
+        if let Some(place) = unset.first().map(|first| first.place) {
+            put(service, Node::quoted("unset_environment", place), Node::new(Kind::List(unset), place));
+        }
         self.count(service, "environment")?;
         Ok(named)
     }

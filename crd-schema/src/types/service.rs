@@ -51,6 +51,10 @@ pub struct ServiceSpec {
     /// own environment on.
     #[serde(default, skip_serializing_if = "Environment::is_empty")]
     pub environment: Environment,
+    /// Variables of the image that a replica does not have. In a Compose file: a name alone in `environment` that the project's
+    /// variables do not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unset_environment: Vec<String>,
     /// Files of `NAME=value` lines, merged before `environment`: a path, a list of paths, or a list of maps.
     #[serde(deserialize_with = "via::<EnvFiles, _, _>", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "EnvFiles")]

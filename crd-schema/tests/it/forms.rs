@@ -33,6 +33,7 @@ pub(crate) fn cases() -> Vec<(&'static str, &'static str, Value)> {
             "environment",
             json!({"A": "1.10", "B": "true", "C": "x", "D": "0x1F", "E": "010", "F": "", "G": "no", "H": "1_000", "I": "2001-01-01"}),
         ),
+        ("unset_environment: [LANG]", "unset_environment", json!(["LANG"])),
         ("environment: ['A=1', 'B=', 'C=a=b']", "environment", json!({"A": "1", "B": "", "C": "a=b"})),
         ("env_file: app.env", "env_file", json!([{"path": "app.env"}])),
         (

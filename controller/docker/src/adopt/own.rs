@@ -104,8 +104,15 @@ fn runs(
 
 /// Variables as a map; the later list wins.
 fn variables(lists: &[Option<&[String]>]) -> BTreeMap<String, String> {
-    let all = lists.iter().flat_map(|list| list.unwrap_or_default());
-    all.filter_map(|entry| entry.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let mut variables = BTreeMap::new();
+    for entry in lists.iter().flat_map(|list| list.unwrap_or_default()) {
+        match entry.split_once('=') {
+            Some((name, value)) => drop(variables.insert(name.to_owned(), value.to_owned())),
+            // A name alone takes away what the image sets.
+            None => drop(variables.remove(entry)),
+        }
+    }
+    variables
 }
 
 /// The labels that differ, but for Compose's and our own. The image's are there, too.

@@ -36,6 +36,7 @@ pub(super) fn specification(made: Made<'_>, asked: &DesiredContainer) -> Result<
         entrypoint,
         command,
         environment: environment(&config, image),
+        unset_environment: config.env.iter().flatten().filter(|entry| !entry.contains('=')).cloned().collect(),
         labels: peoples_labels(&config, image),
         networks: networks(made, asked)?,
         expose: exposed(&config, &host, image),

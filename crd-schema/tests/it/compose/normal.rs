@@ -173,8 +173,13 @@ fn service(mut service: Map<String, Value>, config: &Value) -> Map<String, Value
         service.remove(key);
     }
     if let Some(environment) = service.get_mut("environment").and_then(Value::as_object_mut) {
-        // `NAME: null` is a name that the container does not get.
+        // `NAME: null` is a name that the container does not get, also of its image.
+        let unset: Vec<Value> =
+            environment.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| json!(name)).collect();
         environment.retain(|_, value| !value.is_null());
+        if !unset.is_empty() {
+            service.insert("unset_environment".to_owned(), json!(unset));
+        }
     }
     networks(&mut service);
     ports(&mut service);
