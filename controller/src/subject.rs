@@ -118,7 +118,8 @@ impl<'a> Subject<'a> {
             let status = self.statuses.status(service);
             let waits =
                 status.is_some_and(|status| status.waiting.iter().any(|wait| wait.reason == WaitReason::HostPort));
-            wishes.insert(service.clone(), PortWishes { ports, waits });
+            let held = if ports.is_some() { None } else { self.catalog.removal_held(&self.snapshot.listing.owned) };
+            wishes.insert(service.clone(), PortWishes { ports, held, waits });
         }
         wishes
     }

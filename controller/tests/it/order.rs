@@ -1,6 +1,7 @@
 //! Several services that change at once: in which order, how many at a time, and what people outside are told.
 
 mod held;
+mod ports;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -27,7 +27,9 @@ pub struct PortHolder {
 pub struct PortWishes {
     /// Those that its document asks for; `None`: it has no document.
     pub ports: Option<Vec<Port>>,
-    /// All that it waits for is a port.
+    /// Why it is not removed, though it has no document.
+    pub held: Option<String>,
+    /// It waits for a port.
     pub waits: bool,
 }
 

@@ -54,6 +54,9 @@ fn describe(holder: &PortHolder, port: &Port, known: Option<(&ServiceName, &Port
             "which the container {name} has, and composed does not manage that: stop it, or write another port"
         );
     };
+    if let Some(why) = wishes.held.as_ref().filter(|_| wishes.ports.is_none()) {
+        return format!("which {name} of {service} has: {why}");
+    }
     match &wishes.ports {
         None if service.project == own.project => format!(
             "which {name} of {service} has until it is removed: {} seems to be renamed to {}, which has the same host port",
@@ -210,7 +213,7 @@ mod tests {
     fn others(wishes: &[(&str, Option<u16>, bool)]) -> OtherServices {
         let wish = |(service, port, waits): &(&str, Option<u16>, bool)| {
             let ports = port.map(|port| ports(&[port]));
-            (name(service), PortWishes { ports, waits: *waits })
+            (name(service), PortWishes { ports, held: None, waits: *waits })
         };
         OtherServices { port_wishes: wishes.iter().map(wish).collect(), ..OtherServices::default() }
     }
