@@ -123,7 +123,9 @@ fn what_was_made_of_a_document_is_what_it_asks_for() {
 
 /// The controller's own keys; those of which the engine does not tell; those whose absence leaves the engine's own default,
 /// which is not known here; and those that `deploy` in the same document overrules.
-const UNSEEN: [&str; 21] = [
+const UNSEEN: [&str; 22] = [
+    // Of what the image does not set, there is nothing to take away.
+    "unset_environment",
     "depends_on",
     "drain_timeout",
     "env_file",
@@ -324,4 +326,16 @@ fn namespaces_of_whichever_replica_of_the_service_are_no_difference() {
     let other = found(&mode("a1"), &[owner("a1", "db")]);
     assert!(other.contains("network_mode") && other.contains("pid"), "{other}");
     assert!(found(&made(json!({"image": "shop/app:1"})), &[]).contains("network_mode"));
+}
+
+#[test]
+fn a_name_alone_takes_away_what_the_image_sets() {
+    let image = ImageConfig { env: Some(vec!["LANG=C".to_owned(), "PATH=/bin".to_owned()]), ..ImageConfig::default() };
+    let spec = json!({"image": "a:1", "unset_environment": ["LANG"]});
+    let mut container = made(spec.clone());
+    let differs = |container: &ContainerInspectResponse| compared(container, &image, spec.clone());
+    container.config.as_mut().expect("a config").env = Some(vec!["LANG".to_owned(), "PATH=/bin".to_owned()]);
+    assert_eq!(differs(&container), Vec::<String>::new());
+    container.config.as_mut().expect("a config").env = Some(vec!["LANG=C".to_owned(), "PATH=/bin".to_owned()]);
+    assert_eq!(differs(&container), ["environment (LANG)"]);
 }
