@@ -32,6 +32,7 @@ use jiff::Timestamp;
 
 use self::case::{Case, Wish};
 use self::judge::Judged;
+use self::plays::Seen;
 
 const MIN_READY: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(5);
@@ -56,32 +57,6 @@ enum Event {
     Pause(usize),
     KillHook,
     Order(by_hand::Order),
-}
-
-/// What the campaign must have met at least once, or it proves nothing.
-#[derive(Default, Debug)]
-struct Seen {
-    rollbacks: u32,
-    crashes: u32,
-    memory_lost: u32,
-    lost: u32,
-    answers_lost: u32,
-    refused: u32,
-    rollovers: u32,
-    retries: u32,
-    kills: u32,
-    paused: u32,
-    readmitted: u32,
-    jobs: u32,
-    undone: u32,
-    rolled_out: u32,
-    hooks_passed: u32,
-    hooks_failed: u32,
-    hooks_interrupted: u32,
-    hooks_rerun: u32,
-    names_moved: u32,
-    names_half_moved: u32,
-    calls: u64,
 }
 
 /// How a pass ended.

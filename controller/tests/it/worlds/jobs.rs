@@ -25,7 +25,7 @@ impl Case {
         }
         self.script.retain(|(_, event)| matches!(event, Event::Wish(_)));
         (self.hooks, self.compose, self.healthcheck, self.canary) = (None, None, false, false);
-        self.job = true;
+        (self.job, self.fixed_name) = (true, None);
         self
     }
 }

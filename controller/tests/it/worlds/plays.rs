@@ -2,6 +2,32 @@
 
 use super::*;
 
+/// What the campaign must have met at least once, or it proves nothing.
+#[derive(Default, Debug)]
+pub(super) struct Seen {
+    pub(super) rollbacks: u32,
+    pub(super) crashes: u32,
+    pub(super) memory_lost: u32,
+    pub(super) lost: u32,
+    pub(super) answers_lost: u32,
+    pub(super) refused: u32,
+    pub(super) rollovers: u32,
+    pub(super) retries: u32,
+    pub(super) kills: u32,
+    pub(super) paused: u32,
+    pub(super) readmitted: u32,
+    pub(super) jobs: u32,
+    pub(super) undone: u32,
+    pub(super) rolled_out: u32,
+    pub(super) hooks_passed: u32,
+    pub(super) hooks_failed: u32,
+    pub(super) hooks_interrupted: u32,
+    pub(super) hooks_rerun: u32,
+    pub(super) names_moved: u32,
+    pub(super) names_half_moved: u32,
+    pub(super) calls: u64,
+}
+
 /// `WORLDS=n` plays more, `SEED=n` plays one.
 #[test]
 fn seeded_worlds_keep_the_promises() {
