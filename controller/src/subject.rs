@@ -11,7 +11,7 @@ use composed_registry::{ImageQuery, RegistryImages, updates};
 use composed_source::catalog::Catalog;
 use composed_status::store::StatusStore;
 use crd_schema::ImageRef;
-use crd_schema::status::{ServiceStatus, WaitReason};
+use crd_schema::status::{ConditionType, Reason, ServiceStatus, WaitReason};
 use jiff::Timestamp;
 
 use crate::reconcile::{ImageAnswers, Pass, running};
@@ -116,16 +116,33 @@ impl<'a> Subject<'a> {
             }
             let ports = document.map(|document| document.spec.of_replicas().ports.clone());
             let status = self.statuses.status(service);
-            let waits =
-                status.is_some_and(|status| status.waiting.iter().any(|wait| wait.reason == WaitReason::HostPort));
+            let waits = status
+                .as_ref()
+                .is_some_and(|status| status.waiting.iter().any(|wait| wait.reason == WaitReason::HostPort));
+            let stays = document.and_then(|document| stays(document, status.as_deref()));
             let held = if ports.is_some() { None } else { self.catalog.removal_held(&self.snapshot.listing.owned) };
-            wishes.insert(service.clone(), PortWishes { ports, held, waits });
+            wishes.insert(service.clone(), PortWishes { ports, held, stays, waits });
         }
         wishes
     }
 
     fn said(&self, question: Option<ImageQuery>) -> Option<RegistryAnswer> {
         said(self.images, question)
+    }
+}
+
+/// Why what runs of a service stays as it is, though its document asks for something else.
+fn stays(document: &DesiredService, status: Option<&ServiceStatus>) -> Option<String> {
+    let status =
+        status.filter(|status| composed_core::model::base_digest(&status.digest) == *document.document_revision().1)?;
+    let progressing = status.condition(ConditionType::Progressing)?;
+    match progressing.reason {
+        Reason::RolledBack | Reason::RollingBack | Reason::RevisionFailed | Reason::RollbackImpossible => {
+            Some("its own change has failed".to_owned())
+        }
+        Reason::Undone => Some("its own change was undone by hand".to_owned()),
+        Reason::Paused => Some("it is paused".to_owned()),
+        _ => None,
     }
 }
 

@@ -21,6 +21,8 @@ const MAX_NEEDLE: usize = 512;
 /// What stands for a secret.
 const HIDDEN: &str = "***";
 
+/// So many of the last lines are remembered.
+const MAX_LINES: usize = 20;
 /// So much of each line is remembered (characters).
 const MAX_LINE: usize = 300;
 
@@ -38,12 +40,28 @@ pub(crate) fn without_secrets<'a>(
     let secrets: Vec<String> = lines.map(|line| plain(line).trim().to_owned()).collect();
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
     let said: Vec<String> = output.iter().map(|line| plain(line)).filter(|line| !line.trim().is_empty()).collect();
-    redact(&said, &secrets).into_iter().map(|line| line.chars().take(MAX_LINE).collect()).collect()
+    let shown = redact(&said, &secrets);
+    let surplus = shown.len().saturating_sub(MAX_LINES);
+    shown.into_iter().skip(surplus).map(|line| line.chars().take(MAX_LINE).collect()).collect()
 }
 
-/// A line without what would move a terminal's cursor.
+/// A line without what would move a terminal's cursor or change its colour, and without what has no width: a secret with such a
+/// thing in its middle would not be found.
 fn plain(line: &str) -> String {
-    line.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+    let mut out = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' && chars.next_if_eq(&'[').is_some() {
+            // Up to the letter that ends the sequence (ECMA-48, 5.4).
+            while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+            continue;
+        }
+        let has_no_width = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+        if c == '\t' || !(c.is_control() || has_no_width) {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Some lines without secrets. A secret that is spread over several lines, as base64 and hexadecimal are wrapped, is hidden
@@ -332,6 +350,20 @@ mod tests {
         }
         assert_eq!(common(b"abcdef", b"abcxef"), 3);
         assert_eq!([common(b"", b"a"), common(b"a", b"a"), common(b"ab", b"a"), common(b"b", b"a")], [0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn what_has_no_width_hides_no_secret() {
+        let environment = Environment::from_iter([("KEY".to_owned(), "hunter2hunter2".to_owned())]);
+        let spec = ServiceSpec { environment, ..ServiceSpec::default() };
+        let said = |lines: &[&str]| {
+            without_secrets(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), &spec, None)
+        };
+        assert_eq!(said(&["a hunter\u{1b}[31m2hunter2\u{1b}[0m b", "hunter2\u{200b}hunter2"]), ["a *** b", "***"]);
+        // What began before the lines that are shown is hidden, too.
+        let wrapped: Vec<&str> = ["hunter2", "hunter2"].into_iter().chain(std::iter::repeat_n("x", 19)).collect();
+        let shown = said(&wrapped);
+        assert_eq!((shown.len(), shown[0].as_str(), shown[1].as_str()), (MAX_LINES, "***", "x"));
     }
 
     #[test]

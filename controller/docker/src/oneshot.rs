@@ -12,9 +12,11 @@ use super::{
     seen::InspectCache,
 };
 
-/// So many lines, and so many bytes at all.
-const LINES: usize = 20;
+/// So many lines: more than are shown, since a secret may be spread over several, and is found as a whole only.
+const LINES: usize = 60;
+/// So many bytes of them are kept, the last ones, and so many are read.
 const BYTES: usize = 64 * 1024;
+const MAX_READ: usize = 4 << 20;
 /// The engine keeps what is longer in pieces, and counts these.
 const PIECE: usize = 16 * 1024;
 /// The engine has them at hand, or not at all.
@@ -30,7 +32,7 @@ pub(super) async fn output(api: &Api, seen: &InspectCache, id: &ContainerId, run
     let options = LogsOptions { stdout: true, stderr: true, tail, ..LogsOptions::default() };
     let mut pieces = api.client.logs(bare, Some(options)).boxed();
     let mut text = Vec::new();
-    let mut whole = false;
+    let (mut whole, mut taken) = (false, 0);
     let read = async {
         loop {
             match pieces.next().await {
@@ -45,6 +47,11 @@ pub(super) async fn output(api: &Api, seen: &InspectCache, id: &ContainerId, run
                 Some(Ok(LogOutput::StdIn { .. })) => {}
             }
             if text.len() > BYTES {
+                let surplus = text.len() - BYTES;
+                taken += surplus;
+                text.drain(..surplus);
+            }
+            if taken > MAX_READ {
                 break;
             }
         }
@@ -52,13 +59,14 @@ pub(super) async fn output(api: &Api, seen: &InspectCache, id: &ContainerId, run
     if tokio::time::timeout(CALL_TIMEOUT, read).await.is_err() {
         tracing::warn!(container = id.as_str(), "its output could not be read in time");
     }
-    let lines = lines(&text, whole);
+    let lines = lines(&text, whole, taken > 0);
     seen.put_output(id, run, &lines);
     lines
 }
 
-/// The last lines of a text, of those that are certainly whole. With `ended`, it was read to its end.
-fn lines(text: &[u8], ended: bool) -> Vec<String> {
+/// The last lines of a text, of those that are certainly whole. With `ended`, it was read to its end; with `cut`, its beginning is
+/// not that of a line.
+fn lines(text: &[u8], ended: bool, cut: bool) -> Vec<String> {
     let pieces = text.len() / PIECE;
     let text = String::from_utf8_lossy(text);
     let mut all: Vec<&str> = text.split_inclusive('\n').collect();
@@ -66,8 +74,11 @@ fn lines(text: &[u8], ended: bool) -> Vec<String> {
         all.pop();
     }
     // As many as were asked for: the first one may be the rest of a longer one.
-    if !ended || all.len() + pieces > LINES {
+    if !ended || cut || all.len() + pieces > LINES {
         all.drain(..all.len().min(1));
+    }
+    if all.is_empty() && !text.is_empty() {
+        return vec!["(its last line is too long to be shown)".to_owned()];
     }
     let all: Vec<&str> = all.into_iter().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let surplus = all.len().saturating_sub(LINES);
@@ -80,21 +91,23 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept_whole() {
-        let text: String = (0..30).map(|line| format!("line {line}\r\n")).collect();
+        let text: String = (0..90).map(|line| format!("line {line}\r\n")).collect();
         let text = text + "\n\n" + &"x".repeat(1000);
-        let last = lines(text.as_bytes(), true);
+        let last = lines(text.as_bytes(), true, false);
         assert_eq!(last.len(), LINES);
-        assert_eq!((last[0].as_str(), last[18].as_str(), last[19].len()), ("line 11", "line 29", 1000));
-        assert!(lines(b"\xff\n", true).first().is_some_and(|line| !line.is_empty()));
+        assert_eq!((last[0].as_str(), last[58].as_str(), last[59].len()), ("line 31", "line 89", 1000));
+        assert!(lines(b"\xff\n", true, false).first().is_some_and(|line| !line.is_empty()));
+        assert_eq!(lines(b"the rest of one\nthe reason\n", true, true), ["the reason"]);
     }
 
     #[test]
     fn a_line_that_may_not_be_whole_is_none() {
-        assert_eq!(lines(b"one\ntwo\nthr", false), ["two"]);
-        assert_eq!(lines(b"one\ntwo\nthree", true), ["one", "two", "three"]);
-        assert!(lines(b"", false).is_empty() && lines(b"one", false).is_empty());
-        let text = |long: usize| format!("rest\n{}\n{}", "x".repeat(long), "last\n".repeat(17));
-        assert_eq!(lines(text(2 * PIECE).as_bytes(), true).len(), 18);
-        assert_eq!(lines(text(10).as_bytes(), true).len(), 19);
+        assert_eq!(lines(b"one\ntwo\nthr", false, false), ["two"]);
+        assert_eq!(lines(b"one\ntwo\nthree", true, false), ["one", "two", "three"]);
+        assert!(lines(b"", false, false).is_empty());
+        assert_eq!(lines(b"one", true, true), ["(its last line is too long to be shown)"]);
+        let text = |long: usize| format!("rest\n{}\n{}", "x".repeat(long), "last\n".repeat(57));
+        assert_eq!(lines(text(2 * PIECE).as_bytes(), true, false).len(), 58);
+        assert_eq!(lines(text(10).as_bytes(), true, false).len(), 59);
     }
 }

@@ -42,6 +42,7 @@ pub fn convergence(status: &ServiceStatus) -> Convergence {
         // Nobody creates it while this command waits.
         Reason::NetworkMissing if !progressing.status => Convergence::Failed,
         Reason::DependencyFailed
+        | Reason::HostPortTaken
         | Reason::InvalidSpec
         | Reason::MountMissing
         | Reason::PreDeployFailed

@@ -100,6 +100,8 @@ pub enum Reason {
     DependencyNotReady,
     /// A service it depends on has failed, is paused or has no document: waiting does not help.
     DependencyFailed,
+    /// Somebody else has a host port that it is to have, and it does not come free by waiting.
+    HostPortTaken,
     /// A network or volume that it needs cannot be made, or is another's to make and does not exist.
     NetworkMissing,
     /// A file or directory of the host that it mounts does not exist.

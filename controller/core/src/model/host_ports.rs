@@ -29,6 +29,8 @@ pub struct PortWishes {
     pub ports: Option<Vec<Port>>,
     /// Why it is not removed, though it has no document.
     pub held: Option<String>,
+    /// Why what it has stays, though its document has another: its change has failed, or is not to be made now.
+    pub stays: Option<String>,
     /// It waits for a port.
     pub waits: bool,
 }
@@ -43,6 +45,9 @@ pub struct PortConflict {
     /// It comes free only when this service gives up the ports that it has itself, such as where two services swap theirs.
     #[serde(default)]
     pub yields: bool,
+    /// It does not come free by waiting: somebody has to do something about it.
+    #[serde(default)]
+    pub lasting: bool,
 }
 
 /// Whether two ports of containers cannot both be published.

@@ -10,6 +10,7 @@ use super::action::Plan;
 use super::attempt::{ATTEMPT_TIMEOUT, backoff_until, is_here};
 use super::canary;
 use super::hook;
+use super::host_ports;
 use super::phase::{Phase, ReplicaFault};
 use super::policy::Policy;
 use super::replica_sets::{ClassifiedReplica, ReplicaSets};
@@ -146,6 +147,13 @@ pub fn check_failure(
     if let Some(trouble) = trouble.filter(|t| t.count >= MAX_ATTEMPTS.max(tolerated.saturating_add(1))).filter(counts) {
         let reason = if trouble.reason == Reason::Exited { Reason::CrashLoop } else { trouble.reason };
         return Err((reason, format!("{} ({} failures in a row)", trouble.message, trouble.count)));
+    }
+    // Where nothing serves, what was before it may have its own ports again.
+    if sets.available() == 0
+        && let Some(why) =
+            host_ports::in_vain(scene, goal.revision, sets).filter(|_| memory.last_available(goal.revision).is_some())
+    {
+        return Err((Reason::HostPortTaken, why));
     }
     let never = goal.spec.filter(|spec| spec.pull_policy == Some(PullPolicy::Never)).map(|spec| &spec.image);
     if let Some(image) = never.filter(|image| observed.images.get(*image) == Some(&ImageState::Absent)) {

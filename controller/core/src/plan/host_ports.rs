@@ -36,9 +36,11 @@ pub fn conflicts(desired: &Desired, others: &OtherServices, holders: &[PortHolde
         let held = holders.iter().filter(|holder| holder.holds(port) && holder.service.as_ref() != Some(own));
         for holder in held {
             let known = holder.service.as_ref().and_then(|service| others.port_wishes.get_key_value(service));
+            let (who, lasting) = describe(holder, port, known, own);
             let conflict = PortConflict {
                 port: holder.port,
-                who: describe(holder, port, known, own),
+                who,
+                lasting,
                 yields: known.is_some_and(|(service, _)| must_yield(own, &spec.ports, service, others, holders)),
             };
             found.insert((holder.port, holder.id.as_str()), conflict);
@@ -47,29 +49,41 @@ pub fn conflicts(desired: &Desired, others: &OtherServices, holders: &[PortHolde
     found.into_values().collect()
 }
 
-fn describe(holder: &PortHolder, port: &Port, known: Option<(&ServiceName, &PortWishes)>, own: &ServiceName) -> String {
+/// Who has it and what becomes of that, and whether it does not come free by waiting.
+fn describe(
+    holder: &PortHolder,
+    port: &Port,
+    known: Option<(&ServiceName, &PortWishes)>,
+    own: &ServiceName,
+) -> (String, bool) {
     let name = &holder.container;
     let Some((service, wishes)) = known else {
-        return format!(
+        let who = format!(
             "which the container {name} has, and composed does not manage that: stop it, or write another port"
         );
+        return (who, true);
     };
     if let Some(why) = wishes.held.as_ref().filter(|_| wishes.ports.is_none()) {
-        return format!("which {name} of {service} has: {why}");
+        return (format!("which {name} of {service} has: {why}"), true);
     }
-    match &wishes.ports {
+    let asks = wishes.ports.iter().flatten().any(|other| collide(other, port));
+    if let Some(why) = wishes.stays.as_ref().filter(|_| !asks) {
+        return (format!("which {name} of {service} keeps: {why}"), true);
+    }
+    let who = match &wishes.ports {
         None if service.project == own.project => format!(
             "which {name} of {service} has until it is removed: {} seems to be renamed to {}, which has the same host port",
             service.name, own.name
         ),
         None => format!("which {name} has until it is removed: {service} has no document any more"),
-        Some(ports) if ports.iter().any(|other| collide(other, port)) => {
+        Some(_) if asks => {
             format!(
                 "which {name} has, and the document of {service} asks for it, too: write another port in one of them"
             )
         }
         Some(_) => format!("which {name} has until it is replaced: the document of {service} has another port by now"),
-    }
+    };
+    (who, asks)
 }
 
 /// Whether all that wait for each other's ports wait for this service: of each such circle the first by name gives up what it
@@ -82,7 +96,10 @@ fn must_yield(
     holders: &[PortHolder],
 ) -> bool {
     let wants = |service: &ServiceName| -> &[Port] {
-        let of_others = || others.port_wishes.get(service).and_then(|wishes| wishes.ports.as_deref());
+        let of_others = || {
+            let wishes = others.port_wishes.get(service).filter(|wishes| wishes.stays.is_none());
+            wishes.and_then(|wishes| wishes.ports.as_deref())
+        };
         if service == own { ports } else { of_others().unwrap_or_default() }
     };
     let waits_for = |service: &ServiceName| -> BTreeSet<&ServiceName> {
@@ -108,6 +125,13 @@ fn must_yield(
 pub(super) fn in_the_way<'a>(scene: &Scene<'a>, revision: &Revision) -> &'a [PortConflict] {
     let desired = *revision == scene.desired.revision;
     if desired { &scene.observed.port_conflicts } else { &[] }
+}
+
+/// A port that does not come free by waiting, where a replica that is created waits for it.
+pub(super) fn in_vain(scene: &Scene<'_>, revision: &Revision, sets: &ReplicaSets<'_>) -> Option<String> {
+    let waits = !sets.current.iter().all(ClassifiedReplica::started);
+    let PortConflict { port, who, .. } = in_the_way(scene, revision).iter().find(|one| one.lasting && waits)?;
+    Some(format!("host port {port}, {who}"))
 }
 
 /// Says what a replica waits for that is created and not started.
@@ -213,7 +237,7 @@ mod tests {
     fn others(wishes: &[(&str, Option<u16>, bool)]) -> OtherServices {
         let wish = |(service, port, waits): &(&str, Option<u16>, bool)| {
             let ports = port.map(|port| ports(&[port]));
-            (name(service), PortWishes { ports, held: None, waits: *waits })
+            (name(service), PortWishes { ports, waits: *waits, ..PortWishes::default() })
         };
         OtherServices { port_wishes: wishes.iter().map(wish).collect(), ..OtherServices::default() }
     }
@@ -247,6 +271,14 @@ mod tests {
         assert!(told(&[("old", None, false)], holder("old", 80)).contains("old seems to be renamed to new"));
         assert!(told(&[("old", Some(81), false)], holder("old", 80)).contains("until it is replaced"));
         assert!(told(&[("old", Some(80), false)], holder("old", 80)).contains("asks for it, too"));
+        let wishes = PortWishes {
+            stays: Some("its own change has failed".to_owned()),
+            ports: Some(ports(&[81])),
+            ..PortWishes::default()
+        };
+        let others = OtherServices { port_wishes: [(name("old"), wishes)].into(), ..OtherServices::default() };
+        let stays = conflicts(&desired("new", 80), &others, &[holder("old", 80)]).remove(0);
+        assert!(stays.lasting && stays.who.ends_with("of shop/old keeps: its own change has failed"), "{stays:?}");
         let stranger = PortHolder { service: None, ..holder("old", 80) };
         assert!(told(&[], stranger).contains("the container shop-old-1 has, and composed does not manage that"));
         assert!(told(&[], holder("old", 80)).contains("does not manage"), "another program's");

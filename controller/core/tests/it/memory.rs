@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use composed_core::model::{
-    Comparison, DesiredService, Health, ImageState, InFlight, Observed, Outcome, Probe, Propagation, Replica,
-    ServiceRecord,
+    Comparison, DesiredService, Health, HookEnd, HookFailure, ImageState, InFlight, Observed, Outcome, Probe,
+    Propagation, Replica, ServiceRecord,
 };
 use composed_core::model::{ServiceName, State};
 use crd_schema::status::Reason;
@@ -119,6 +119,28 @@ fn what_the_last_one_to_fail_wrote_is_kept_without_secrets() {
     assert_eq!(memory.record(&wish.revision).unwrap().fault, Some(fault));
     memory.record_outcome(&wish.revision, Outcome::Available);
     assert_eq!(memory.record(&wish.revision).unwrap().fault, None);
+}
+
+#[test]
+fn a_post_start_hook_that_fails_is_a_failure_of_its_revision() {
+    let mut wish = wish("web:1");
+    Arc::make_mut(&mut wish.spec).post_start.push(crd_schema::Hook::default());
+    let (now, mut memory) = (start(), ServiceRecord::default());
+    memory.observe(Some(&wish), &seen(vec![]), now);
+    for round in 1..=3 {
+        let mut one = replica(&wish, Health::None, now);
+        one.id = ContainerId::new(format!("{round}"));
+        one.state = State::Created;
+        memory.observe(Some(&wish), &seen(vec![one.clone()]), now + round * SECOND);
+        one.state = State::Running;
+        memory.observe(Some(&wish), &seen(vec![one.clone()]), now + round * SECOND);
+        let failure = HookFailure { why: "it failed".to_owned(), output: Vec::new() };
+        one.post_start = Some(HookEnd::Failed(failure));
+        for _ in 0..2 {
+            memory.observe(Some(&wish), &seen(vec![one.clone()]), now + round * SECOND);
+        }
+        assert_eq!(memory.revisions.streak.as_ref().map(|streak| streak.count), Some(round));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is remembered of the hooks of revisions.
 
 use crd_schema::Revision;
+use crd_schema::status::Reason;
 use jiff::Timestamp;
 
 use super::super::{
@@ -40,8 +41,8 @@ impl ReplicaHookFailure {
 
 impl ServiceRecord {
     /// What is due is begun by this process or by none: who finds hooks begun by another cannot tell what they did.
-    pub(super) fn observe_post_start(&mut self, observed: &Observed) {
-        let mut failures = Vec::new();
+    pub(super) fn observe_post_start(&mut self, observed: &Observed, now: Timestamp) {
+        let (mut failures, mut failed) = (Vec::new(), Vec::new());
         for replica in &observed.replicas {
             let before = self.replicas.post_start.get(&replica.id);
             let next = match (before, replica.state, &replica.post_start) {
@@ -59,6 +60,7 @@ impl ServiceRecord {
                     let hooks = spec.map_or(&[][..], |spec| &spec.post_start);
                     let why = describe_hook_failure(failure, hooks, spec);
                     failures.push(ReplicaHookFailure::new("post_start", replica, &why));
+                    failed.push((replica.revision.clone(), format!("post_start of {}: {why}", replica.name)));
                     Some(PostStartState::Failed(why))
                 }
                 (Some(PostStartState::Begun), _, None) if !self.process.own_post_start.contains(&replica.id) => {
@@ -71,6 +73,10 @@ impl ServiceRecord {
             }
         }
         self.process.hook_failures.append(&mut failures);
+        // As an end of the replica: the next one is made after a while, and ever more slowly.
+        for (revision, message) in failed {
+            self.count_failure(&revision, Reason::StartFailed, message, now);
+        }
     }
 
     /// A pre-stop hook that fails stops nothing, and is told once.

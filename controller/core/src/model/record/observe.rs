@@ -68,7 +68,7 @@ impl ServiceRecord {
         if let Some(desired) = desired {
             self.observe_completed(desired, observed);
         }
-        self.observe_post_start(observed);
+        self.observe_post_start(observed, now);
         self.observe_pre_stop(observed);
         self.observe_hooks(observed, first_look, now);
         let there = |id: &ContainerId| observed.replicas.iter().any(|replica| replica.id == *id);

@@ -38,28 +38,76 @@ pub(super) fn reason(spec: &ServiceSpec) -> Option<String> {
 }
 
 /// Whether a replica may keep data there: a directory of the host that it may write to. What a path is cannot be seen from
-/// everywhere (composed may be a container, the engine another machine), so the name inside of the container decides: one with
-/// an ending is a file (`/app/config.yaml`), unless it is a database's; and some places are the system's.
+/// everywhere (composed may be a container, the engine another machine), so its name in the container decides, and what is not
+/// known to be a file or the system's is data: two of them on one directory would be worse than a gap.
 fn is_data_of_the_host(mount: &Mount) -> bool {
-    const SYSTEM: [&str; 6] = ["/dev", "/proc", "/sys", "/run", "/var/run", "/tmp"];
-    const SYSTEM_OF_THE_HOST: [&str; 3] = ["/etc", "/lib", "/usr"];
     if mount.kind != MountKind::Bind || mount.read_only {
         return false;
     }
-    let below = |path: &str, dirs: &[&str]| {
-        dirs.iter().any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-    };
     let source = mount.source.as_deref().unwrap_or_default();
-    // The whole host is looked at, not written to.
-    let system = source == "/" || below(source, &SYSTEM_OF_THE_HOST);
-    if system || below(source, &SYSTEM) || below(&mount.target, &SYSTEM) {
-        return false;
-    }
-    let name = mount.target.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    !is_of_the_system(source) && !is_of_the_system(&mount.target) && !is_file(&mount.target)
+}
+
+/// Places of the system, and what of a host is commonly lent to a container.
+fn is_of_the_system(path: &str) -> bool {
+    const BELOW: [&str; 5] = ["/dev", "/proc", "/sys", "/lib/modules", "/tmp/.X11-unix"];
+    const ITSELF: [&str; 9] = [
+        "/",
+        "/etc/localtime",
+        "/etc/timezone",
+        "/etc/hosts",
+        "/etc/passwd",
+        "/etc/group",
+        "/etc/machine-id",
+        "/run/dbus",
+        "/run/udev",
+    ];
+    let path = path.strip_prefix("/var").filter(|rest| rest.starts_with("/run/")).unwrap_or(path);
+    let below = |dir: &&str| path.strip_prefix(*dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    ITSELF.contains(&path) || BELOW.iter().any(below)
+}
+
+/// Whether the name is that of a file: it has the ending of one, or is one of the few that have none.
+fn is_file(target: &str) -> bool {
+    const ENDINGS: [&str; 29] = [
+        "bash",
+        "cert",
+        "cfg",
+        "cnf",
+        "conf",
+        "config",
+        "crt",
+        "css",
+        "csv",
+        "env",
+        "html",
+        "ini",
+        "jar",
+        "js",
+        "json",
+        "key",
+        "lua",
+        "pem",
+        "php",
+        "properties",
+        "py",
+        "rules",
+        "sh",
+        "so",
+        "sock",
+        "sql",
+        "toml",
+        "txt",
+        "xml",
+    ];
+    const MORE: [&str; 5] = ["yaml", "yml", "war", "tmpl", "template"];
+    const NAMES: [&str; 5] = ["Caddyfile", "Corefile", "Dockerfile", "Procfile", "htpasswd"];
+    const HIDDEN: [&str; 6] = ["env", "htaccess", "htpasswd", "netrc", "npmrc", "gitconfig"];
+    let name = target.rsplit('/').next().unwrap_or_default();
     match name.rsplit_once('.') {
-        Some(("", hidden)) => !matches!(hidden, "env" | "htaccess" | "htpasswd" | "netrc" | "npmrc" | "gitconfig"),
-        Some((_, ending)) => matches!(ending, "db" | "sqlite" | "sqlite3"),
-        None => !name.ends_with("file"),
+        Some(("", hidden)) => HIDDEN.contains(&hidden),
+        Some((_, ending)) => ENDINGS.contains(&ending) || MORE.contains(&ending),
+        None => NAMES.contains(&name),
     }
 }
 
@@ -115,6 +163,14 @@ mod tests {
             "/srv/app.db:/app/app.db",
             "/srv/www/example.com:/var/www/html",
             "/runners:/runners",
+            "/srv/pg:/var/lib/pgsql-15.2",
+            "/srv/x:/opt/v1.0/",
+            "/srv/conf.d:/data/conf.d",
+            "/srv/p:/data/profile",
+            "/usr/local/data:/data",
+            "/etc/myapp/data:/data",
+            "/tmp/app/data:/data",
+            "/run/data:/data",
         ];
         for text in data {
             assert!(is_data_of_the_host(&mount(text)), "{text}");
@@ -125,11 +181,12 @@ mod tests {
             "/srv/Caddyfile:/etc/caddy/Caddyfile",
             "/srv/env:/app/.env",
             "/var/run/docker.sock:/var/run/docker.sock",
-            "/var/run/docker.sock:/docker",
             "/etc/localtime:/etc/localtime",
             "/lib/modules:/lib/modules",
             "/dev/dri:/dev/dri",
-            "/srv/x11:/tmp/.X11-unix",
+            "/tmp/.X11-unix:/tmp/.X11-unix",
+            "/run/docker.sock:/run/docker.sock",
+            "/var/run/dbus:/var/run/dbus",
             "/:/host",
         ];
         for text in none {

@@ -6,6 +6,7 @@ use crd_schema::status::{ConditionType, Reason, ServiceStatus, WaitReason};
 use super::super::action::Plan;
 use super::super::gate;
 use super::super::hook;
+use super::super::host_ports;
 use super::super::replica_sets::ReplicaSets;
 use super::super::scene::Scene;
 use super::super::target::{GoalKind, failed, goal, paused, undone};
@@ -56,6 +57,8 @@ pub(super) fn progressing(
         (kind, false, Reason::NetworkMissing, why)
     } else if let Some(why) = gate::missing_mount(scene, &desired.revision).filter(|_| sets.current.is_empty()) {
         (kind, false, Reason::MountMissing, format!("{why}: create it on the host; it is tried again by itself"))
+    } else if let Some(why) = host_ports::in_vain(scene, &desired.revision, sets) {
+        (kind, false, Reason::HostPortTaken, format!("waiting for {why}"))
     } else if let Some(why) = failed_dependencies(observed, plan) {
         (kind, false, Reason::DependencyFailed, why)
     } else if !observed.unmet.is_empty() && sets.current.is_empty() {

@@ -211,7 +211,8 @@ fn around(dice: &mut Dice<'_>, service: &DesiredService, now: Timestamp) -> Obse
     }
     if service.spec.ports.iter().any(|port| port.published.is_some()) && dice.happens(64) {
         let who = "which shop-other-1 has".to_owned();
-        observed.port_conflicts = vec![PortConflict { port: 80, who, yields: dice.happens(64) }];
+        observed.port_conflicts =
+            vec![PortConflict { port: 80, who, yields: dice.happens(64), lasting: dice.happens(64) }];
     }
     if dice.happens(16) {
         observed.rollout_limit = Some("shop/api".to_owned());
