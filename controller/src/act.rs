@@ -1,6 +1,8 @@
 //! Carries a plan out, action by action, and makes no choices: each is one call or one record, with its own span and
-//! event. A refusal says nothing against the others, since any subset of a plan is safe; when the engine does not
-//! answer, the rest is left.
+//! event. A refusal says nothing against the others, since any subset of a plan is safe; of a container at which the engine has
+//! failed the rest is left, and when the engine does not answer, all of it.
+
+use std::collections::BTreeSet;
 
 use composed_core::engine::{ActionContext, Engine, EngineError};
 use composed_core::model::{HookKind, HookRecord, HookState, NotificationKind, Observed, Outcome, ServiceRecord};
@@ -33,13 +35,21 @@ pub async fn act(
     now: ActionClock<'_>,
 ) -> Vec<ActionResult> {
     let mut results = Vec::new();
+    let mut left = BTreeSet::new();
     for action in &plan.actions {
+        let target = action.verb.target().map(|target| &target.id);
+        if target.is_some_and(|id| left.contains(id)) {
+            continue;
+        }
         let error = apply_action(engine, &action.verb, context, memory, now).await.err();
         let at = now();
         if let Some(error) = &error {
             record_refusal(&action.verb, error, observed, memory, at);
         }
         let away = matches!(error, Some(EngineError::Unavailable(_)));
+        if matches!(error, Some(EngineError::ServerError(_))) {
+            left.extend(target);
+        }
         results.push(ActionResult { at, action: action.clone(), error });
         if away {
             break;

@@ -98,7 +98,8 @@ pub fn worst(results: &[ActionResult]) -> Option<&EngineError> {
     results.iter().filter_map(|result| result.error.as_ref()).max_by_key(|error| match error {
         EngineError::Stale(_) => 0,
         EngineError::Rejected { .. } => 1,
-        EngineError::Unavailable(_) => 2,
+        EngineError::ServerError(_) => 2,
+        EngineError::Unavailable(_) => 3,
     })
 }
 

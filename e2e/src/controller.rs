@@ -1,7 +1,7 @@
 //! The real program as a child process, and what it says on its socket.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::program::{composed, janitor};
+use crate::silence::silences;
+use crate::stage::say;
 use crate::world::World;
 use crate::{millis, secs, that, within};
 
@@ -339,9 +341,29 @@ pub fn apply_to(world: &World, path: &Path, docker_host: &str) -> Done {
     finish(command)
 }
 
+/// So long may a command say nothing without a reason; what is longer than half a second is told.
+const SILENCE: Duration = Duration::from_secs(30);
+
 fn finish(mut command: Command) -> Done {
     let began = Instant::now();
-    let output = command.output().expect("composed runs");
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    Done { code: output.status.code().unwrap_or(-1), text, took: began.elapsed() }
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("composed runs");
+    let errors = child.stderr.take().expect("its standard error");
+    let errors = std::thread::spawn(move || std::io::read_to_string(errors).unwrap_or_default());
+    let mut lines = Vec::new();
+    let mut output = BufReader::new(child.stdout.take().expect("its standard output"));
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        lines.push((began.elapsed(), String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned()));
+    }
+    let status = child.wait().expect("it ends");
+    let took = began.elapsed();
+    let mut text: String = lines.iter().map(|(_, line)| line.as_str()).collect();
+    text += &errors.join().unwrap_or_default();
+    if let Some(longest) = silences(&lines, took).into_iter().max_by_key(|silence| silence.lasted) {
+        if longest.lasted > millis(500) {
+            say(&format!("  nothing was said for {:.1?}, after: {}", longest.lasted, longest.after.trim_end()));
+        }
+        assert!(longest.lasted < SILENCE, "{longest:?}\n{text}");
+    }
+    Done { code: status.code().unwrap_or(-1), text, took }
 }

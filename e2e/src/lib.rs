@@ -27,6 +27,7 @@ mod open_loop;
 pub mod program;
 pub mod proxy;
 pub mod report;
+pub mod silence;
 pub mod slow_file;
 pub mod stage;
 pub mod traefik;

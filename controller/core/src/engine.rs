@@ -53,9 +53,13 @@ pub enum EngineError {
     /// The world is not what the plan saw (gone, already there, being removed): look again at once.
     #[error("the engine's state has changed: {0}")]
     Stale(String),
-    /// No answer, or a server error: back off and try again. Whether it was done is unknown.
+    /// No answer: back off and try again. Whether it was done is unknown.
     #[error("the engine does not answer: {0}")]
     Unavailable(String),
+    /// A server error about what was asked: back off and try again. Whether it was done is unknown, and of other objects it says
+    /// nothing: one that cannot be removed is no engine that is away.
+    #[error("the engine has failed at it: {0}")]
+    ServerError(String),
     /// The engine refuses, and will again: report.
     #[error("{message}")]
     Rejected {

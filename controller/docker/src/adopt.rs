@@ -196,7 +196,7 @@ async fn image(api: &Api, id: &ImageId) -> Result<Option<ImageConfig>, EngineErr
     let reference = reference(id.as_str()).map_err(|_| rejected(format!("{id} is not an image")))?;
     match api.call(api.client.inspect_image(reference)).await {
         Ok(image) => Ok(image.config),
-        Err(error @ EngineError::Unavailable(_)) => Err(error),
+        Err(error @ (EngineError::Unavailable(_) | EngineError::ServerError(_))) => Err(error),
         Err(_) => Ok(None),
     }
 }
@@ -205,7 +205,7 @@ async fn image_id(api: &Api, name: &ImageRef) -> Result<Option<ImageId>, EngineE
     let Ok(reference) = reference(name.as_str()) else { return Ok(None) };
     match api.call(api.client.inspect_image(reference)).await {
         Ok(image) => Ok(image.id.map(ImageId::new)),
-        Err(error @ EngineError::Unavailable(_)) => Err(error),
+        Err(error @ (EngineError::Unavailable(_) | EngineError::ServerError(_))) => Err(error),
         Err(_) => Ok(None),
     }
 }

@@ -208,7 +208,7 @@ impl Docker {
             Ok(()) => Ok(()),
             Err(error) if words(&error, &[404]).is_some() => Ok(()),
             Err(error) if words(&error, &[409]).is_some_and(|text| text.contains("already in progress")) => Ok(()),
-            Err(error) => Err(reaction(&error, CallOrigin::Plainly)),
+            Err(error) => Err(reaction(&error, CallOrigin::OfOne)),
         }
     }
 

@@ -11,6 +11,8 @@ use composed_core::engine::EngineError;
 pub(super) enum CallOrigin {
     /// To make or start something that people described: their description may be at fault.
     ForTheUser,
+    /// To take away one container: what is wrong with it is wrong with no other.
+    OfOne,
     /// Anything else.
     Plainly,
 }
@@ -66,6 +68,9 @@ pub(super) fn reaction(error: &Error, asked: CallOrigin) -> EngineError {
         408 | 429 => EngineError::Unavailable(text.to_owned()),
         400..=499 | 501 => rejected(text),
         500 if asked == CallOrigin::ForTheUser && is_the_containers_own(text) => rejected(of_a_process(text)),
+        500 if asked != CallOrigin::Plainly && !is_passing(text) => {
+            EngineError::ServerError(format!("{text} (status 500)"))
+        }
         _ => EngineError::Unavailable(format!("{text} (status {status_code})")),
     }
 }
@@ -144,9 +149,16 @@ fn may_come(text: &str) -> bool {
 }
 
 fn is_the_containers_own(text: &str) -> bool {
+    !is_passing(text) && has_one(text, THE_CONTAINERS_OWN)
+}
+
+fn is_passing(text: &str) -> bool {
+    has_one(text, PASSING)
+}
+
+fn has_one(text: &str, phrases: &[&str]) -> bool {
     let lower = text.to_lowercase();
-    let any = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
-    !any(PASSING) && any(THE_CONTAINERS_OWN)
+    phrases.iter().any(|phrase| lower.contains(phrase))
 }
 
 #[cfg(test)]
@@ -161,6 +173,7 @@ mod tests {
         match error {
             EngineError::Stale(_) => "stale",
             EngineError::Unavailable(_) => "unavailable",
+            EngineError::ServerError(_) => "server error",
             EngineError::Rejected { .. } => "rejected",
         }
     }
@@ -179,7 +192,12 @@ mod tests {
             (429, "toomanyrequests", "unavailable"),
             (500, "driver failed: Bind for 0.0.0.0:80 failed: port is already allocated", "rejected"),
             (500, "OCI runtime create failed: no space left on device", "unavailable"),
-            (500, "dial unix containerd.sock: connect: no such socket", "unavailable"),
+            (
+                500,
+                "container x: driver \"overlay2\" failed to remove root filesystem: device or resource busy",
+                "server error",
+            ),
+            (500, "dial unix containerd.sock: connect: no such socket", "server error"),
             (503, "the engine is shutting down", "unavailable"),
         ];
         for (status, text, expected) in table {

@@ -217,7 +217,7 @@ impl Observer<'_> {
             Ok(image) => Ok(image.id.map(|id| (ImageId::new(id), image.repo_digests.unwrap_or_default()))),
             Err(error) => match reaction(&error, CallOrigin::Plainly) {
                 EngineError::Stale(_) | EngineError::Rejected { .. } => Ok(None),
-                unavailable @ EngineError::Unavailable(_) => Err(unavailable),
+                unanswered @ (EngineError::Unavailable(_) | EngineError::ServerError(_)) => Err(unanswered),
             },
         }
     }

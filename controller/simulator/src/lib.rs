@@ -36,6 +36,8 @@ pub enum Fault {
     AnswerLost,
     /// The engine refuses it.
     Refused,
+    /// The engine fails at it.
+    Failed,
 }
 
 /// Asked before every call, with its text.
@@ -101,6 +103,9 @@ impl Sim {
         }
         if fault == Some(Fault::Refused) {
             return Err(EngineError::Rejected { message: "refused for no good reason".to_owned(), name_taken: false });
+        }
+        if fault == Some(Fault::Failed) {
+            return Err(EngineError::ServerError("device or resource busy".to_owned()));
         }
         let answer = self.with(f);
         if fault == Some(Fault::AnswerLost) {

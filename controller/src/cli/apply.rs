@@ -57,6 +57,7 @@ pub async fn apply(args: Apply, common: &Common) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
     let wanted: BTreeSet<ServiceName> = catalog.names().cloned().collect();
+    preflight::say_directories(common, (&catalog, &reading), &|_| true);
     match preflight::missing(&*session.engine, common, (&catalog, &reading), &|_| true).await {
         Ok(missing) if missing.is_empty() => {}
         Ok(missing) => return Ok(fail(INVALID, &missing.join("\n"))),

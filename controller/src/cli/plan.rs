@@ -119,6 +119,7 @@ pub async fn plan(args: &Read, common: &Common) -> anyhow::Result<ExitCode> {
         Some(format) => print_data(&intents, format)?,
         None => print_out(&text(&intents)),
     }
+    preflight::say_directories(common, (&catalog, &reading), &|_| true);
     match preflight::missing(&*session.engine, common, (&catalog, &reading), &|_| true).await {
         Ok(missing) if missing.is_empty() => Ok(ExitCode::from(CONVERGED)),
         Ok(missing) => Ok(fail(INVALID, &missing.join("\n"))),

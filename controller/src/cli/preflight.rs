@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use composed_core::engine::{Engine, EngineError};
 use composed_core::model::{DesiredService, ListedObjects, ServiceName};
+use composed_core::plan::policy::is_named_as_file;
 use composed_core::plan::project;
 use composed_source::catalog::Catalog;
 use composed_source::files::Reading;
-use crd_schema::{Mount, MountKind};
+use crd_schema::{Mount, MountKind, ServiceSpec};
 
 use super::args::{Common, EngineChoice};
+use super::session::say_warning;
 
 /// What is missing for the services that `concerns` names, one sentence each.
 ///
@@ -29,6 +31,34 @@ pub(super) async fn missing(
     let files = Files::of(reading, common);
     let services = catalog.names().filter(|name| concerns(name)).filter_map(|name| catalog.service(name));
     Ok(services.flat_map(|service| of_service(service, catalog, &objects, &files)).collect())
+}
+
+/// Says where the engine will make a directory of what is meant to be a file by its name, since it is not there.
+pub(super) fn say_directories(
+    common: &Common,
+    (catalog, reading): (&Catalog, &Reading),
+    concerns: &dyn Fn(&ServiceName) -> bool,
+) {
+    if common.engine == EngineChoice::Simulated {
+        return;
+    }
+    let files = Files::of(reading, common);
+    let services = catalog.names().filter(|name| concerns(name)).filter_map(|name| catalog.service(name));
+    for service in services.filter(|service| service.spec.replicas != Some(0) && !service.spec.paused) {
+        for path in made_directories(&service.spec, &files) {
+            let warning = format!(
+                "{}: it mounts {path} as a file, and that does not exist: the engine makes a directory of it; create the file first",
+                service.source
+            );
+            say_warning(&service.name, Some(warning));
+        }
+    }
+}
+
+fn made_directories<'a>(spec: &'a ServiceSpec, files: &'a Files) -> impl Iterator<Item = &'a String> {
+    let made = |mount: &&Mount| mount.kind == MountKind::Bind && !must_exist(mount) && is_named_as_file(&mount.target);
+    let sources = spec.volumes.iter().filter(made).filter_map(|mount| mount.source.as_ref());
+    sources.filter(|path| files.is_missing(Path::new(path)))
 }
 
 fn of_service(service: &DesiredService, catalog: &Catalog, objects: &ListedObjects, files: &Files) -> Vec<String> {
@@ -109,5 +139,15 @@ mod tests {
         let same = Files { same: true, root: Some((here.clone(), here)) };
         assert!(missing(&same, "/elsewhere/gone") && !missing(&same, "/"));
         assert!(!missing(&Files { same: false, root: None }, "/gone"), "nothing is in sight");
+        let bind = |source: &str, target: &str| Mount {
+            kind: MountKind::Bind,
+            source: Some(format!("/srv/{source}")),
+            target: target.to_owned(),
+            bind: Some(crd_schema::BindOptions { create_host_path: Some(true), ..Default::default() }),
+            ..Mount::default()
+        };
+        let volumes = vec![bind("gone", "/etc/nginx/nginx.conf"), bind("there", "/app/a.yaml"), bind("data", "/data")];
+        let spec = ServiceSpec { volumes, ..ServiceSpec::default() };
+        assert_eq!(made_directories(&spec, &mapped).collect::<Vec<_>>(), ["/srv/gone"]);
     }
 }

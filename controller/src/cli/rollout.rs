@@ -67,6 +67,7 @@ pub async fn rollout(args: RolloutArgs, common: &Common) -> anyhow::Result<ExitC
         Err(error) => return Ok(fail(UNREACHABLE, &error)),
     };
     let concerns = |other: &ServiceName| *other == name || front::owner(other).as_ref() == Some(&name);
+    preflight::say_directories(common, (&catalog, &reading), &concerns);
     match preflight::missing(&*session.engine, common, (&catalog, &reading), &concerns).await {
         Ok(missing) if missing.is_empty() => {}
         Ok(missing) => return Ok(fail(INVALID, &missing.join("\n"))),

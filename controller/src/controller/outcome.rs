@@ -24,7 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// When a key is due again after a pass.
 pub(super) fn next(error: Option<&EngineError>, acted: bool, wake_at: Option<Instant>) -> Next {
     match error {
-        Some(EngineError::Unavailable(_) | EngineError::Rejected { .. }) => Next::Failed(BACK_OFF),
+        Some(EngineError::Unavailable(_) | EngineError::ServerError(_) | EngineError::Rejected { .. }) => {
+            Next::Failed(BACK_OFF)
+        }
         Some(EngineError::Stale(_)) => Next::Failed(LOOK_AGAIN),
         None if acted => Next::At(Some(Instant::now())),
         None => Next::At(wake_at),

@@ -10,7 +10,7 @@ use composed::state::StateDir;
 use composed_core::engine::{ActionContext, Engine, EngineError, LeaseState, ObserveRequest};
 use composed_core::model::{Key, ListedObjects, ListedService, Listing, ServiceName, Snapshot};
 use composed_core::plan::action::Verb;
-use composed_simulator::{Behaviour, Sim};
+use composed_simulator::{Behaviour, Fault, Sim};
 use composed_source::files::Source;
 use crd_schema::ImageRef;
 use crd_schema::status::ConditionType;
@@ -50,6 +50,26 @@ async fn a_service_that_left_a_compose_file_leaves_the_status_for_good() {
         }
         assert!(StateDir::existing(kept.path()).load_status(&name).is_none(), "nor is it kept");
     }
+    running.end().await;
+}
+
+/// moby: "removal of container x is already in progress", for ever; a stop that ends with a server error.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_the_engine_cannot_remove_holds_nobody_up() {
+    let (sim, clock) = engine();
+    let running = Running::on(&sim, clock, StateDir::default());
+    running.wants("web:1", "").await;
+    running.converged("web:1").await;
+    sim.break_with(Some(Box::new(|call: &str| call.starts_with("remove ").then_some(Fault::Failed))));
+    let ids = sim.with(|world, _| world.containers.values().map(|one| one.replica.id.clone()).collect::<Vec<_>>());
+    for id in ids.iter().take(2) {
+        sim.with(|world, now| world.kill(id, 1, now));
+    }
+    running.until(|status| status.available < 2).await;
+    let status = running.until(|status| status.available == 2).await;
+    assert!(status.instances.len() > 2, "what cannot be removed is still there: {status:#?}");
+    sim.break_with(None);
+    running.until(|status| status.instances.len() == 2).await;
     running.end().await;
 }
 

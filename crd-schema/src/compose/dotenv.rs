@@ -173,10 +173,11 @@ fn extract(text: &str) -> Option<(String, bool, &str)> {
     None
 }
 
-/// The escapes of a shell in double quotes; an escaped dollar sign stays one.
+/// The escapes of a shell in double quotes; an escaped dollar sign stays one. Source: compose-go `dotenv/parser.go`,
+/// `expandEscapes`.
 fn unescape(text: &str) -> String {
     let mut plain = String::new();
-    let mut chars = text.chars();
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if c != '\\' {
             plain.push(c);
@@ -186,6 +187,18 @@ fn unescape(text: &str) -> String {
             Some('n') => plain.push('\n'),
             Some('r') => plain.push('\r'),
             Some('t') => plain.push('\t'),
+            Some('a') => plain.push('\u{7}'),
+            Some('b') => plain.push('\u{8}'),
+            Some('f') => plain.push('\u{c}'),
+            Some('v') => plain.push('\u{b}'),
+            Some('0') => {
+                let digits: String = (0..3).map_while(|_| chars.next_if(char::is_ascii_digit)).collect();
+                let code = u8::from_str_radix(&digits, 8).ok().filter(|_| digits.len() == 3);
+                match code {
+                    Some(code) => plain.push(char::from(code)),
+                    None => plain.extend(["\\", &digits]),
+                }
+            }
             Some('$') => plain.push_str("$$"),
             Some('"') => plain.push('"'),
             Some('\\') | None => plain.push('\\'),
@@ -223,6 +236,7 @@ mod tests {
             ("A='sin#gle $X \"q\"'", "sin#gle $X \"q\""),
             ("A='it\\'s'", "it's"),
             ("A=\"a\\nb\\tc\" # note", "a\nb\tc"),
+            ("A=\"\\a\\b\\f\\v\\0101\\012\"", "\u{7}\u{8}\u{c}\u{b}A\\12"),
             ("A=\"over\ntwo lines\"", "over\ntwo lines"),
             ("A=\"\\$OUTER $$OUTER $OUTER\"", "$OUTER $OUTER outer"),
             ("A=$OUTER/${OUTER}/${NONE:-d}", "outer/outer/d"),

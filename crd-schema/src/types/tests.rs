@@ -41,13 +41,16 @@ fn byte_sizes() {
         ("64MB", 64 << 20, "64m"),
         ("1.5g", 3 << 29, "1536m"),
         ("1gb", 1 << 30, "1g"),
+        ("64MiB", 64 << 20, "64m"),
+        ("1t", 1 << 40, "1024g"),
+        ("1PB", 1 << 50, "1048576g"),
         ("9223372036854775807", i64::MAX.unsigned_abs(), "9223372036854775807"),
     ] {
         let parsed: ByteSize = text.parse().unwrap();
         assert_eq!(parsed.get(), bytes, "{text}");
         assert_eq!(parsed.to_string(), canonical);
     }
-    for text in ["", "m", "64x", "-1", "1.5b", "1t", "9223372036854775808", "1 g"] {
+    for text in ["", "m", "64x", "-1", "1.5b", "1x", "1tx", "9223372036854775808", "1 g"] {
         assert!(text.parse::<ByteSize>().is_err(), "{text}");
     }
 }

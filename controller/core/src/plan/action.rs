@@ -263,6 +263,31 @@ impl Verb {
         }
     }
 
+    /// The one container that it is about, where that exists already.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Start(target)
+            | Self::Drain(target)
+            | Self::UndoDrain(target)
+            | Self::DisableRestart(target)
+            | Self::Remove(target)
+            | Self::Adopt { target, .. }
+            | Self::PostStart { target, .. }
+            | Self::PreStop { target, .. }
+            | Self::Stop { target, .. }
+            | Self::Rename { target, .. } => Some(target),
+            Self::Pull { .. }
+            | Self::RemoveImage { .. }
+            | Self::Create(_)
+            | Self::MoveName { .. }
+            | Self::RecordOutcome { .. }
+            | Self::RecordHookResult { .. }
+            | Self::CreateNetwork { .. }
+            | Self::CreateVolume { .. }
+            | Self::RemoveNetwork { .. } => None,
+        }
+    }
+
     /// Whether it is a call to the engine, and no record of the loop's own.
     pub fn is_call(&self) -> bool {
         !self.is_record()

@@ -134,10 +134,11 @@ pub(super) fn in_vain(scene: &Scene<'_>, revision: &Revision, sets: &ReplicaSets
     Some(format!("host port {port}, {who}"))
 }
 
-/// Says what a replica waits for that is created and not started.
+/// Says what a replica waits for that is not started, created or not.
 pub(super) fn plan_waits(plan: &mut Plan, scene: &Scene<'_>, revision: &Revision, sets: &ReplicaSets<'_>) {
     let held = in_the_way(scene, revision);
-    if held.is_empty() || sets.current.iter().all(ClassifiedReplica::started) {
+    let all = sets.current.len() >= scene.policy.replicas as usize;
+    if held.is_empty() || (all && sets.current.iter().all(ClassifiedReplica::started)) {
         return;
     }
     for PortConflict { port, who, .. } in held {

@@ -8,6 +8,7 @@ use crd_schema::{Decimal, FailureAction, Healthcheck, IntOrPercent, Order, Round
 
 use crate::model::Replica;
 
+pub use exclusive::is_named_as_file;
 pub(super) use exclusive::unknown_volumes;
 
 /// Time from leaving traffic to the stop signal, at most (kamal-proxy, Argo).

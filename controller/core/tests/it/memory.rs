@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use composed_core::model::{
     Comparison, DesiredService, Health, HookEnd, HookFailure, ImageState, InFlight, Observed, Outcome, Probe,
-    Propagation, Replica, ServiceRecord,
+    Propagation, Replica, ServiceRecord, UndoDecision,
 };
 use composed_core::model::{ServiceName, State};
 use crd_schema::status::Reason;
-use crd_schema::{ContainerId, ImageId, ImageRef, ServiceSpec};
+use crd_schema::{ContainerId, FailureAction, ImageId, ImageRef, ServiceSpec};
 use jiff::Timestamp;
 
 pub(crate) fn wish(image: &str) -> DesiredService {
@@ -260,6 +260,25 @@ fn what_is_seen_again_after_a_restart_is_no_reason_to_save() {
     assert!(memory != before && memory.persists_as(&before));
     memory.replicas.draining.insert(ContainerId::new("one"), now);
     assert!(!memory.persists_as(&before));
+}
+
+#[test]
+fn what_was_gone_back_from_by_itself_is_not_undone_once_more() {
+    let (first, second, now) = (wish("web:1"), wish("web:2"), start());
+    let mut memory = ServiceRecord::default();
+    memory.observe(Some(&first), &seen(vec![]), now);
+    memory.record_outcome(&first.revision, Outcome::Available);
+    memory.observe(Some(&second), &seen(vec![]), now + SECOND);
+    memory.record_failure(&second.revision, Reason::CrashLoop, "it has ended".to_owned(), now + SECOND);
+    let undone = memory.undo(None, None, now + SECOND).unwrap();
+    let UndoDecision::Nothing(why) = undone else { panic!("{undone:?}") };
+    assert!(why.contains("has failed at") && why.contains("runs in its place"), "{why}");
+    // Where a failure is left as it is, a person goes back.
+    for record in &mut memory.revisions.history {
+        let rollout = crd_schema::Rollout { failure_action: Some(FailureAction::Pause), ..Default::default() };
+        Arc::make_mut(&mut record.spec).rollout = Some(rollout);
+    }
+    assert!(matches!(memory.undo(None, None, now + SECOND), Ok(UndoDecision::Back(..))));
 }
 
 #[test]

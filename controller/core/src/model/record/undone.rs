@@ -1,10 +1,10 @@
 //! That somebody has gone back to an earlier revision by hand: a deliberate act, and no failure of what it gives up.
 
-use crd_schema::Revision;
+use crd_schema::{FailureAction, Revision};
 use jiff::Timestamp;
 
 use super::super::manual_rollout::{rolled_out, rollout_number};
-use super::{Outcome, RevisionRecord, ServiceRecord, Undone};
+use super::{Outcome, RevisionFailure, RevisionRecord, ServiceRecord, Undone};
 
 /// What an undo comes to.
 #[derive(Debug, PartialEq)]
@@ -51,6 +51,15 @@ impl ServiceRecord {
                 undone.from, undone.at
             )));
         }
+        if let Some(failure) = self
+            .gone_back_from()
+            .filter(|_| present.is_none() && self.last_available(&desired).is_some_and(|last| last.revision == to))
+        {
+            return Ok(UndoDecision::Nothing(format!(
+                "there is nothing to do: {} has failed at {}, and {to} runs in its place",
+                failure.revision, failure.at
+            )));
+        }
         if to == desired && present.is_none() {
             return Err(format!("{to} is what the document asks for: change the document to have it tried again"));
         }
@@ -66,6 +75,13 @@ impl ServiceRecord {
             .zip(self.record(&to))
             .map(|(from, to)| UndoDecision::Back(from, to))
             .ok_or_else(|| "no revision of it is remembered".to_owned())
+    }
+
+    /// The failure of what the document asks for, where that has brought back what was before by itself.
+    fn gone_back_from(&self) -> Option<&RevisionFailure> {
+        let failure = self.revisions.failure.as_ref().filter(|failure| failure.digest == self.digest)?;
+        let rollout = self.record(&failure.revision)?.spec.rollout.clone().unwrap_or_default();
+        (rollout.failure_action.unwrap_or_default() == FailureAction::Rollback).then_some(failure)
     }
 
     /// The revision that is called so, or whose name begins so.

@@ -45,7 +45,7 @@ fn is_data_of_the_host(mount: &Mount) -> bool {
         return false;
     }
     let source = mount.source.as_deref().unwrap_or_default();
-    !is_of_the_system(source) && !is_of_the_system(&mount.target) && !is_file(&mount.target)
+    !is_of_the_system(source) && !is_of_the_system(&mount.target) && !is_named_as_file(&mount.target)
 }
 
 /// Places of the system, and what of a host is commonly lent to a container.
@@ -68,7 +68,7 @@ fn is_of_the_system(path: &str) -> bool {
 }
 
 /// Whether the name is that of a file: it has the ending of one, or is one of the few that have none.
-fn is_file(target: &str) -> bool {
+pub fn is_named_as_file(target: &str) -> bool {
     const ENDINGS: [&str; 29] = [
         "bash",
         "cert",
