@@ -5,6 +5,7 @@ mod compose;
 mod dependencies;
 mod few;
 mod hosts;
+mod ports;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -120,6 +121,7 @@ impl<'a> Judge<'a> {
         self.fronts();
         self.link();
         self.note_health();
+        self.note_ports();
         self.remember();
     }
 

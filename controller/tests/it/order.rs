@@ -1,5 +1,6 @@
 //! Several services that change at once: in which order, how many at a time, and what people outside are told.
 
+mod failing;
 mod held;
 mod ports;
 

@@ -118,7 +118,7 @@ impl Judge<'_> {
     }
 
     /// Whether a change of a service is of no consequence to what is wanted of others, nor theirs to it: what it says of others
-    /// is the same, and nobody is replaced with it or joins its namespaces.
+    /// is the same, nobody is replaced with it or joins its namespaces, and it asks for no other host port.
     fn is_alone(&self, old: &DesiredService, new: &DesiredService) -> bool {
         let (one, other) = (&old.spec, &new.spec);
         let own = [one, other]
@@ -131,7 +131,10 @@ impl Judge<'_> {
                 shares || dependant.spec.depends_on.get(&old.name.name).is_none_or(|dependency| dependency.restart)
             })
         };
-        own && !tied && one.depends_on == other.depends_on && !self.before.dependants(&old.name).any(moves_with)
+        own && !tied
+            && one.depends_on == other.depends_on
+            && one.ports == other.ports
+            && !self.before.dependants(&old.name).any(moves_with)
     }
 
     fn recount(&mut self, before: usize, now: usize) {

@@ -106,12 +106,13 @@ async fn play(seed: u64) -> usize {
 }
 
 /// Nobody is started against a port that another one has, and nobody stops before its own one is sure to come free: of each circle
-/// one gives way. `SEED=n` plays one.
+/// one gives way. `SEEDS=n` plays more, `SEED=n` one.
 #[tokio::test(start_paused = true)]
 async fn ports_move_between_services() {
-    let only: Option<u64> = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let only = number("SEED");
     let mut met = 0;
-    for seed in only.map_or(0..40, |seed| seed..seed + 1) {
+    for seed in only.map_or(0..number("SEEDS").unwrap_or(40), |seed| seed..seed + 1) {
         met += play(seed).await;
     }
     assert!(only.is_some() || met > 20, "{met} circles");

@@ -62,6 +62,19 @@ fn what_a_project_made_under_its_earlier_name_stays() {
 }
 
 #[test]
+fn services_that_ask_for_one_host_port_are_told() {
+    let text = "name: shop\nservices:\n  web: {image: a, ports: [\"8080:80\"]}\n  api: {image: a, ports: [\"127.0.0.1:8080:81\"]}\n  \
+                udp: {image: a, ports: [\"8080:80/udp\"]}\n  other: {image: a, ports: [\"8081:80\"]}\n";
+    let files = Files::new(&[("compose.yaml", text)]);
+    let notes = &files.catalog.notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(
+        notes[0].contains("compose.yaml:3: shop/web asks for host port 8080, and so does shop/api (compose.yaml:4)"),
+        "{notes:?}"
+    );
+}
+
+#[test]
 fn a_project_of_which_no_service_is_active_says_which_profiles_there_are() {
     let text = "name: shop\nservices:\n  web: {image: a, profiles: [x]}\n  api: {image: a, profiles: [y]}\n";
     let files = Files::new(&[("compose.yaml", text)]);
