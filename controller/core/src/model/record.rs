@@ -101,6 +101,10 @@ impl ServiceRecord {
         self.revisions.history.iter().rev().find(|record| record.revision == *revision)
     }
 
+    fn record_mut(&mut self, revision: &Revision) -> Option<&mut RevisionRecord> {
+        self.revisions.history.iter_mut().rev().find(|record| record.revision == *revision)
+    }
+
     /// The revision to go back to from `except`: the newest that was available with all its replicas. What was replaced before
     /// that has proved nothing.
     pub fn last_available(&self, except: &Revision) -> Option<&RevisionRecord> {
@@ -116,7 +120,7 @@ impl ServiceRecord {
     /// Writes down what became of a revision.
     pub fn record_outcome(&mut self, revision: &Revision, outcome: Outcome) {
         let now = self.process.observed_at;
-        if let Some(record) = self.revisions.history.iter_mut().rev().find(|record| record.revision == *revision) {
+        if let Some(record) = self.record_mut(revision) {
             if record.outcome != outcome {
                 record.ended = now;
             }
@@ -140,7 +144,7 @@ impl ServiceRecord {
         self.revisions.failure =
             Some(RevisionFailure { digest: self.digest.clone(), revision: revision.clone(), reason, message, at: now });
         self.record_outcome(revision, Outcome::Failed);
-        if let Some(record) = self.revisions.history.iter_mut().rev().find(|record| record.revision == *revision) {
+        if let Some(record) = self.record_mut(revision) {
             record.fault = Some(fault);
         }
     }

@@ -87,25 +87,27 @@ fn propagation(config: &HostConfig) -> BTreeMap<String, String> {
         let word = mount.bind_options.as_ref()?.propagation?.to_string();
         Some((bare(mount.target.as_ref()?), word))
     });
-    let short = config.binds.iter().flatten().filter_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (target, options) = (parts.next()?, parts.next()?);
-        let word = options.split(',').find(|option| WORDS.contains(option))?;
-        Some((bare(target), word.to_owned()))
-    });
+    let short = said_of_binds(config, &WORDS).map(|(_, target, word)| (target, word));
     long.chain(short).filter(|(_, word)| !word.is_empty()).collect()
 }
 
 /// How `SELinux` is asked to label binds, where it is.
 fn labels(config: &HostConfig) -> BTreeMap<String, String> {
-    let label = |line: &String| {
+    let of_host = said_of_binds(config, &["z", "Z"]).filter(|(source, ..)| source.starts_with('/'));
+    of_host.map(|(_, target, word)| (target, word)).collect()
+}
+
+/// The binds (`source:target:options`) with one of these words among their options: source, target, word.
+fn said_of_binds<'a>(
+    config: &'a HostConfig,
+    words: &'a [&str],
+) -> impl Iterator<Item = (&'a str, String, String)> + use<'a> {
+    config.binds.iter().flatten().filter_map(|line| {
         let mut parts = line.splitn(3, ':');
         let (source, target, options) = (parts.next()?, parts.next()?, parts.next()?);
-        let word =
-            options.split(',').find(|option| matches!(*option, "z" | "Z")).filter(|_| source.starts_with('/'))?;
-        Some((bare(target), word.to_owned()))
-    };
-    config.binds.iter().flatten().filter_map(label).collect()
+        let word = options.split(',').find(|option| words.contains(option))?;
+        Some((source, bare(target), word.to_owned()))
+    })
 }
 
 fn found(point: &MountPoint) -> Option<(String, Mounted)> {

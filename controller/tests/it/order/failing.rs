@@ -3,6 +3,7 @@
 
 use crd_schema::status::{ConditionType, Reason};
 
+use super::ports::number;
 use super::*;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -83,7 +84,6 @@ async fn play(seed: u64) -> (usize, usize) {
 /// `SEEDS=n` plays more, `SEED=n` one.
 #[tokio::test(start_paused = true)]
 async fn who_needs_one_that_has_failed_is_never_begun() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let only = number("SEED");
     let (mut held, mut without) = (0, 0);
     for seed in only.map_or(0..number("SEEDS").unwrap_or(60), |seed| seed..seed + 1) {

@@ -105,11 +105,15 @@ async fn play(seed: u64) -> usize {
     met
 }
 
+/// A number of the environment, such as which seed is to be played alone.
+pub(super) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 /// Nobody is started against a port that another one has, and nobody stops before its own one is sure to come free: of each circle
 /// one gives way. `SEEDS=n` plays more, `SEED=n` one.
 #[tokio::test(start_paused = true)]
 async fn ports_move_between_services() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let only = number("SEED");
     let mut met = 0;
     for seed in only.map_or(0..number("SEEDS").unwrap_or(40), |seed| seed..seed + 1) {

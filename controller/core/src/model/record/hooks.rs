@@ -97,8 +97,7 @@ impl ServiceRecord {
     pub(super) fn observe_hooks(&mut self, observed: &Observed, believed: bool, now: Timestamp) {
         let generation = self.generation;
         for run in &observed.hooks {
-            let Some(record) = self.revisions.history.iter_mut().rev().find(|record| record.revision == run.revision)
-            else {
+            let Some(record) = self.record_mut(&run.revision) else {
                 continue;
             };
             let slot = record.hook_mut(run.kind);
@@ -139,7 +138,7 @@ impl ServiceRecord {
 
     /// Writes down how a hook ended.
     pub fn record_hook_result(&mut self, kind: HookKind, revision: &Revision, end: &HookRecord, now: Timestamp) {
-        let Some(record) = self.revisions.history.iter_mut().rev().find(|record| record.revision == *revision) else {
+        let Some(record) = self.record_mut(revision) else {
             return;
         };
         if let Some(slot) = record.hook_mut(kind) {

@@ -69,7 +69,7 @@ fn is_of_the_system(path: &str) -> bool {
 
 /// Whether the name is that of a file: it has the ending of one, or is one of the few that have none.
 pub fn is_named_as_file(target: &str) -> bool {
-    const ENDINGS: [&str; 29] = [
+    const ENDINGS: [&str; 34] = [
         "bash",
         "cert",
         "cfg",
@@ -96,17 +96,21 @@ pub fn is_named_as_file(target: &str) -> bool {
         "so",
         "sock",
         "sql",
+        "template",
+        "tmpl",
         "toml",
         "txt",
+        "war",
         "xml",
+        "yaml",
+        "yml",
     ];
-    const MORE: [&str; 5] = ["yaml", "yml", "war", "tmpl", "template"];
     const NAMES: [&str; 5] = ["Caddyfile", "Corefile", "Dockerfile", "Procfile", "htpasswd"];
     const HIDDEN: [&str; 6] = ["env", "htaccess", "htpasswd", "netrc", "npmrc", "gitconfig"];
     let name = target.rsplit('/').next().unwrap_or_default();
     match name.rsplit_once('.') {
         Some(("", hidden)) => HIDDEN.contains(&hidden),
-        Some((_, ending)) => ENDINGS.contains(&ending) || MORE.contains(&ending),
+        Some((_, ending)) => ENDINGS.contains(&ending),
         None => NAMES.contains(&name),
     }
 }
